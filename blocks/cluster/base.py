@@ -1,0 +1,88 @@
+"""The cluster's interface: what runs workers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from blocks.domain.plan import LogLine, RunEvent, RunHandle, RunPlan, RunState, StopReport
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Which runs are meant: those with this id (when given) that carry all of these labels."""
+
+    run_id: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+Cursor = Mapping[str, int]
+"""How far a watcher has read: run id to the sequence number of the last event it has dealt with."""
+
+Secrets = Mapping[str, Mapping[str, str]]
+"""Connection name to what the agent needs to open it. It reaches the agent only, never the plan, a file or the entry
+point."""
+
+
+class Cluster(ABC):
+    """Runs the workers of a plan and reports on them.
+
+    Implementations keep no state that the cluster itself does not hold, so any process can follow, stop or remove a
+    run by its handle, and asking twice changes nothing.
+    """
+
+    @abstractmethod
+    def launch(self, plan: RunPlan, secrets: Secrets | None = None) -> RunHandle:
+        """Start the run, or queue it until there is room. Keyed by `plan.run_id`: a second call finds the first.
+
+        Called for a run whose agent died without a word (phase LOST), it ends what is left of the run and goes on
+        from its last checkpoint, within the same time limit and restart budget.
+
+        Raises:
+            CapacityError: The plan can never fit on this cluster; it says what was asked and what there is.
+            ClusterUnavailableError: The cluster does not answer.
+        """
+
+    @abstractmethod
+    def watch(
+        self, selector: Selector, since: Cursor | None = None, *, idle_seconds: float | None = None
+    ) -> Iterator[RunEvent | None]:
+        """All events of the selected runs, each run's in order and without gaps, then new ones as they happen.
+
+        Args:
+            selector: Which runs; those that match later are included.
+            since: Only what came after.
+            idle_seconds: Yield None whenever nothing has happened for this long. Without it, wait for ever.
+        """
+
+    @abstractmethod
+    def logs(self, handle: RunHandle, rank: int, *, follow: bool, since: int = 0) -> Iterator[LogLine]:
+        """One worker's output, over all of its attempts, in order; nothing lost or doubled across a reconnect.
+
+        Args:
+            handle: The run.
+            rank: The worker.
+            follow: Go on until the run is over; otherwise end at what is there now.
+            since: The cursor of the last line dealt with.
+
+        Raises:
+            NotFoundError: The cluster does not hold this run.
+        """
+
+    @abstractmethod
+    def stop(self, handle: RunHandle, grace_seconds: float) -> StopReport:
+        """End the whole run: politely, after `grace_seconds` by force, and prove that nothing is left.
+
+        It returns when all is gone, also for a run that waits in the queue, was never started, or is over.
+        """
+
+    @abstractmethod
+    def remove(self, handle: RunHandle) -> None:
+        """Remove what the run left on the cluster, scratch and records; twice is fine.
+
+        Raises:
+            InUseError: The run is not over yet.
+        """
+
+    @abstractmethod
+    def find(self, selector: Selector) -> list[RunState]:
+        """What the cluster knows (not what anybody remembers), oldest first."""

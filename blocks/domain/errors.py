@@ -1,0 +1,189 @@
+"""Every error that a caller can act on.
+
+```
+MakerflowError
+├── TransientError                 trying again may help
+│   ├── StorageUnavailableError
+│   ├── ClusterUnavailableError
+│   ├── RegistryUnavailableError
+│   └── ConcurrentUpdateError
+└── PermanentError                 trying again cannot help
+    ├── InvalidInputError          (ValueError)
+    ├── NotFoundError              (LookupError)
+    ├── AlreadyExistsError
+    ├── IllegalTransitionError     (ValueError)
+    ├── InUseError
+    ├── AccessDeniedError          (PermissionError)
+    ├── UnknownStoreError
+    ├── InputMissingError
+    ├── InputChangedError
+    ├── CapacityError
+    ├── EnvironmentFailedError
+    └── RunFailedError
+```
+
+A class takes facts, keeps them as attributes and writes its own message: what happened, to what, and what to do.
+"""
+
+from collections.abc import Sequence
+
+
+class MakerflowError(Exception):
+    """The root of every error that this product raises on purpose."""
+
+
+class TransientError(MakerflowError):
+    """Trying again may help."""
+
+
+class PermanentError(MakerflowError):
+    """Trying again cannot help: something has to be changed first."""
+
+
+class StorageUnavailableError(TransientError):
+    """A store did not answer, answered too slowly, or answered that it is overloaded."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"The store of {path} is not available: {reason}. Check that it runs, then try again.")
+
+
+class ClusterUnavailableError(TransientError):
+    """The cluster did not answer."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The cluster is not available: {reason}. Try again.")
+
+
+class RegistryUnavailableError(TransientError):
+    """The database did not answer or was locked for too long."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The registry's database is not available: {reason}. Try again.")
+
+
+class ConcurrentUpdateError(TransientError):
+    """Somebody else changed the row between reading and writing."""
+
+    def __init__(self, kind: str, id: str, expected: str, found: str) -> None:
+        self.kind, self.id, self.expected, self.found = kind, id, expected, found
+        super().__init__(f"{kind} {id} changed from {expected} to {found} meanwhile. Read it again and decide anew.")
+
+
+class InvalidInputError(PermanentError, ValueError):
+    """A value that was given is outside of what is allowed."""
+
+    def __init__(self, what: str, why: str, remedy: str) -> None:
+        self.what, self.why, self.remedy = what, why, remedy
+        super().__init__(f"{what}: {why}. {remedy}")
+
+
+class NotFoundError(PermanentError, LookupError):
+    """There is no such resource."""
+
+    def __init__(self, kind: str, key: str) -> None:
+        self.kind, self.key = kind, key
+        super().__init__(f"There is no {kind} {key!r}. `makerflow {kind} list` shows those that exist.")
+
+
+class AlreadyExistsError(PermanentError):
+    """A name that must be unique is taken."""
+
+    def __init__(self, kind: str, name: str, id: str) -> None:
+        self.kind, self.name, self.id = kind, name, id
+        super().__init__(f"A {kind} named {name!r} exists already (id {id}). Choose another name, or delete that one.")
+
+
+class IllegalTransitionError(PermanentError, ValueError):
+    """The life cycle does not allow this move."""
+
+    def __init__(self, kind: str, id: str, source: str, target: str, allowed: Sequence[str]) -> None:
+        self.kind, self.id, self.source, self.target, self.allowed = kind, id, source, target, tuple(allowed)
+        ways = ", ".join(allowed) or "nowhere: it is final"
+        super().__init__(f"{kind} {id} cannot move from {source} to {target}. From {source} it can move to: {ways}.")
+
+
+class InUseError(PermanentError):
+    """A guard refuses: other resources stand in the way.
+
+    Attributes:
+        blockers: `(kind, name, id)` of each resource in the way; at most the first 20 are named in the message.
+    """
+
+    def __init__(
+        self, kind: str, name: str, action: str, blockers: Sequence[tuple[str, str, str]], remedy: str
+    ) -> None:
+        self.kind, self.name, self.action, self.blockers = kind, name, action, tuple(blockers)
+        shown = ", ".join(f"{k} {n} ({i})" for k, n, i in blockers[:20])
+        more = f" and {len(blockers) - 20} more" if len(blockers) > 20 else ""
+        super().__init__(f"Cannot {action} {kind} {name!r}: {shown}{more} stand in the way. {remedy}")
+
+
+class AccessDeniedError(PermanentError, PermissionError):
+    """The account lacks a right on a store."""
+
+    def __init__(self, bucket: str, path: str, right: str, reason: str = "") -> None:
+        self.bucket, self.path, self.right, self.reason = bucket, path, right, reason
+        because = f" ({reason})" if reason else ""
+        super().__init__(
+            f"The right to {right} is missing on {path} in {bucket!r}{because}. "
+            f"Grant {right} to the account shown by `makerflow connection test`, then try again."
+        )
+
+
+class UnknownStoreError(PermanentError):
+    """A path names a NAS, an endpoint or a bucket that this installation does not know."""
+
+    def __init__(self, path: str, why: str, remedy: str) -> None:
+        self.path, self.why = path, why
+        super().__init__(f"{path}: {why}. {remedy}")
+
+
+class InputMissingError(PermanentError):
+    """An input is not, or no longer, there."""
+
+    def __init__(self, path: str, why: str = "it does not exist") -> None:
+        self.path, self.why = path, why
+        super().__init__(f"The input {path} cannot be read: {why}. Put it back or correct the path, then run again.")
+
+
+class InputChangedError(PermanentError):
+    """An input changed between planning and staging, or does not have the bytes that its store promised."""
+
+    def __init__(self, path: str, planned: str, found: str) -> None:
+        self.path, self.planned, self.found = path, planned, found
+        super().__init__(
+            f"The input {path} changed after the run was planned (planned: {planned}; found: {found}). "
+            "Start a new training to use the new content."
+        )
+
+
+class CapacityError(PermanentError):
+    """What was asked for can never fit: the machine, the data storage, a disk."""
+
+    def __init__(self, what: str, asked: str, limit: str, remedy: str) -> None:
+        self.what, self.asked, self.limit = what, asked, limit
+        super().__init__(f"{what}: {asked} asked for, {limit} available. {remedy}")
+
+
+class EnvironmentFailedError(PermanentError):
+    """An image's or a requirements.txt's packages could not be installed."""
+
+    def __init__(self, what: str, installer_message: str) -> None:
+        self.what, self.installer_message = what, installer_message
+        super().__init__(f"{what} could not be installed. The installer says:\n{installer_message}")
+
+
+class RunFailedError(PermanentError):
+    """A run ended without success; the message says why and what to do."""
+
+    def __init__(self, kind: str, name: str, status: str, reason: str) -> None:
+        self.kind, self.name, self.status, self.reason = kind, name, status, reason
+        super().__init__(f"{kind} {name!r} ended as {status}: {reason}")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying the same step again may help."""
+    return isinstance(error, TransientError)

@@ -1,0 +1,112 @@
+"""The storage interface: where users' data lies."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Flag, auto
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blocks.domain.paths import StoragePath
+from blocks.domain.plan import PlannedObject
+
+if TYPE_CHECKING:
+    from blocks.storage.cache import Cache
+
+Progress = Callable[[int], None]
+"""Called with the number of bytes that have just arrived; from any thread."""
+
+
+class Rights(Flag):
+    """What an account may do below a path."""
+
+    READ = auto()
+    WRITE = auto()
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One object that is in the cache, verified.
+
+    Attributes:
+        cached: Whether it was there already, so that nothing was downloaded.
+    """
+
+    planned: PlannedObject
+    file: Path
+    cached: bool
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file to upload.
+
+    Attributes:
+        path: Where it is; never a symlink that leaves the directory it was found in.
+        key: Where it goes, relative to the destination.
+    """
+
+    path: Path
+    key: str
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """One file that is at its place, verified."""
+
+    key: str
+    path: StoragePath
+    size: int
+    etag: str
+
+
+class Storage(ABC):
+    """One kind of store, opened with one connection's credentials. Safe to use from several threads.
+
+    Implementations raise only errors of `blocks.domain.errors`: `StorageUnavailableError` for what trying again may
+    help, `AccessDeniedError` with bucket, path and right, `InputMissingError` and `InputChangedError` with the path.
+    """
+
+    @abstractmethod
+    def plan(self, path: StoragePath) -> list[PlannedObject]:
+        """The objects at or below `path`, ordered by key; the same store content gives the same list.
+
+        `path` may be one object (its key is then its name) or a directory (keys are relative to it). Zero-byte
+        directory markers are left out.
+
+        Raises:
+            InputMissingError: There is nothing.
+            InvalidInputError: A key could not be staged inside a directory; it is named.
+        """
+
+    @abstractmethod
+    def fetch(self, objects: Sequence[PlannedObject], into: "Cache", progress: Progress) -> Iterator[Fetched]:
+        """Bring each object into the cache, in any order, verifying every byte (size, and MD5 where the ETag is one).
+
+        Raises:
+            InputMissingError: An object is gone.
+            InputChangedError: An object is not as planned.
+            StorageUnavailableError: The store failed, or stalled, more often than patience allows.
+        """
+
+    @abstractmethod
+    def upload(self, files: Iterable[LocalFile], to: StoragePath, progress: Progress) -> Iterator[Uploaded]:
+        """Put each file at `to / key`: atomic per object, verified; what is there already is not sent again.
+
+        Raises:
+            AccessDeniedError: Writing is not allowed.
+            StorageUnavailableError: The store failed more often than patience allows.
+        """
+
+    @abstractmethod
+    def check(self, path: StoragePath, rights: Rights) -> None:
+        """Prove that the account has `rights` at `path`, leaving nothing behind.
+
+        Raises:
+            AccessDeniedError: It names bucket, path and the missing right.
+            InputMissingError: READ was asked for and there is nothing at `path`, or the bucket does not exist.
+        """
+
+    @abstractmethod
+    def delete(self, path: StoragePath) -> int:
+        """Delete the object, or all objects, at `path`; how many there were. Nothing there is fine."""
