@@ -1,0 +1,123 @@
+"""From settings to adapters: the one place that decides which implementation serves which interface."""
+
+from functools import cached_property, lru_cache
+
+from blocks.cluster.base import Cluster, Secrets
+from blocks.cluster.local import LocalCluster
+from blocks.connections.settings import Settings
+from blocks.domain.catalogues import Catalogue, load_catalogue
+from blocks.domain.errors import UnknownStoreError
+from blocks.domain.paths import Scheme, StoragePath
+from blocks.domain.plan import RunPlan
+from blocks.registry.database import Registry, open_registry
+from blocks.storage.base import Storage
+from blocks.storage.connection import Connection
+from blocks.storage.open import open_storage
+
+AWS = "aws"
+"""The name, in a plan, of what the usual AWS environment and files give."""
+
+
+class Platform:
+    """What this process works with. Safe to use from several threads; `open_platform` gives one per settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._connections: dict[str, Connection | None] = {"": None, AWS: None}
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The registry, its migrations applied."""
+        self.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return open_registry(self.settings.database_url)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """Images, flavors and provided algorithms, the user's own on top of the built-in ones."""
+        file = self.settings.catalogue_file
+        return load_catalogue(file.read_text() if file.is_file() else "")
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """What runs workers."""
+        settings = self.settings
+        return LocalCluster(
+            settings.home,
+            vcpus=settings.cpus or None,
+            memory_mib=settings.memory_mib or None,
+            cache_bytes=int(settings.cache_gb * 2**30),
+            region=settings.region,
+            app_key=settings.app_key,
+        )
+
+    def connection_name(self, path: StoragePath) -> str:
+        """The name of the connection that opens `path`: what a plan holds.
+
+        Raises:
+            UnknownStoreError: This installation knows no such NAS or endpoint.
+        """
+        if path.scheme is Scheme.FILE:
+            return ""
+        if path.scheme is Scheme.NAS:
+            return self._nas(path)
+        found = self.registry.connections.find(path.authority or path.bucket) or (
+            None if path.authority else self.registry.connections.find("s3")
+        )
+        if found:
+            return found.name
+        if path.scheme is Scheme.OBS:
+            raise UnknownStoreError(
+                str(path),
+                f"no connection to the endpoint {path.authority} is known",
+                f"Make one: `makerflow connection set {path.authority}`.",
+            )
+        return AWS
+
+    def connection(self, name: str) -> Connection | None:
+        """The connection of that name with its secrets; None where the usual environment is used.
+
+        Raises:
+            NotFoundError: There is no such connection.
+        """
+        if name not in self._connections:
+            from blocks.connections.s3 import load_connection  # Prefect is imported only where a Block is read
+
+            self._connections[name] = load_connection(self.settings, name)
+        return self._connections[name]
+
+    def storage(self, path: StoragePath) -> Storage:
+        """The store of `path`.
+
+        Raises:
+            UnknownStoreError: This installation does not know it.
+        """
+        return open_storage(path, self.connection(self.connection_name(path)))
+
+    def secrets(self, plan: RunPlan) -> Secrets:
+        """What the workers' agent needs to open the plan's connections."""
+        names = {place.connection for place in (*plan.inputs, *plan.outputs)}
+        found = ((name, self.connection(name)) for name in sorted(names))
+        return {name: connection.to_mapping() for name, connection in found if connection}
+
+    def _nas(self, path: StoragePath) -> str:
+        directory = self.settings.nas.get(path.authority)
+        if directory is None or not directory.is_dir():
+            known = ", ".join(sorted(self.settings.nas)) or "none"
+            why = "it is not a mounted directory" if directory else f"this installation knows the NAS: {known}"
+            raise UnknownStoreError(
+                str(path), why, 'Mount it and set MAKERFLOW_NAS, e.g. \'{"nas1": "/mnt/nas1"}\', then try again.'
+            )
+        name = f"nas:{path.authority}"
+        self._connections[name] = Connection(directory=str(directory))
+        return name
+
+
+@lru_cache(maxsize=4)
+def _platform(settings_json: str, registry_url: str) -> Platform:
+    return Platform(Settings())
+
+
+def open_platform() -> Platform:
+    """The platform of this process's settings, as they are in the environment now."""
+    settings = Settings()
+    return _platform(settings.model_dump_json(), settings.database_url)
