@@ -13,6 +13,8 @@ MakerflowError
     ├── AlreadyExistsError
     ├── IllegalTransitionError     (ValueError)
     ├── InUseError
+    │   └── BusyError
+    ├── RegistryUnusableError
     ├── AccessDeniedError          (PermissionError)
     ├── UnknownStoreError
     ├── InputMissingError
@@ -119,6 +121,23 @@ class InUseError(PermanentError):
         shown = ", ".join(f"{k} {n} ({i})" for k, n, i in blockers[:20])
         more = f" and {len(blockers) - 20} more" if len(blockers) > 20 else ""
         super().__init__(f"Cannot {action} {kind} {name!r}: {shown}{more} stand in the way. {remedy}")
+
+
+class BusyError(InUseError):
+    """A guard refuses: what the resource itself is doing now stands in the way."""
+
+    def __init__(self, kind: str, name: str, id: str, status: str, action: str, remedy: str) -> None:
+        super().__init__(kind, name, action, ((kind, name, id),), remedy)
+        self.id, self.status, self.remedy = id, status, remedy
+        self.args = (f"Cannot {action} {kind} {name!r} ({id}) while it is {status}. {remedy}",)
+
+
+class RegistryUnusableError(PermanentError):
+    """The database is there, but this program cannot work with it: newer, damaged, read-only, or of somebody else."""
+
+    def __init__(self, where: str, why: str, remedy: str) -> None:
+        self.where, self.why, self.remedy = where, why, remedy
+        super().__init__(f"The registry {where} cannot be used: {why}. {remedy}")
 
 
 class AccessDeniedError(PermanentError, PermissionError):
