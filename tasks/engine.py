@@ -14,6 +14,7 @@ from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import httpx
+from blocks.registry.records import FlowRunRecord, StepRecord
 from prefect import Flow, Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
@@ -27,7 +28,6 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chai
 from blocks.connections.platform import open_platform
 from blocks.connections.settings import Settings
 from blocks.domain.errors import is_transient
-from blocks.registry.records import FlowRunRecord, StepRecord
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,9 +60,7 @@ class Journal:
             raise
         finally:
             self._steps.append(
-                StepRecord(
-                    name=prefect_task.name, state=state, message=message, started=began, ended=datetime.now(UTC)
-                )
+                StepRecord(name=prefect_task.name, state=state, message=message, started=began, ended=datetime.now(UTC))
             )
 
     def record(self, state: str, message: str) -> FlowRunRecord:
@@ -229,7 +227,10 @@ def _bind(flow: Flow[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
 def _retrying(retries: int) -> Retrying:
     waits = [wait_fixed(delay) + wait_random(0, delay * RETRY_JITTER) for delay in RETRY_DELAYS_SECONDS]
     return Retrying(
-        retry=retry_if_exception(is_transient), stop=stop_after_attempt(retries + 1), wait=wait_chain(*waits), reraise=True
+        retry=retry_if_exception(is_transient),
+        stop=stop_after_attempt(retries + 1),
+        wait=wait_chain(*waits),
+        reraise=True,
     )
 
 

@@ -1,0 +1,175 @@
+"""Connections to object stores: a Prefect Block keeps the secrets (encrypted in Prefect's database), the registry's
+index keeps the names, so that only a command that needs a secret has to ask Prefect.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect.blocks.core import Block
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import Field, SecretStr
+
+from blocks.connections.platform import AWS, Platform, open_platform
+from blocks.connections.server import prefect_server
+from blocks.connections.settings import Settings
+from blocks.domain.errors import InvalidInputError, NotFoundError
+from blocks.domain.paths import Scheme, StoragePath
+from blocks.registry.records import ConnectionRecord
+from blocks.storage.connection import Connection
+from blocks.storage.identity import account_identity
+
+_ENDPOINT = re.compile(r"(?P<scheme>https?://)?(?P<host>[A-Za-z0-9.-]+(:[0-9]{1,5})?)/?", re.ASCII)
+
+
+class ObjectStore(Block):
+    """An S3-compatible object store: where it is and who we are there."""
+
+    _block_type_name = "Makerflow object store"
+    _block_type_slug = "makerflow-object-store"
+
+    endpoint_url: str = Field(description="For example https://objects.example.com.")
+    access_key_id: str = Field(description="The account's access key id.")
+    secret_access_key: SecretStr = Field(description="The account's secret.")
+    session_token: SecretStr = Field(default=SecretStr(""), description="For temporary credentials.")
+    region: str = Field(default="", description="Where the store asks for one.")
+    ca_certificate: str = Field(default="", description="PEM of the authority that signed the store's certificate.")
+    path_style: bool = Field(default=True, description="https://endpoint/bucket/key, not https://bucket.endpoint/key.")
+
+    def connection(self) -> Connection:
+        """What the storage adapters take."""
+        return Connection(
+            endpoint_url=self.endpoint_url,
+            access_key_id=self.access_key_id,
+            secret_access_key=self.secret_access_key.get_secret_value(),
+            session_token=self.session_token.get_secret_value(),
+            region=self.region,
+            ca_certificate=self.ca_certificate,
+            path_style=self.path_style,
+        )
+
+
+def set_connection(
+    endpoint: str,
+    *,
+    name: str = "",
+    access_key_id: str,
+    secret_access_key: str,
+    session_token: str = "",
+    region: str = "",
+    ca_certificate_file: str = "",
+    path_style: bool = True,
+) -> ConnectionRecord:
+    """Make or replace the connection to an endpoint.
+
+    Args:
+        endpoint: `host`, `host:port` or a URL; https unless the URL says http. obs:// paths name it by host and port.
+        name: What it is called; made from the endpoint when empty. `s3` serves every s3:// path.
+        access_key_id: The account.
+        secret_access_key: Its secret; kept by Prefect only.
+        session_token: For temporary credentials.
+        region: Where the store asks for one.
+        ca_certificate_file: PEM file of a private certificate authority.
+        path_style: Bucket in the path, as most stores but AWS want it.
+
+    Raises:
+        InvalidInputError: The endpoint is no host, or the certificate cannot be read.
+    """
+    match = _ENDPOINT.fullmatch(endpoint)
+    if not match:
+        raise InvalidInputError(f"The endpoint {endpoint!r}", "it is no host", "Give host, host:port or a URL.")
+    host = match["host"]
+    slug = re.sub(r"[^a-z0-9]+", "-", (name or host).lower()).strip("-")
+    block = ObjectStore(
+        endpoint_url=f"{match['scheme'] or 'https://'}{host}",
+        access_key_id=access_key_id,
+        secret_access_key=SecretStr(secret_access_key),
+        session_token=SecretStr(session_token),
+        region=region,
+        ca_certificate=_read_certificate(ca_certificate_file),
+        path_style=path_style,
+    )
+    with _prefect(Settings()):
+        block.save(slug, overwrite=True)
+    return open_platform().registry.connections.put(slug, endpoint=host, block_name=slug)
+
+
+def load_connection(settings: Settings, name: str) -> Connection:
+    """The connection of that name, with its secrets.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    with _prefect(settings):
+        try:
+            block = ObjectStore.load(name)
+        except ValueError as error:
+            raise NotFoundError("connection", name) from error
+    return block.connection()  # type: ignore[union-attr, no-any-return, unused-ignore] # Prefect's load may be async
+
+
+def list_connections() -> list[ConnectionRecord]:
+    """The connections of this installation, without their secrets."""
+    return list(open_platform().registry.connections.list())
+
+
+def delete_connection(name: str) -> None:
+    """Delete a connection and its secrets.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    connections = open_platform().registry.connections
+    if name not in {found.name for found in connections.list()}:
+        raise NotFoundError("connection", name)
+    with _prefect(Settings()):
+        try:
+            ObjectStore.delete(name)
+        except ValueError:
+            pass  # a deletion that died half-way: only the index is left
+    connections.delete(name)
+
+
+def test_connection(name_or_path: str) -> dict[str, str]:
+    """Whether a connection works, and whose rights are used (COM-09).
+
+    Args:
+        name_or_path: A connection's name, or a path that it should open.
+
+    Returns:
+        Facts: connection, endpoint, account ids, and for a path whether it can be read.
+
+    Raises:
+        MakerflowError: Why it does not work.
+    """
+    platform = open_platform()
+    if "://" not in name_or_path:
+        return account_identity(platform.connection(name_or_path))
+    path = StoragePath.parse(name_or_path)
+    name = platform.connection_name(path)
+    facts = {"connection": name or path.scheme.value}
+    if path.scheme in (Scheme.S3, Scheme.OBS):
+        facts |= account_identity(platform.connection(name) if name != AWS else None)
+    platform.storage(path).plan(path)
+    return facts | {"path": str(path), "read": "yes"}
+
+
+@contextmanager
+def _prefect(settings: Settings) -> Iterator[None]:
+    if settings.prefect_api_url:
+        with temporary_settings(updates={PREFECT_API_URL: settings.prefect_api_url}):
+            yield
+        return
+    with prefect_server(settings) as api, temporary_settings(updates={PREFECT_API_URL: api}):
+        yield
+
+
+def _read_certificate(file: str) -> str:
+    try:
+        return Path(file).read_text() if file else ""
+    except OSError as error:
+        raise InvalidInputError(f"The certificate file {file}", str(error), "Give a readable PEM file.") from error
+
+
+__all__ = ["ObjectStore", "Platform", "delete_connection", "list_connections", "set_connection", "test_connection"]

@@ -1,0 +1,68 @@
+"""An experiment's life: create, retry, change, delete."""
+
+from blocks.registry.records import Experiment
+from prefect import flow
+
+from blocks.connections.platform import open_platform
+from blocks.domain.specs import ExperimentSpec
+from tasks.engine import run_flow, run_key
+from tasks.experiment import delete_experiment_row, prepare_experiment, register_experiment
+
+
+@flow(name="create-experiment", flow_run_name="{spec.name}")
+def create_experiment_flow(spec: ExperimentSpec) -> Experiment:
+    """Create an experiment.
+
+    Args:
+        spec: What the experiment is called.
+    """
+    return prepare_experiment(register_experiment(spec, run_key()))
+
+
+@flow(name="retry-experiment", flow_run_name="{key}")
+def retry_experiment_flow(key: str) -> Experiment:
+    """Recover an experiment whose creation failed.
+
+    Args:
+        key: Its name or id.
+    """
+    return prepare_experiment(open_platform().registry.experiments.get(key).id)
+
+
+@flow(name="delete-experiment", flow_run_name="{key}")
+def delete_experiment_flow(key: str) -> None:
+    """Delete an experiment that holds no trainings.
+
+    Args:
+        key: Its name or id.
+    """
+    delete_experiment_row(open_platform().registry.experiments.get(key).id)
+
+
+def create_experiment(spec: ExperimentSpec) -> Experiment:
+    """Create an experiment.
+
+    Raises:
+        AlreadyExistsError: The name is taken.
+    """
+    return run_flow(create_experiment_flow, spec)
+
+
+def retry_experiment(key: str) -> Experiment:
+    """Recover an experiment, by name or id, whose creation failed; one that is ACTIVE stays as it is."""
+    return run_flow(retry_experiment_flow, key)
+
+
+def change_experiment(key: str, *, description: str) -> Experiment:
+    """Change the description of an experiment, by name or id."""
+    experiments = open_platform().registry.experiments
+    return experiments.change(experiments.get(key).id, description=description)
+
+
+def delete_experiment(key: str) -> None:
+    """Delete an experiment, by name or id.
+
+    Raises:
+        InUseError: Trainings belong to it; they are named.
+    """
+    run_flow(delete_experiment_flow, key)

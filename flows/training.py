@@ -1,0 +1,224 @@
+"""A training's life: create, resume, stop, copy, change, delete."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blocks.registry.records import Training
+from prefect import Flow, flow
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import CancelledRun
+from prefect.states import Cancelled, State
+
+from blocks.connections.platform import open_platform
+from blocks.domain.errors import NotFoundError, RunFailedError
+from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.specs import TrainingSpec
+from tasks.engine import run_flow, run_key
+from tasks.following import follow_workers, report_training
+from tasks.training import (
+    check_access,
+    conclude,
+    delete_training_row,
+    is_over,
+    launch_workers,
+    plan_run,
+    register_training,
+    remove_workers,
+    stop_workers,
+)
+
+
+def _stop_when_cancelled(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
+    """Cancelled in the UI: end the workers. It runs in another process, so it knows the run's parameters only."""
+    spec, key = run.parameters.get("spec"), run.parameters.get("key")
+    name = key or (spec.get("name") if isinstance(spec, Mapping) else spec.name)
+    row = open_platform().registry.trainings.get(str(name))
+    if not is_over(row):
+        stop_training(row.id)
+
+
+@flow(name="create-training", flow_run_name="{spec.name}", on_cancellation=[_stop_when_cancelled])
+def create_training_flow(spec: TrainingSpec) -> Training | State[Any]:
+    """Create a training and follow it to its end.
+
+    Args:
+        spec: What is run, on which data, and where its results go.
+    """
+    return _drive(register_training(spec, run_key()))
+
+
+@flow(name="resume-training", flow_run_name="{key}", on_cancellation=[_stop_when_cancelled])
+def resume_training_flow(key: str) -> Training | State[Any]:
+    """Go on with a training whose flow died, or whose creation failed.
+
+    Args:
+        key: Its name or id.
+    """
+    return _drive(open_platform().registry.trainings.get(key).id)
+
+
+@flow(name="stop-training", flow_run_name="{key}")
+def stop_training_flow(key: str, grace_seconds: float = 10) -> Training:
+    """Stop a training: its workers are ended.
+
+    Args:
+        key: Its name or id.
+        grace_seconds: Seconds between asking the workers to end and ending them by force.
+    """
+    training_id = open_platform().registry.trainings.get(key).id
+    stop_workers(training_id, grace_seconds)
+    return _finish(training_id)
+
+
+@flow(name="delete-training", flow_run_name="{key}")
+def delete_training_flow(key: str) -> None:
+    """Delete a training that is over; what it wrote to its output paths stays.
+
+    Args:
+        key: Its name or id.
+    """
+    delete_training_row(open_platform().registry.trainings.get(key).id)
+
+
+def create_training(spec: TrainingSpec, *, wait: bool = True) -> "Training | TrainingHandle":
+    """Create a training.
+
+    Args:
+        spec: What is run.
+        wait: Follow it in this process to its end; otherwise a process of its own follows it.
+
+    Returns:
+        The finished training, whatever its status: `status` and `reason` say how it went. Without `wait` a handle.
+
+    Raises:
+        InvalidInputError: The settings are refused; nothing was made.
+        AlreadyExistsError: The name is taken.
+    """
+    if wait:
+        return _run(create_training_flow, spec, spec.name)
+    training_id = register_training.task.fn(spec, spec.name + run_key())
+    return TrainingHandle.detached(training_id)
+
+
+def resume_training(key: str) -> Training:
+    """Go on with a training, by name or id, whose flow died or whose creation failed; a finished one is returned."""
+    row = open_platform().registry.trainings.get(key)
+    return _run(resume_training_flow, row.id, row.id)
+
+
+def stop_training(key: str, *, grace_seconds: float = 10) -> Training:
+    """Stop a training, by name or id; when it returns, no process of it is left.
+
+    Raises:
+        IllegalTransitionError: It is over.
+    """
+    return run_flow(stop_training_flow, key, grace_seconds)
+
+
+def copy_training(key: str, *, wait: bool = True, **overrides: Any) -> "Training | TrainingHandle":
+    """Create a training with the settings of another, by name or id, any of which can be overridden.
+
+    Args:
+        key: The training to copy.
+        wait: As `create_training`.
+        overrides: Settings by their flat names (`workers=2`, `hyperparameters={"lr": 0.3}`); `name` when not given is
+            made from the other's.
+    """
+    trainings = open_platform().registry.trainings
+    row = trainings.get(key)
+    name = overrides.pop("name", None) or _free_name(row.name)
+    return create_training(row.spec.changed(name=name, **overrides), wait=wait)
+
+
+def change_training(key: str, *, description: str | None = None, tags: Mapping[str, str] | None = None) -> Training:
+    """Change the description or the tags of a training, by name or id; None leaves as it is.
+
+    Raises:
+        InvalidInputError: More than 10 tags.
+    """
+    trainings = open_platform().registry.trainings
+    return trainings.change(trainings.get(key).id, description=description, tags=tags)
+
+
+def delete_training(key: str) -> None:
+    """Delete a training, by name or id, that is over; what it wrote to its output paths stays.
+
+    Raises:
+        InUseError: It is not over, or a model was made from it.
+    """
+    run_flow(delete_training_flow, key)
+
+
+@dataclass(frozen=True)
+class TrainingHandle:
+    """A training that another process follows."""
+
+    id: str
+
+    @classmethod
+    def detached(cls, training_id: str) -> "TrainingHandle":
+        """Start a process of its own that follows the training to its end."""
+        subprocess.Popen(
+            [sys.executable, "-m", "flows", training_id],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        return cls(training_id)
+
+    def refresh(self) -> Training:
+        """The training as it is now."""
+        return open_platform().registry.trainings.get(self.id)
+
+    def wait(self) -> Training:
+        """Wait for the end; goes on with the training here when the process that followed it died."""
+        return resume_training(self.id)
+
+    def stop(self) -> Training:
+        """Stop it."""
+        return stop_training(self.id)
+
+
+def _drive(training_id: str) -> Training | State[Any]:
+    with open_platform().registry.lease(training_id):
+        check_access(training_id)
+        plan_run(training_id)
+        launch_workers(training_id)
+        follow_workers(training_id)
+        row = _finish(training_id)
+    if row.status is TrainingStatus.STOPPED:
+        return Cancelled(message=row.reason)
+    if row.status is not TrainingStatus.COMPLETE:
+        raise RunFailedError("training", row.name, row.status, row.reason)
+    return row
+
+
+def _finish(training_id: str) -> Training:
+    remove_workers(training_id)
+    row = conclude(training_id)
+    report_training(open_platform(), training_id)
+    return row
+
+
+def _run(run: Flow[..., Any], argument: object, key: str) -> Training:
+    """Run a flow that follows a training; the row tells how it went, unless there is none or it is not over."""
+    try:
+        run_flow(run, argument)
+    except (CancelledRun, RunFailedError):
+        pass
+    return open_platform().registry.trainings.get(key)
+
+
+def _free_name(name: str) -> str:
+    trainings = open_platform().registry.trainings
+    for number in range(2, 10_000):
+        candidate = f"{name[:56]}-{number}"
+        try:
+            trainings.get(candidate)
+        except NotFoundError:
+            return candidate
+    raise AssertionError("ten thousand copies of one training")

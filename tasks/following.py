@@ -1,0 +1,190 @@
+"""Following a run: events move the row, lines become metrics, until the cluster says that the run is over."""
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from time import monotonic
+
+from blocks.domain.metrics import MetricReader
+from blocks.registry.records import Training
+
+from blocks.cluster.base import Selector
+from blocks.connections.platform import Platform, open_platform
+from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.plan import (
+    Finished,
+    OutputKind,
+    Placed,
+    Queued,
+    Restarted,
+    RunEvent,
+    RunHandle,
+    RunPhase,
+    Staging,
+    Started,
+    Uploaded,
+)
+from tasks.engine import cancel_requested, publish_report, step
+from tasks.report import training_report
+from tasks.scalars import ScalarWriter
+from tasks.training import ending_of
+
+IDLE_SECONDS = 0.25
+CANCEL_CHECK_SECONDS = 2.0
+REPORT_SECONDS = 5.0
+CHUNK_BYTES = 4 * 2**20
+
+logger = logging.getLogger("makerflow")
+
+
+@step("follow workers")
+def follow_workers(training_id: str) -> None:
+    """Follow the run to its end; goes on from the cursors on the row, so that nothing is counted twice.
+
+    A second process that asks for the same training waits until the first is done or dead, then takes over.
+    """
+    platform = open_platform()
+    row = platform.registry.trainings.get(training_id)
+    if row.handle is None or row.status not in _FOLLOWED:
+        return
+    Follower(platform, row, row.handle).run()
+
+
+_FOLLOWED = (TrainingStatus.CREATE_IN_PROGRESS, TrainingStatus.RUNNING, TrainingStatus.STOP_IN_PROGRESS)
+
+
+class Follower:
+    """Follows one run in the calling thread."""
+
+    def __init__(self, platform: Platform, row: Training, handle: RunHandle) -> None:
+        self._platform = platform
+        self._row = row
+        self._handle = handle
+        self._readers = {rank: self._reader(rank) for rank in self._ranks()}
+        self._scalars = ScalarWriter(platform.settings.home / "tensorboard" / row.experiment_id / row.name / "metrics")
+        self._next_cancel_check = monotonic() + CANCEL_CHECK_SECONDS
+        self._next_report = 0.0
+
+    def run(self) -> None:
+        """Until the run is over.
+
+        Raises:
+            TransientError: The cluster or the registry did not answer; following again goes on.
+        """
+        with self._scalars:
+            for event in self._events():
+                if event is not None:
+                    self._take(event)
+                if isinstance(event, Finished):
+                    break
+                self._read_lines()
+                self._idle()
+        self._report()
+
+    def _events(self) -> Iterator[RunEvent | None]:
+        selector = Selector(run_id=self._handle.run_id)
+        since = {self._handle.run_id: self._row.event_cursor}
+        return self._platform.cluster.watch(selector, since, idle_seconds=IDLE_SECONDS)
+
+    def _take(self, event: RunEvent) -> None:
+        trainings = self._platform.registry.trainings
+        match event:
+            case Queued() | Placed() | Staging() | Restarted():
+                self._next_report = 0.0
+            case Started():
+                if trainings.get(self._row.id).status is TrainingStatus.CREATE_IN_PROGRESS:
+                    trainings.move(self._row.id, TrainingStatus.RUNNING, f"{self._workers()} started")
+            case Finished():
+                while self._read_lines():
+                    pass
+                self._end(event)
+        uploaded = [event] if isinstance(event, Uploaded) else []
+        logs = any(upload.output is OutputKind.LOG for upload in uploaded)
+        self._row = trainings.follow(
+            self._row.id,
+            event_cursor=event.sequence,
+            uploaded=uploaded,
+            logs_uploaded=logs or self._row.logs_uploaded,
+        )
+
+    def _end(self, event: Finished) -> None:
+        trainings = self._platform.registry.trainings
+        status = trainings.get(self._row.id).status
+        target = ending_of(event.cause, status)
+        if status is not target:
+            trainings.move(self._row.id, target, event.message)
+
+    def _read_lines(self) -> bool:
+        """Turn what the workers have printed since the last look into metrics; whether there was anything."""
+        found = [self._read_rank(rank) for rank in self._readers]
+        return any(found)
+
+    def _read_rank(self, rank: int) -> bool:
+        since = self._row.log_cursors.get(rank, 0)
+        lines, cursor = self._platform.cluster.read_output(self._handle, rank, since=since, at_most=CHUNK_BYTES)
+        if cursor == since:
+            return False
+        reader = self._readers[rank]
+        points = reader.read(lines, at=datetime.now(UTC))
+        self._scalars.write(points)
+        self._row = self._platform.registry.trainings.follow(
+            self._row.id,
+            log_cursors=self._row.log_cursors | {rank: cursor},
+            reader_states=self._row.reader_states | {rank: reader.state()},
+            points=points,
+        )
+        return True
+
+    def _idle(self) -> None:
+        now = monotonic()
+        if now >= self._next_cancel_check:
+            self._next_cancel_check = now + CANCEL_CHECK_SECONDS
+            self._revive()
+            if cancel_requested():
+                self._cancel()
+        if now >= self._next_report:
+            self._next_report = now + REPORT_SECONDS
+            self._report()
+
+    def _revive(self) -> None:
+        """Start the run again from its last checkpoint when what ran it died without a word."""
+        states = self._platform.cluster.find(Selector(run_id=self._handle.run_id))
+        lost = not states or states[0].phase is RunPhase.LOST
+        row = self._platform.registry.trainings.get(self._row.id)
+        if not lost or row.plan is None:
+            return
+        if row.status is TrainingStatus.STOP_IN_PROGRESS:
+            self._platform.cluster.stop(self._handle, 0)
+        else:
+            self._platform.cluster.launch(row.plan, self._platform.secrets(row.plan))
+
+    def _cancel(self) -> None:
+        row = self._platform.registry.trainings.get(self._row.id)
+        if row.status in (TrainingStatus.CREATE_IN_PROGRESS, TrainingStatus.RUNNING):
+            self._platform.registry.trainings.move(row.id, TrainingStatus.STOP_IN_PROGRESS, "cancelled in the UI")
+            grace = row.plan.stop_grace_seconds if row.plan else 0.0
+            self._platform.cluster.stop(self._handle, grace)
+
+    def _report(self) -> None:
+        report_training(self._platform, self._row.id)
+
+    def _ranks(self) -> range:
+        return range(self._row.spec.instances.workers if self._row.spec.metrics.all_workers else 1)
+
+    def _reader(self, rank: int) -> MetricReader:
+        suffix = f"/worker-{rank}" if self._row.spec.metrics.all_workers and rank else ""
+        state = self._row.reader_states.get(rank)
+        expressions = self._row.spec.metrics.expressions
+        return MetricReader(expressions, rank=rank, suffix=suffix, state=state)
+
+    def _workers(self) -> str:
+        count = self._row.spec.instances.workers
+        return f"{count} worker{'s' if count > 1 else ''}"
+
+
+def report_training(platform: Platform, training_id: str) -> None:
+    """Show the training on the run's page in the workflow UI."""
+    row = platform.registry.trainings.get(training_id)
+    publish_report(
+        f"training-{row.id}", f"Training {row.name}: {row.status}", training_report(row, platform.registry.metrics)
+    )

@@ -1,0 +1,96 @@
+"""The page where a user looks: one Markdown report per training, with what failed and what to do on top."""
+
+import base64
+from collections.abc import Sequence
+
+from blocks.domain.metrics import MetricPoint
+from blocks.registry.metrics import Metrics
+from blocks.registry.records import Series, Training
+
+from blocks.domain.lifecycle import TrainingStatus
+
+PLOTTED_METRICS = 12
+PLOTTED_POINTS = 300
+
+_FAILED = (TrainingStatus.FAIL_TRAIN, TrainingStatus.FAIL_TRAIN_IN_PROGRESS, TrainingStatus.CREATE_FAILED)
+
+
+def training_report(row: Training, metrics: Metrics) -> str:
+    """The report of one training as Markdown; what users printed is shown as text, never as markup."""
+    series = metrics.names(row.id)
+    parts = [_failure(row)] if row.status in _FAILED else []
+    parts += [_settings(row), _metrics(series)]
+    parts += [
+        _plot(found.name, metrics.curve(row.id, found.name, PLOTTED_POINTS)) for found in series[:PLOTTED_METRICS]
+    ]
+    parts.append(_outputs(row))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _failure(row: Training) -> str:
+    quoted = "\n".join(f"    {line}" for line in row.reason.splitlines()[:60])
+    return (
+        f"## {row.status}\n\n{quoted}\n\n"
+        f"What to do: `makerflow training logs {row.name}` shows the whole output; "
+        f"`makerflow training copy {row.name}` starts again with the same settings."
+    )
+
+
+def _settings(row: Training) -> str:
+    spec = row.spec
+    rows = {
+        "Status": row.status,
+        "Experiment": row.experiment_name,
+        "Algorithm": spec.algorithm.path or spec.algorithm.provided.value,
+        "Entry point": spec.algorithm.entry_point,
+        "Image": spec.instances.image,
+        "Flavor": spec.instances.flavor,
+        "Workers": spec.instances.workers,
+        **{f"Dataset {dataset.name}": dataset.path for dataset in spec.inputs.datasets},
+        "Input checkpoint": spec.inputs.checkpoint,
+        "Time limit": f"{spec.limits.max_minutes:g} minutes",
+        **{f"--{pair.name}": pair.value for pair in spec.algorithm.hyperparameters},
+    }
+    return _table(("Setting", "Value"), [(name, str(value)) for name, value in rows.items() if value != ""])
+
+
+def _metrics(series: Sequence[Series]) -> str:
+    if not series:
+        return ""
+    rows = [
+        (s.name, _number(s.last), str(s.last_step), _number(s.min), _number(s.max), str(s.count), str(s.not_finite))
+        for s in series
+    ]
+    return _table(("Metric", "Last", "Step", "Min", "Max", "Reports", "Not finite"), rows)
+
+
+def _outputs(row: Training) -> str:
+    if row.plan is None:
+        return ""
+    return _table(("Output", "Path"), [(output.kind.value, output.path) for output in row.plan.outputs])
+
+
+def _plot(name: str, points: Sequence[MetricPoint]) -> str:
+    finite = [(point.step, point.value) for point in points if point.value is not None]
+    if not finite:
+        return ""
+    import pygal
+
+    chart = pygal.XY(width=720, height=260, show_legend=False, dots_size=1, title=name, js=[], stroke=True)
+    chart.add(name, finite)
+    picture = base64.b64encode(chart.render()).decode()
+    return f"![{_cell(name)}](data:image/svg+xml;base64,{picture})"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return printable.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")[:500]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

@@ -1,0 +1,262 @@
+"""The steps of a training. Each reads the row, does what is not done yet, and writes the row: running one twice is
+running it once.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+from blocks.domain.metrics import check_expressions
+from blocks.registry.records import Training
+
+from blocks.algorithms import algorithm_directory
+from blocks.connections.platform import Platform, open_platform
+from blocks.domain.catalogues import Catalogue
+from blocks.domain.errors import AlreadyExistsError, InvalidInputError, PermanentError
+from blocks.domain.lifecycle import TRAINING, TrainingStatus
+from blocks.domain.paths import StoragePath
+from blocks.domain.plan import ExitCause, InputKind, OutputKind, PlannedInput, PlannedOutput, RunHandle
+from blocks.domain.planning import check_entry_point, entry_point_of, training_plan
+from blocks.domain.specs import ExperimentSpec, ProvidedAlgorithm, TrainingSpec
+from blocks.storage.base import Rights
+from tasks.engine import step
+
+LOGS = "makerflow-logs"
+"""The folder beside the output that holds each worker's output."""
+
+
+@step("register")
+def register_training(spec: TrainingSpec, key: str) -> str:
+    """Make the row; its id. `key` names the request, so that asking again finds the row.
+
+    A row of this name that the same request left unfinished is taken up again.
+
+    Raises:
+        InvalidInputError: The settings can be refused without looking at any store.
+        AlreadyExistsError: The name is taken.
+    """
+    platform = open_platform()
+    check_settings(spec, platform.catalogue)
+    experiment = platform.registry.experiments.ensure(ExperimentSpec(name=spec.experiment))
+    training_id = "trn-" + hashlib.sha256(key.encode()).hexdigest()[:20]
+    try:
+        return platform.registry.trainings.create(spec, experiment.id, id=training_id).id
+    except AlreadyExistsError as error:
+        row = platform.registry.trainings.get(error.id)
+        if row.spec == spec and not is_over(row) and not platform.registry.is_leased(row.id):
+            return row.id
+        raise
+
+
+@step("check access")
+def check_access(training_id: str) -> None:
+    """Prove every right that the training needs (COM-06), and that its entry point exists.
+
+    Raises:
+        PermanentError: What is missing; the row is then CREATE FAILED with the same reason.
+    """
+    platform = open_platform()
+    row = platform.registry.trainings.get(training_id)
+    if row.status is TrainingStatus.CREATE_FAILED or row.status is TrainingStatus.CREATE_REQUESTED:
+        row = platform.registry.trainings.move(training_id, TrainingStatus.CREATE_IN_PROGRESS, "checking access")
+    if row.status is not TrainingStatus.CREATE_IN_PROGRESS or row.plan is not None:
+        return
+    try:
+        check_settings(row.spec, platform.catalogue)
+        _check_paths(platform, row.spec)
+    except PermanentError as error:
+        _creation_failed(platform, row, error)
+        raise
+
+
+@step("plan")
+def plan_run(training_id: str) -> None:
+    """List every input with size and ETag, and keep the plan: the first one stays, so that changed data is noticed.
+
+    Raises:
+        PermanentError: An input is missing, does not fit or cannot be staged; the row is then CREATE FAILED.
+    """
+    platform = open_platform()
+    row = platform.registry.trainings.get(training_id)
+    if row.status is not TrainingStatus.CREATE_IN_PROGRESS or row.plan is not None:
+        return
+    try:
+        plan = training_plan(
+            row.id,
+            row.spec,
+            created=row.created,
+            labels={"training": row.id, "name": row.name, "experiment": row.experiment_id},
+            catalogue=platform.catalogue,
+            inputs=[_planned_input(platform, *place) for place in _input_places(row.spec)],
+            outputs=_planned_outputs(platform, row),
+        )
+    except PermanentError as error:
+        _creation_failed(platform, row, error)
+        raise
+    platform.registry.trainings.keep_plan(training_id, plan)
+
+
+@step("launch workers")
+def launch_workers(training_id: str) -> None:
+    """Start the workers, or find them.
+
+    Raises:
+        CapacityError: They can never fit; the row is then CREATE FAILED.
+    """
+    platform = open_platform()
+    row = platform.registry.trainings.get(training_id)
+    if row.plan is None or row.status not in (TrainingStatus.CREATE_IN_PROGRESS, TrainingStatus.RUNNING):
+        return
+    try:
+        handle = platform.cluster.launch(row.plan, platform.secrets(row.plan))
+    except PermanentError as error:
+        if row.status is TrainingStatus.CREATE_IN_PROGRESS:
+            _creation_failed(platform, row, error)
+        raise
+    platform.registry.trainings.keep_handle(training_id, handle)
+    if platform.registry.trainings.get(training_id).status is TrainingStatus.STOP_IN_PROGRESS:
+        platform.cluster.stop(handle, row.plan.stop_grace_seconds)
+
+
+@step("stop workers")
+def stop_workers(training_id: str, grace_seconds: float) -> None:
+    """Ask for the end: STOP IN PROGRESS, then every worker is ended.
+
+    Raises:
+        IllegalTransitionError: The training is over, or about to be.
+    """
+    platform = open_platform()
+    row = platform.registry.trainings.get(training_id)
+    if row.status is TrainingStatus.STOPPED:
+        return
+    platform.registry.trainings.move(training_id, TrainingStatus.STOP_IN_PROGRESS, "stopped on request")
+    platform.cluster.stop(row.handle or RunHandle(cluster="", run_id=row.id), grace_seconds)
+
+
+@step("remove workers")
+def remove_workers(training_id: str) -> None:
+    """Remove the run's scratch, once its output and logs are at their places."""
+    platform = open_platform()
+    row = platform.registry.trainings.get(training_id)
+    if row.status in _ENDING and row.handle is not None:
+        platform.cluster.stop(row.handle, 0)
+        if row.logs_uploaded:
+            platform.cluster.remove(row.handle)
+
+
+@step("conclude")
+def conclude(training_id: str) -> Training:
+    """From what is in progress to the final status; the finished row."""
+    trainings = open_platform().registry.trainings
+    row = trainings.get(training_id)
+    final = _ENDING.get(row.status)
+    return trainings.move(training_id, final, row.reason) if final else row
+
+
+@step("delete")
+def delete_training_row(training_id: str) -> None:
+    """Delete the row and what is left of the run on the cluster; the user's output stays where it is.
+
+    Raises:
+        InUseError: It is not over, or a model was made from it.
+    """
+    platform = open_platform()
+    row = platform.registry.trainings.get(training_id)
+    platform.registry.trainings.guard_delete(training_id)
+    if row.handle is not None:
+        platform.cluster.remove(row.handle)
+    platform.registry.trainings.delete(training_id)
+
+
+_ENDING = {
+    TrainingStatus.COMPLETE_IN_PROGRESS: TrainingStatus.COMPLETE,
+    TrainingStatus.FAIL_TRAIN_IN_PROGRESS: TrainingStatus.FAIL_TRAIN,
+    TrainingStatus.STOP_IN_PROGRESS: TrainingStatus.STOPPED,
+}
+
+
+def is_over(row: Training) -> bool:
+    """Whether nothing more happens by itself."""
+    return TRAINING.is_final(row.status) or row.status is TrainingStatus.CREATE_FAILED
+
+
+def check_settings(spec: TrainingSpec, catalogue: Catalogue) -> None:
+    """Refuse settings that are wrong whatever the stores hold.
+
+    Raises:
+        InvalidInputError: What is wrong, and what is allowed.
+    """
+    catalogue.flavor(spec.instances.flavor)
+    catalogue.image(spec.instances.image)
+    check_expressions(spec.metrics.expressions)
+    if spec.algorithm.provided is not ProvidedAlgorithm.OWN:
+        catalogue.algorithm(spec.algorithm.provided).check(spec)
+    if spec.limits.log_management:
+        raise InvalidInputError(
+            "log_management is on", "no log store is enabled on this installation", "Turn it off (it is by default)."
+        )
+
+
+def _check_paths(platform: Platform, spec: TrainingSpec) -> None:
+    for kind, _, path in _input_places(spec):
+        platform.storage(path).check(path, Rights.READ)
+        if kind is InputKind.SOURCE:
+            check_entry_point(_planned_input(platform, kind, "", path), entry_point_of(spec))
+    for text in (spec.outputs.path, spec.outputs.checkpoint):
+        if text:
+            path = StoragePath.parse(text)
+            platform.storage(path).check(path, Rights.WRITE)
+
+
+def _input_places(spec: TrainingSpec) -> list[tuple[InputKind, str, StoragePath]]:
+    own = spec.algorithm.provided is ProvidedAlgorithm.OWN
+    source = spec.algorithm.path if own else f"file://{algorithm_directory(spec.algorithm.provided)}"
+    places = [(InputKind.SOURCE, "", source)]
+    places += [(InputKind.DATASET, dataset.name, dataset.path) for dataset in spec.inputs.datasets]
+    if spec.inputs.checkpoint:
+        places.append((InputKind.CHECKPOINT, "", spec.inputs.checkpoint))
+    return [(kind, name, StoragePath.parse(path)) for kind, name, path in places]
+
+
+def _planned_input(platform: Platform, kind: InputKind, name: str, path: StoragePath) -> PlannedInput:
+    return PlannedInput(
+        kind=kind,
+        name=name,
+        path=str(path),
+        connection=platform.connection_name(path),
+        objects=tuple(platform.storage(path).plan(path)),
+    )
+
+
+def _planned_outputs(platform: Platform, row: Training) -> Sequence[PlannedOutput]:
+    home = platform.settings.home
+    spec = row.spec.outputs
+    model = _free_place(platform, row, spec.path or f"file://{home}/outputs/{row.name}/model")
+    checkpoint = _free_place(platform, row, spec.checkpoint or f"file://{home}/outputs/{row.name}/checkpoints")
+    events = StoragePath.parse(f"file://{home}/tensorboard/{row.experiment_id}/{row.name}")
+    places = {
+        OutputKind.MODEL: model,
+        OutputKind.CHECKPOINT: checkpoint,
+        OutputKind.TENSORBOARD: events,
+        OutputKind.LOG: model / LOGS,
+    }
+    return [
+        PlannedOutput(kind=kind, path=str(place), connection=platform.connection_name(place))
+        for kind, place in places.items()
+    ]
+
+
+def _free_place(platform: Platform, row: Training, text: str) -> StoragePath:
+    """The place itself when it is empty, else a folder of the training's own: what is there is never overwritten."""
+    place = StoragePath.parse(text)
+    return place if platform.storage(place).is_empty(place) else place / row.id
+
+
+def _creation_failed(platform: Platform, row: Training, error: PermanentError) -> None:
+    platform.registry.trainings.move(row.id, TrainingStatus.CREATE_FAILED, str(error))
+
+
+def ending_of(cause: ExitCause, status: TrainingStatus) -> TrainingStatus:
+    """Where a training goes when its run is over."""
+    if status is TrainingStatus.STOP_IN_PROGRESS or cause is ExitCause.STOPPED:
+        return TrainingStatus.STOP_IN_PROGRESS
+    return TrainingStatus.COMPLETE_IN_PROGRESS if cause is ExitCause.OK else TrainingStatus.FAIL_TRAIN_IN_PROGRESS
