@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,14 @@ from prefect.exceptions import CancelledRun
 from prefect.states import Cancelled, State
 
 from blocks.connections.platform import open_platform
-from blocks.domain.errors import NotFoundError, RunFailedError
+from blocks.domain.errors import AlreadyExistsError, MakerflowError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.specs import TrainingSpec
 from tasks.engine import run_flow, run_key
 from tasks.following import follow_workers, report_training
 from tasks.training import (
     check_access,
+    check_settings,
     conclude,
     delete_training_row,
     is_over,
@@ -97,10 +99,10 @@ def create_training(spec: TrainingSpec, *, wait: bool = True) -> "Training | Tra
         InvalidInputError: The settings are refused; nothing was made.
         AlreadyExistsError: The name is taken.
     """
+    check_settings(spec, open_platform().catalogue)
     if wait:
         return _run(create_training_flow, spec, spec.name)
-    training_id = register_training.task.fn(spec, spec.name + run_key())
-    return TrainingHandle.detached(training_id)
+    return TrainingHandle.detached(register_training.task.fn(spec, run_key()))
 
 
 def resume_training(key: str) -> Training:
@@ -205,12 +207,21 @@ def _finish(training_id: str) -> Training:
 
 
 def _run(run: Flow[..., Any], argument: object, key: str) -> Training:
-    """Run a flow that follows a training; the row tells how it went, unless there is none or it is not over."""
+    """Run a flow that follows a training; its row tells how it went, unless nothing came of it."""
+    trainings = open_platform().registry.trainings
     try:
         run_flow(run, argument)
-    except (CancelledRun, RunFailedError):
+    except CancelledRun:
         pass
-    return open_platform().registry.trainings.get(key)
+    except AlreadyExistsError:
+        raise
+    except MakerflowError:
+        with suppress(NotFoundError):
+            row = trainings.get(key)
+            if is_over(row):
+                return row
+        raise
+    return trainings.get(key)
 
 
 def _free_name(name: str) -> str:

@@ -1,5 +1,6 @@
-"""The steps of a training. Each reads the row, does what is not done yet, and writes the row: running one twice is
-running it once.
+"""The steps of a training.
+
+Each reads the row, does what is not done yet, and writes the row: running one twice is running it once.
 """
 
 import hashlib

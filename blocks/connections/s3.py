@@ -1,10 +1,12 @@
-"""Connections to object stores: a Prefect Block keeps the secrets (encrypted in Prefect's database), the registry's
-index keeps the names, so that only a command that needs a secret has to ask Prefect.
+"""Connections to object stores.
+
+A Prefect Block keeps the secrets (encrypted in Prefect's database), the registry's index keeps the names, so that only
+a command that needs a secret has to ask Prefect.
 """
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prefect.blocks.core import Block
@@ -123,11 +125,8 @@ def delete_connection(name: str) -> None:
     connections = open_platform().registry.connections
     if name not in {found.name for found in connections.list()}:
         raise NotFoundError("connection", name)
-    with _prefect(Settings()):
-        try:
-            ObjectStore.delete(name)
-        except ValueError:
-            pass  # a deletion that died half-way: only the index is left
+    with _prefect(Settings()), suppress(ValueError):  # a deletion that died half-way: only the index is left
+        ObjectStore.delete(name)
     connections.delete(name)
 
 

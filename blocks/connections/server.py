@@ -17,6 +17,7 @@ from blocks.domain.errors import PermanentError
 START_SECONDS = 120
 STOP_SECONDS = 30
 HOST = "127.0.0.1"
+APPLICATION = "prefect.server.api.server:create_app"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,8 +51,7 @@ def prefect_server(settings: Settings, port: int = 0, *, ui: bool = False) -> It
     api = f"http://{HOST}:{port}/api"
     with log.open("ab") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-            + ["--host", HOST, "--port", str(port), "--log-level", "warning"],
+            [sys.executable, "-m", "uvicorn", "--factory", APPLICATION, "--host", HOST, "--port", str(port)],
             env={**ENVIRONMENT, **prefect_environment(settings), **_server_environment(api, port, ui)},
             stdin=subprocess.DEVNULL,
             stdout=output,

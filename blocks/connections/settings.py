@@ -64,7 +64,7 @@ class Settings(BaseSettings):
 
 
 def prefect_environment(settings: Settings) -> dict[str, str]:
-    """Prefect's settings, client's and server's: a private home, nothing phoned home, no ephemeral server of its own."""
+    """Prefect's settings, client's and server's: a private home, nothing phoned home, no ephemeral server."""
     return {
         "PREFECT_HOME": str(settings.prefect_home),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{settings.home / 'prefect.db'}",
