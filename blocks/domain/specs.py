@@ -390,12 +390,21 @@ def merge_fields(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[
         current = merged.get(key)
         value = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         if key in ("hyperparameters", "datasets", "tags"):
-            value = _dataset_pairs(value) if key == "datasets" else _pairs(value)
-            value = [item.model_dump() if isinstance(item, BaseModel) else item for item in value]
-            given = {item["name"] for item in value}
-            merged[key] = [item for item in current or () if item["name"] not in given] + value
+            value, current = (_listed(key, items) for items in (value, current or ()))
+            given = [_name_of(item) for item in value]
+            merged[key] = [item for item in current if _name_of(item) not in given] + value
         elif isinstance(current, Mapping) and isinstance(value, Mapping):
             merged[key] = merge_fields(current, value)
         else:
             merged[key] = value
     return merged
+
+
+def _listed(key: str, items: object) -> list[Any]:
+    items = _dataset_pairs(items) if key == "datasets" else _pairs(items)
+    many = items if isinstance(items, list | tuple) else [items]
+    return [item.model_dump() if isinstance(item, BaseModel) else item for item in many]
+
+
+def _name_of(item: Any) -> object:
+    return item.get("name") if isinstance(item, Mapping) else item
