@@ -1,0 +1,195 @@
+"""The life of a training through the flows, with real workers."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blocks.connections.platform import open_platform
+from blocks.domain.errors import AlreadyExistsError, BusyError, IllegalTransitionError, InvalidInputError
+from blocks.domain.lifecycle import TrainingStatus
+from blocks.registry.records import Training
+from flows.experiment import delete_experiment
+from flows.training import (
+    TrainingHandle,
+    change_training,
+    copy_training,
+    create_training,
+    delete_training,
+    resume_training,
+    stop_training,
+)
+from tests.integration.flows.conftest import MakeSpec
+
+PRINTS_METRICS = """
+import os, pathlib
+for step in range(1, 6):
+    print(f"step={step} loss={1 / step}", flush=True)
+pathlib.Path(os.environ["EM_MODEL_DIR"], "model.txt").write_text("model")
+pathlib.Path(os.environ["EM_CHECKPOINT_DIR"], "last.ckpt").write_text("checkpoint")
+"""
+SLEEPS = "import time\nprint('ready', flush=True)\ntime.sleep(600)\n"
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.05)
+
+
+def is_running(name: str) -> bool:
+    rows = open_platform().registry.trainings
+    return rows.get(name).status is TrainingStatus.RUNNING
+
+
+@pytest.mark.req("COM-02", "TRN-01", "TRN-08", "TRN-11", "TRN-12")
+def test_a_training_ends_complete_with_its_model_checkpoints_logs_and_metrics_in_place(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    training = create_training(make_spec(PRINTS_METRICS, checkpoint_output=f"file://{checkpoints}"))
+    assert isinstance(training, Training)
+    assert (training.status, training.training_seconds > 0) == (TrainingStatus.COMPLETE, True)
+    assert (tmp_path / "out-t" / "model.txt").read_text() == "model"
+    assert (checkpoints / "last.ckpt").read_text() == "checkpoint"
+    assert "loss=0.2" in (tmp_path / "out-t" / "makerflow-logs" / "output.log").read_text()
+    registry = open_platform().registry
+    [loss] = registry.metrics.names(training.id)
+    assert (loss.name, loss.count, loss.min, loss.last_step) == ("loss", 5, 0.2, 5)
+    history = [move.target for move in registry.trainings.history(training.id)]
+    assert history[-3:] == ["RUNNING", "COMPLETE IN PROGRESS", "COMPLETE"]
+    assert list((open_platform().settings.home / "runs").iterdir()) == []
+
+
+@pytest.mark.req("ENV-02", "EXP-03")
+def test_metrics_are_written_as_tensorboard_scalars(make_spec: MakeSpec) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    training = create_training(make_spec(PRINTS_METRICS))
+    assert isinstance(training, Training)
+    events = open_platform().settings.home / "tensorboard" / training.experiment_id / "t" / "metrics"
+    accumulator = EventAccumulator(str(events)).Reload()
+    assert [scalar.step for scalar in accumulator.Scalars("loss")] == [1, 2, 3, 4, 5]
+
+
+def test_a_failing_entry_point_fails_the_training_with_its_last_line(make_spec: MakeSpec) -> None:
+    training = create_training(make_spec("raise SystemError('the disk is made of cheese')"))
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.FAIL_TRAIN
+    assert "the disk is made of cheese" in training.reason
+
+
+@pytest.mark.req("COM-06", "COM-10", "TRN-02")
+def test_a_missing_entry_point_fails_the_creation_and_can_be_asked_for_again(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    spec = make_spec("print('hello')").changed(entry_point="other.py")
+    training = create_training(spec)
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.CREATE_FAILED
+    assert "train.py" in training.reason
+    (tmp_path / "code-t" / "other.py").write_text("print('hello')")
+    assert resume_training("t").status is TrainingStatus.COMPLETE
+
+
+@pytest.mark.req("COM-05")
+def test_settings_that_cannot_work_are_refused_before_anything_is_made(make_spec: MakeSpec) -> None:
+    with pytest.raises(InvalidInputError, match="c1m2"):
+        create_training(make_spec("pass", flavor="enormous"))
+    assert open_platform().registry.trainings.page().items == ()
+
+
+@pytest.mark.req("COM-01")
+def test_a_name_is_taken_once(make_spec: MakeSpec) -> None:
+    spec = make_spec("pass")
+    create_training(spec)
+    with pytest.raises(AlreadyExistsError):
+        create_training(spec)
+
+
+@pytest.mark.req("TRN-13")
+def test_a_running_training_is_stopped_and_its_workers_are_gone(make_spec: MakeSpec) -> None:
+    results: list[object] = []
+    follower = threading.Thread(target=lambda: results.append(create_training(make_spec(SLEEPS))))
+    follower.start()
+    wait_for(lambda: bool(open_platform().registry.trainings.page().items) and is_running("t"))
+    assert stop_training("t", grace_seconds=2).status is TrainingStatus.STOPPED
+    follower.join(30)
+    [result] = results
+    assert isinstance(result, Training)
+    assert result.status is TrainingStatus.STOPPED
+    with pytest.raises(IllegalTransitionError):
+        stop_training("t")
+
+
+@pytest.mark.req("COM-04", "TRN-13")
+def test_a_training_that_is_followed_elsewhere_is_waited_for_and_stopped_by_its_handle(make_spec: MakeSpec) -> None:
+    handle = create_training(make_spec(SLEEPS), wait=False)
+    assert isinstance(handle, TrainingHandle)
+    wait_for(lambda: is_running("t"))
+    with pytest.raises(BusyError, match="stop"):
+        delete_training("t")
+    assert handle.stop().status is TrainingStatus.STOPPED
+    assert handle.wait().status is TrainingStatus.STOPPED
+
+
+@pytest.mark.req("TRN-09")
+def test_past_its_time_limit_a_training_is_ended(make_spec: MakeSpec) -> None:
+    training = create_training(make_spec(SLEEPS, max_time_seconds=1.5))
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.FAIL_TRAIN
+    assert "time" in training.reason
+
+
+@pytest.mark.req("TRN-14", "TRN-16", "EXP-05", "COM-01", "COM-03")
+def test_a_training_is_copied_with_overrides_changed_and_deleted_with_its_experiment(make_spec: MakeSpec) -> None:
+    create_training(make_spec("import sys; print(sys.argv)", hyperparameters={"lr": 0.1, "n": 1}))
+    copy = copy_training("t", hyperparameters={"lr": 0.5})
+    assert isinstance(copy, Training)
+    assert copy.status is TrainingStatus.COMPLETE
+    assert {p.name: p.value for p in copy.spec.algorithm.hyperparameters} == {"lr": "0.5", "n": "1"}
+    assert change_training("t", description="first", tags={"team": "vision"}).description == "first"
+    with pytest.raises(BusyError, match=copy.name):
+        delete_experiment("default")
+    delete_training("t")
+    delete_training(copy.name)
+    delete_experiment("default")
+
+
+@pytest.mark.req("TRN-07", "TRN-06")
+def test_a_training_goes_on_from_the_checkpoints_of_another(make_spec: MakeSpec, tmp_path: Path) -> None:
+    reads = (
+        "import os, pathlib\n"
+        "print('found', pathlib.Path(os.environ['EM_CHECKPOINT_INPUT_DIR'], 'last.ckpt').read_text())\n"
+        "print('data', pathlib.Path(os.environ['EM_DATASET_TRAIN'], 'a.csv').read_text())\n"
+    )
+    create_training(make_spec(PRINTS_METRICS, checkpoint_output=f"file://{tmp_path}/checkpoints"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_text("1,2")
+    second = create_training(
+        make_spec(
+            reads,
+            "second",
+            checkpoint_input=f"file://{tmp_path}/checkpoints",
+            datasets={"train": f"file://{tmp_path}/data"},
+        )
+    )
+    assert isinstance(second, Training)
+    assert second.status is TrainingStatus.COMPLETE
+    log = (tmp_path / "out-second" / "makerflow-logs" / "output.log").read_text()
+    assert "found checkpoint" in log
+    assert "data 1,2" in log
+
+
+@pytest.mark.req("TRN-08")
+def test_an_output_path_that_holds_files_already_is_never_overwritten(make_spec: MakeSpec, tmp_path: Path) -> None:
+    out = tmp_path / "shared"
+    out.mkdir()
+    (out / "model.txt").write_text("precious")
+    training = create_training(make_spec(PRINTS_METRICS, output=f"file://{out}"))
+    assert isinstance(training, Training)
+    assert (out / "model.txt").read_text() == "precious"
+    assert (out / training.id / "model.txt").read_text() == "model"
