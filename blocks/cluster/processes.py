@@ -1,0 +1,250 @@
+"""Find every process of a run on this machine, and end them all.
+
+A process belongs to a run when it carries the run's marker in its environment, when it is in the run's control group,
+or when its nearest marked ancestor belongs to it. So a grandchild that made its own session, a daemon that was handed
+to another parent, and a child that was started with an empty environment are all found. Zombies do not count: nothing
+of them runs.
+
+On Linux this reads /proc itself, which takes a fifth of the time that psutil takes for the same; elsewhere psutil does
+it. Standard library only until then.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocks.cluster import cgroups
+from blocks.domain.plan import StopReport
+
+MARKER = "MAKERFLOW_RUN"
+"""The variable in the environment of every process of a run; its value is the run's directory."""
+
+KILL_SECONDS = 10.0
+"""How long killed processes may take to go; the kernel needs that only for one that hangs in a device."""
+
+_MARKED = f"{MARKER}=".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process, told from a later one with the same id by when it started.
+
+    Attributes:
+        started: The kernel's clock ticks on Linux, else seconds: only good for comparing.
+        marker: The directory of the run that it says it belongs to; empty when it does not say.
+    """
+
+    pid: int
+    parent: int
+    started: float
+    marker: str
+
+
+def find_processes(run_directory: Path, *, excluding: Collection[int] = ()) -> list[int]:
+    """The ids of all live processes of the run, but for `excluding`."""
+    return sorted(p.pid for p in _Hunt(run_directory, excluding).look())
+
+
+def count_processes(run_directories: Iterable[Path]) -> dict[Path, int]:
+    """How many live processes each run has, from one look at the machine."""
+    seen = _snapshot()
+    return {directory: len(_members(seen, directory, frozenset())) for directory in run_directories}
+
+
+def end_processes(run_directory: Path, grace_seconds: float, *, excluding: Collection[int] = ()) -> StopReport:
+    """End all processes of the run: SIGTERM, after the grace SIGKILL, until two looks in a row find none.
+
+    What is killed is first halted, so that nothing can fork away between the look and the kill. The calling process
+    is never ended.
+    """
+    hunt = _Hunt(run_directory, excluding)
+    hunt.ask_to_end(grace_seconds)
+    hunt.force_to_end(KILL_SECONDS)
+    remaining = hunt.look()
+    killed = hunt.killed - {(p.pid, p.started) for p in remaining}
+    return StopReport(
+        terminated=len(hunt.known) - len(hunt.killed | {(p.pid, p.started) for p in remaining}),
+        killed=len(killed),
+        remaining=len(remaining),
+    )
+
+
+class _Hunt:
+    """One effort to end a run: remembers whom it has seen, so that nobody escapes by losing marker and parent."""
+
+    def __init__(self, run_directory: Path, excluding: Collection[int]) -> None:
+        self.run_directory = run_directory
+        self.spared = {*excluding, os.getpid()}
+        self.known: set[tuple[int, float]] = set()
+        self.killed: set[tuple[int, float]] = set()
+
+    def look(self) -> list[Process]:
+        members = _members(_snapshot(), self.run_directory, self.known)
+        found = [p for p in members if p.pid not in self.spared]
+        self.known |= {(p.pid, p.started) for p in found}
+        return found
+
+    def ask_to_end(self, grace_seconds: float) -> None:
+        deadline = time.monotonic() + grace_seconds
+        asked: set[int] = set()
+        pause = 0.01
+        while (alive := self.look()) and (left := deadline - time.monotonic()) > 0:
+            for process in alive:
+                if process.pid not in asked:
+                    _send(process, signal.SIGTERM, signal.SIGCONT)  # a halted one hears it only when it goes on
+            asked |= {p.pid for p in alive}
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, 0.1)
+
+    def force_to_end(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        empty = 0
+        while empty < 2 and time.monotonic() < deadline:
+            alive = self._halt()
+            for process in alive:
+                if _send(process, signal.SIGKILL):
+                    self.killed.add((process.pid, process.started))
+            empty = 0 if alive else empty + 1
+            time.sleep(0.01)
+
+    def _halt(self) -> list[Process]:
+        """Halt all, and again what they forked meanwhile, until nobody is left who could fork."""
+        halted: set[tuple[int, float]] = set()
+        alive = self.look()
+        while new := [p for p in alive if (p.pid, p.started) not in halted]:
+            for process in new:
+                _send(process, signal.SIGSTOP)
+                halted.add((process.pid, process.started))
+            alive = self.look()
+        return alive
+
+
+def _members(seen: Mapping[int, Process], run_directory: Path, known: Collection[tuple[int, float]]) -> list[Process]:
+    """The processes whose own marker, control group or nearest such ancestor is the run's."""
+    run = str(run_directory)
+    owners = {pid: p.marker for pid, p in seen.items() if p.marker and (p.marker == run or _is_run(p.marker))}
+    for pid in cgroups.processes_of(run_directory):
+        owners.setdefault(pid, run)
+    for process in seen.values():
+        if (process.pid, process.started) in known:
+            owners.setdefault(process.pid, run)
+    for pid in seen:
+        _settle(pid, seen, owners)
+    return [p for pid, p in seen.items() if owners[pid] == run]
+
+
+def _settle(pid: int, seen: Mapping[int, Process], owners: dict[int, str]) -> None:
+    """Give `pid` and its ancestors that have no owner the owner of the nearest ancestor that has one."""
+    path = []
+    while pid not in owners and pid in seen:
+        path.append(pid)
+        owners[pid] = ""  # should the table, read while it changes, hold a circle
+        pid = seen[pid].parent
+    owner = owners.get(pid, "")
+    for each in path:
+        owners[each] = owner
+
+
+def _is_run(marker: str) -> bool:
+    """Whether another run's marker is true: its processes are that run's affair, also below one of ours."""
+    return os.path.exists(os.path.join(marker, "agent.lock"))
+
+
+def _snapshot() -> dict[int, Process]:
+    return _snapshot_of_proc() if sys.platform == "linux" else snapshot_of_psutil()
+
+
+def _snapshot_of_proc() -> dict[int, Process]:
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return {pid: process for pid in pids if (process := _read(pid))}
+
+
+def _read(pid: int) -> Process | None:
+    """The process `pid`; None when it is gone or a zombie."""
+    try:
+        stat = _contents(f"/proc/{pid}/stat")
+        # The name, in parentheses, may hold anything. Behind it: state, parent, ..., start time as the twentieth.
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        if fields[0] in (b"Z", b"X"):
+            return None
+        return Process(pid, int(fields[1]), float(fields[19]), _marker(pid))
+    except (OSError, ValueError):
+        return None
+
+
+def _marker(pid: int) -> str:
+    try:
+        environment = _contents(f"/proc/{pid}/environ")
+    except OSError:  # another user's
+        return ""
+    if _MARKED not in environment:
+        return ""
+    entries = (e for e in environment.split(b"\0") if e.startswith(_MARKED))
+    return os.fsdecode(next(entries, _MARKED)[len(_MARKED) :])
+
+
+def _contents(file: str) -> bytes:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        pieces = []
+        while piece := os.read(descriptor, 1 << 17):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
+
+
+def snapshot_of_psutil() -> dict[int, Process]:
+    """All live processes, on any system that psutil knows."""
+    import psutil  # only where there is no /proc: the agent that waits in the queue stays small
+
+    seen = {}
+    for process in psutil.process_iter(["pid", "ppid", "create_time", "status", "environ"]):
+        facts = process.info
+        if facts["status"] != psutil.STATUS_ZOMBIE:
+            marker = (facts["environ"] or {}).get(MARKER, "")
+            seen[process.pid] = Process(process.pid, facts["ppid"] or 0, facts["create_time"] or 0.0, marker)
+    return seen
+
+
+def _send(process: Process, *signals: signal.Signals) -> bool:
+    """Send `signals` to this very process; False when it is gone."""
+    if sys.platform != "linux":
+        return _send_by_psutil(process, *signals)
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    except OSError:  # a kernel or a sandbox without such handles
+        return _send_by_psutil(process, *signals)
+    try:
+        # The handle may be a later process's with the same id; once this is known not to be so, it cannot become so.
+        now = _read(process.pid)
+        if now is None or now.started != process.started:
+            return False
+        for each in signals:
+            signal.pidfd_send_signal(handle, each)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _send_by_psutil(process: Process, *signals: signal.Signals) -> bool:
+    import psutil  # as above
+
+    try:
+        target = psutil.Process(process.pid)
+        now = _snapshot().get(process.pid)
+        if now is None or now.started != process.started:
+            return False
+        for each in signals:
+            target.send_signal(each)
+    except psutil.Error:
+        return False
+    return True
