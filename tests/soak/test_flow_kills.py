@@ -1,5 +1,6 @@
 """The flow's process is killed -9 at random moments and run again: each training completes with one set of workers."""
 
+import json
 import os
 import random
 import signal
@@ -53,10 +54,16 @@ def kill_once(home: Path, directory: Path, name: str, seconds: float) -> None:
     (directory / "code").mkdir(parents=True)
     (directory / "starts").mkdir()
     (directory / "code" / "train.py").write_text(TRAIN)
-    spec = (
-        '{"name": "%s", "algorithm": "file://%s/code", "entry_point": "train.py", "workers": 2, "flavor": "c1m2",'
-        ' "output": "file://%s/out", "hyperparameters": {"starts": "%s/starts"}}'
-    ) % (name, directory, directory, directory)
+    spec = json.dumps(
+        {
+            "name": name,
+            "algorithm": f"file://{directory}/code",
+            "entry_point": "train.py",
+            "workers": 2,
+            "output": f"file://{directory}/out",
+            "hyperparameters": {"starts": f"{directory}/starts"},
+        }
+    )
     flow = subprocess.Popen([sys.executable, "-c", CREATE, spec])
     try:
         flow.wait(seconds)
