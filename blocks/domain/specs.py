@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from blocks.domain.environment import environment_name
 from blocks.domain.paths import StoragePath
 
 MAX_TAGS = 10
@@ -351,11 +352,6 @@ class ExperimentSpec(Spec):
     description: str = Field(
         default="", max_length=1000, title="Description", description="Free text, at most 1,000 characters."
     )
-
-
-def environment_name(name: str) -> str:
-    """A name made from user input, as it stands in the entry point's environment: upper case, '-' and '.' as '_'."""
-    return re.sub(r"[^A-Z0-9_]", "_", name.upper())
 
 
 def group_fields(values: Mapping[str, Any]) -> dict[str, Any]:
