@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -78,7 +78,7 @@ class Installer:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "NO_COLOR": "1",
         }
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -89,24 +89,28 @@ class Installer:
             start_new_session=True,
             text=True,
             errors="replace",
-        )
-        lines: deque[str] = deque(maxlen=MESSAGE_LINES)
-        try:
-            for line in process.stdout or ():
-                lines.append(self.redact(line.rstrip()))
-                self.log.write(lines[-1] + "\n")
-                self.log.flush()
-            code = process.wait()
-        except BaseException:
-            # Whatever interrupts us (a stop, the time limit), what it started ends with it.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise
+        ) as process:
+            try:
+                lines = self._repeat(process.stdout or ())
+                code = process.wait()
+            except BaseException:
+                # Whatever interrupts us (a stop, the time limit), what we started ends with us.
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
         if code:
             raise EnvironmentFailedError(what, "\n".join(lines) or f"(nothing; it ended with code {code})")
         return list(lines)
 
-    def redact(self, line: str) -> str:
+    def _repeat(self, output: Iterable[str]) -> deque[str]:
+        """Log it all as it comes, and return the last lines."""
+        lines: deque[str] = deque(maxlen=MESSAGE_LINES)
+        for line in output:
+            lines.append(self._redact(line.rstrip()))
+            self.log.write(lines[-1] + "\n")
+            self.log.flush()
+        return lines
+
+    def _redact(self, line: str) -> str:
         """Without credentials in URLs, and without where our cache is."""
         return _CREDENTIALS.sub("***", line).replace(f"{self.cache}/", "")
 

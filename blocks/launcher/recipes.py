@@ -21,6 +21,7 @@ FORMAT = 1
 """Raised when environments have to be built in another way."""
 
 _NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^]]*\]\s*)?([<>=!~;(].*)?")
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz")
 _OPTIONS_WITH_PATHS = ("-r", "-c", "-e", "-f", "--requirement", "--constraint", "--editable", "--find-links")
 
 _LOOK_AT_IMAGE = """
@@ -105,7 +106,7 @@ class Recipe:
 def _refers_to_a_file(line: str) -> bool:
     """Whether a line of a requirements.txt names something on this machine; in doubt it does."""
     line = re.sub(r"(^|\s)#.*", "", line).strip()
-    if not line or _NAMED.fullmatch(line):
+    if not line or (_NAMED.fullmatch(line) and not line.endswith(_ARCHIVES)):
         return False
     if line.startswith("-") and not line.startswith(_OPTIONS_WITH_PATHS):
         return False
