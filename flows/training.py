@@ -72,7 +72,8 @@ def stop_training_flow(key: str, grace_seconds: float = 10) -> Training:
     """
     training_id = open_platform().registry.trainings.get(key).id
     stop_workers(training_id, grace_seconds)
-    return _finish(training_id)
+    with open_platform().registry.lease(training_id):
+        return _follow_and_finish(training_id)
 
 
 @flow(name="delete-training", flow_run_name="{key}")
@@ -190,8 +191,7 @@ def _drive(training_id: str) -> Training | State[Any]:
         check_access(training_id)
         plan_run(training_id)
         launch_workers(training_id)
-        follow_workers(training_id)
-        row = _finish(training_id)
+        row = _follow_and_finish(training_id)
     if row.status is TrainingStatus.STOPPED:
         return Cancelled(message=row.reason)
     if row.status is not TrainingStatus.COMPLETE:
@@ -199,7 +199,8 @@ def _drive(training_id: str) -> Training | State[Any]:
     return row
 
 
-def _finish(training_id: str) -> Training:
+def _follow_and_finish(training_id: str) -> Training:
+    follow_workers(training_id)
     remove_workers(training_id)
     row = conclude(training_id)
     report_training(open_platform(), training_id)

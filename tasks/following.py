@@ -30,7 +30,7 @@ from tasks.scalars import ScalarWriter
 from tasks.training import ending_of
 
 IDLE_SECONDS = 0.25
-CANCEL_CHECK_SECONDS = 2.0
+CHECK_SECONDS = 2.0
 REPORT_SECONDS = 5.0
 CHUNK_BYTES = 4 * 2**20
 
@@ -62,7 +62,7 @@ class Follower:
         self._handle = handle
         self._readers = {rank: self._reader(rank) for rank in self._ranks()}
         self._scalars = ScalarWriter(platform.settings.home / "tensorboard" / row.experiment_id / row.name / "metrics")
-        self._next_cancel_check = monotonic() + CANCEL_CHECK_SECONDS
+        self._next_check = monotonic() + CHECK_SECONDS
         self._next_report = 0.0
 
     def run(self) -> None:
@@ -78,7 +78,8 @@ class Follower:
                 if isinstance(event, Finished):
                     break
                 self._read_lines()
-                self._idle()
+                if self._is_over():
+                    break
         self._report()
 
     def _events(self) -> Iterator[RunEvent | None]:
@@ -125,7 +126,7 @@ class Follower:
         if cursor == since:
             return False
         reader = self._readers[rank]
-        points = reader.read(lines, at=datetime.now(UTC))
+        points = reader.points(lines, datetime.now(UTC))
         self._scalars.write(points)
         self._row = self._platform.registry.trainings.follow(
             self._row.id,
@@ -135,31 +136,34 @@ class Follower:
         )
         return True
 
-    def _idle(self) -> None:
+    def _is_over(self) -> bool:
+        """Now and then: whether somebody else ended the training, the run is lost, or the UI wants it cancelled."""
         now = monotonic()
-        if now >= self._next_cancel_check:
-            self._next_cancel_check = now + CANCEL_CHECK_SECONDS
-            self._revive()
-            if cancel_requested():
-                self._cancel()
         if now >= self._next_report:
             self._next_report = now + REPORT_SECONDS
             self._report()
+        if now < self._next_check:
+            return False
+        self._next_check = now + CHECK_SECONDS
+        row = self._platform.registry.trainings.get(self._row.id)
+        if row.status not in _FOLLOWED:
+            return True
+        if cancel_requested():
+            self._cancel(row)
+        return self._is_gone(row)
 
-    def _revive(self) -> None:
-        """Start the run again from its last checkpoint when what ran it died without a word."""
+    def _is_gone(self, row: Training) -> bool:
+        """Whether there is nothing left to follow; a run that died without a word is started again instead."""
         states = self._platform.cluster.find(Selector(run_id=self._handle.run_id))
-        lost = not states or states[0].phase is RunPhase.LOST
-        row = self._platform.registry.trainings.get(self._row.id)
-        if not lost or row.plan is None:
-            return
-        if row.status is TrainingStatus.STOP_IN_PROGRESS:
+        if states and states[0].phase is not RunPhase.LOST:
+            return False
+        if row.status is TrainingStatus.STOP_IN_PROGRESS or row.plan is None:
             self._platform.cluster.stop(self._handle, 0)
-        else:
-            self._platform.cluster.launch(row.plan, self._platform.secrets(row.plan))
+            return not states
+        self._platform.cluster.launch(row.plan, self._platform.secrets(row.plan))
+        return False
 
-    def _cancel(self) -> None:
-        row = self._platform.registry.trainings.get(self._row.id)
+    def _cancel(self, row: Training) -> None:
         if row.status in (TrainingStatus.CREATE_IN_PROGRESS, TrainingStatus.RUNNING):
             self._platform.registry.trainings.move(row.id, TrainingStatus.STOP_IN_PROGRESS, "cancelled in the UI")
             grace = row.plan.stop_grace_seconds if row.plan else 0.0

@@ -17,6 +17,9 @@ from blocks.storage.open import open_storage
 AWS = "aws"
 """The name, in a plan, of what the usual AWS environment and files give."""
 
+S3 = "s3"
+"""The name of the connection that serves every s3:// path, when there is one."""
+
 
 class Platform:
     """What this process works with. Safe to use from several threads; `open_platform` gives one per settings."""
@@ -60,9 +63,8 @@ class Platform:
             return ""
         if path.scheme is Scheme.NAS:
             return self._nas(path)
-        found = self.registry.connections.find(path.authority or path.bucket) or (
-            None if path.authority else self.registry.connections.find("s3")
-        )
+        entries = self.registry.connections
+        found = entries.find(path.authority) if path.scheme is Scheme.OBS else next((e for e in entries.list() if e.name == S3), None)
         if found:
             return found.name
         if path.scheme is Scheme.OBS:

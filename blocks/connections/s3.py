@@ -18,7 +18,7 @@ from blocks.connections.server import prefect_server
 from blocks.connections.settings import Settings
 from blocks.domain.errors import InvalidInputError, NotFoundError
 from blocks.domain.paths import Scheme, StoragePath
-from blocks.registry.records import ConnectionRecord
+from blocks.registry.records import ConnectionEntry
 from blocks.storage.connection import Connection
 from blocks.storage.identity import account_identity
 
@@ -62,7 +62,7 @@ def set_connection(
     region: str = "",
     ca_certificate_file: str = "",
     path_style: bool = True,
-) -> ConnectionRecord:
+) -> ConnectionEntry:
     """Make or replace the connection to an endpoint.
 
     Args:
@@ -94,7 +94,7 @@ def set_connection(
     )
     with _prefect(Settings()):
         block.save(slug, overwrite=True)
-    return open_platform().registry.connections.put(slug, endpoint=host, block_name=slug)
+    return open_platform().registry.connections.put(slug, host, Scheme.OBS, slug)
 
 
 def load_connection(settings: Settings, name: str) -> Connection:
@@ -111,7 +111,7 @@ def load_connection(settings: Settings, name: str) -> Connection:
     return block.connection()  # type: ignore[union-attr, no-any-return, unused-ignore] # Prefect's load may be async
 
 
-def list_connections() -> list[ConnectionRecord]:
+def list_connections() -> list[ConnectionEntry]:
     """The connections of this installation, without their secrets."""
     return list(open_platform().registry.connections.list())
 
