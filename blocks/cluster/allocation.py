@@ -69,7 +69,12 @@ class Placement:
     gpus: tuple[int, ...]
 
 
-def wait_for_turn(run_directory: Path, on_wait: Callable[[str], None], stopped: Callable[[], bool]) -> Placement | None:
+def wait_for_turn(
+    run_directory: Path,
+    on_wait: Callable[[str], None],
+    stopped: Callable[[], bool],
+    pause: Callable[[float], None] = time.sleep,
+) -> Placement | None:
     """Wait until the run fits and no earlier one waits.
 
     To be called by who holds the run's agent lock. The room is given back by `release`, or by that process's death.
@@ -78,6 +83,7 @@ def wait_for_turn(run_directory: Path, on_wait: Callable[[str], None], stopped: 
         run_directory: The run.
         on_wait: Told why it waits, once per change.
         stopped: Asked often; when true, the run leaves the queue.
+        pause: Waits for that many seconds, or less when there may be news.
 
     Returns:
         None when it was stopped.
@@ -94,7 +100,7 @@ def wait_for_turn(run_directory: Path, on_wait: Callable[[str], None], stopped: 
         if outcome != told:
             told = outcome
             on_wait(told)
-        queue.wait_for_change(layout.run_id, stopped)
+        queue.wait_for_change(layout.run_id, stopped, pause)
     queue.leave(layout.run_id)
     return None
 
@@ -107,11 +113,10 @@ def release(run_directory: Path) -> None:
 
 def ticket_of(run_directory: Path) -> Ticket:
     """What the run asks for."""
-    run = read_json(run_directory / "run.json")
+    run = read_json(RunLayout.of(run_directory).summary)
     if run is None:
-        raise FileNotFoundError(run_directory / "run.json")
-    workers = run["workers"]
-    needs = Room(workers * run["vcpus"], workers * run["memory_mib"], workers * run["gpus"])
+        raise FileNotFoundError(run_directory)
+    needs = Room(run["vcpus"], run["memory_mib"], run["gpus"]).times(run["workers"])
     return Ticket(run["created_us"], run["run_id"], needs)
 
 
@@ -153,12 +158,12 @@ class Queue:
             os.rename(self._directory / mine.name, self._directory / replace(mine, placed=True, gpus=gpus).name)
         return Placement(f"{mine.needs} on {os.uname().nodename}", gpus)
 
-    def wait_for_change(self, run_id: str, stopped: Callable[[], bool]) -> None:
+    def wait_for_change(self, run_id: str, stopped: Callable[[], bool], pause: Callable[[float], None]) -> None:
         """Return when `place` may have another answer, or when stopped."""
         changed, looked = self._seen
-        pause = OTHERS_LOOK_SECONDS if run_id != self._first() else FIRST_LOOKS_SECONDS
+        seconds = OTHERS_LOOK_SECONDS if run_id != self._first() else FIRST_LOOKS_SECONDS
         while not stopped() and time.monotonic() - looked < _LOOK_AGAIN_SECONDS:
-            time.sleep(pause)
+            pause(seconds)
             if os.stat(self._directory).st_mtime_ns != changed:
                 return
             if not all(agent_lock.is_held(self._lock_of(other)) for other in self._before_us):
@@ -206,9 +211,10 @@ class Queue:
         return f"waiting for {short} used by {users}" + (f"; {queue}" if queue else "")
 
     def _title(self, run_id: str) -> str:
-        """The run's name for people, as its labels tell it."""
-        labels = (read_json(RunLayout(self._home, run_id).directory / "run.json") or {}).get("labels", {})
-        return f"{labels.get('kind', 'run')} {labels.get('name', run_id)}"
+        """The run's name for people: of its labels, the one that holds its id is its kind, as in `training: trn-1`."""
+        labels = (read_json(RunLayout(self._home, run_id).summary) or {}).get("labels", {})
+        kind = next((name for name, value in labels.items() if value == run_id), "run")
+        return f"{kind} {labels.get('name', run_id)}"
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

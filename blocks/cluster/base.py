@@ -60,9 +60,20 @@ class Cluster(ABC):
 
         Args:
             handle: The run.
-            rank: The worker.
-            follow: Go on until the run is over; otherwise end at what is there now.
+            rank: The worker; one that has not printed anything yet has no lines.
+            follow: Go on until the run is over or removed; otherwise end at the last whole line that is there now.
             since: The cursor of the last line dealt with.
+
+        Raises:
+            NotFoundError: The cluster does not hold this run.
+        """
+
+    @abstractmethod
+    def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> tuple[bytes, int]:
+        """What `logs` tells, in bulk: whole lines of one worker's output as bytes, and the cursor to go on from.
+
+        It does not wait: `(b"", since)` means that there is no new whole line now. Lines end in a line feed. At most
+        about `at_most` bytes are read at once; a line that is longer is cut. The cursors are those of `logs`.
 
         Raises:
             NotFoundError: The cluster does not hold this run.

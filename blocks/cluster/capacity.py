@@ -20,6 +20,10 @@ class Room:
     memory_mib: int
     gpus: int = 0
 
+    def times(self, count: int) -> "Room":
+        """That many of it."""
+        return Room(round(self.vcpus * count, 3), self.memory_mib * count, self.gpus * count)
+
     def less(self, others: Iterable["Room"]) -> "Room":
         """What is left of this without the others."""
         vcpus, memory, gpus = self.vcpus, self.memory_mib, self.gpus

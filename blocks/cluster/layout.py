@@ -5,9 +5,9 @@ Standard library only: an agent that waits in the queue must stay small.
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 
@@ -39,6 +39,11 @@ class RunLayout:
         return self.directory / "plan.json"
 
     @property
+    def summary(self) -> Path:
+        """What the queue needs of the plan."""
+        return self.directory / "run.json"
+
+    @property
     def settings(self) -> Path:
         """What the agent needs to know of this installation."""
         return self.directory / "agent-settings.json"
@@ -62,6 +67,11 @@ class RunLayout:
     def stop(self) -> Path:
         """It exists when a stop was asked for."""
         return self.directory / "stop.json"
+
+    @property
+    def stop_report(self) -> Path:
+        """What the agent ended when it was stopped: a `StopReport`."""
+        return self.directory / "stop-report.json"
 
     @property
     def inputs(self) -> Path:
@@ -94,13 +104,13 @@ def read_json(file: Path) -> dict[str, Any] | None:
 
 def write_json(file: Path, document: object) -> None:
     """Put `document` at `file` in one step: a reader sees the old one or the new one, also after a crash."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.{get_ident()}")
     try:
-        with os.fdopen(descriptor, "w") as stream:
+        with temporary.open("w") as stream:
             json.dump(document, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(name, file)
+        os.replace(temporary, file)
     except BaseException:
-        os.unlink(name)
+        temporary.unlink(missing_ok=True)
         raise

@@ -73,6 +73,12 @@ def end_processes(run_directory: Path, grace_seconds: float, *, excluding: Colle
     )
 
 
+def signal_process(run_directory: Path, pid: int, number: signal.Signals) -> bool:
+    """Send a signal to one process, if it is one of the run's; False when it is not, or is gone."""
+    process = _snapshot().get(pid)
+    return process is not None and process.marker == str(run_directory) and _send(process, number)
+
+
 class _Hunt:
     """One effort to end a run: remembers whom it has seen, so that nobody escapes by losing marker and parent."""
 

@@ -1,0 +1,210 @@
+"""The cluster that is this machine."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from blocks.cluster import agent_lock, allocation, cgroups
+from blocks.cluster.agent_process import start_agent
+from blocks.cluster.base import Cluster, Cursor, Secrets, Selector
+from blocks.cluster.capacity import Room, capacity, check_fits
+from blocks.cluster.events import is_over
+from blocks.cluster.layout import RunLayout, read_json, write_json
+from blocks.cluster.output import Output, lines_of
+from blocks.cluster.processes import count_processes, end_processes
+from blocks.cluster.run_directory import Summary, create_run, discard, half_done, read_summary, remove_run, stored_runs
+from blocks.cluster.stopping import stop_run
+from blocks.cluster.watch import watch_events
+from blocks.domain.errors import InUseError, NotFoundError
+from blocks.domain.plan import LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
+
+CLUSTER = "local"
+"""The name of this cluster in handles."""
+
+_LINES_BYTES = 1 << 20
+_LINES_SECONDS = 0.1
+_HALF_DONE_SECONDS = 3600.0
+
+
+class LocalCluster(Cluster):
+    """Runs workers as processes of this machine, each run in the care of an agent process of its own.
+
+    All state is below `home`, so every `LocalCluster` of the same home is the same cluster, whichever process it is in.
+    Workers outlive the process that launched them.
+
+    Args:
+        home: Where state lives.
+        vcpus: What all runs together may use; None for what the machine has.
+        memory_mib: The same of memory.
+        cache_bytes: Bound of the cache of staged objects.
+        region: What entry points find in EM_REGION.
+        app_key: What entry points find in EM_APPKEY.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        vcpus: float | None = None,
+        memory_mib: int | None = None,
+        cache_bytes: int = 50 << 30,
+        region: str = "",
+        app_key: str = "",
+    ) -> None:
+        self._home = home.absolute()
+        self._vcpus, self._memory_mib = vcpus, memory_mib
+        self._agent_settings = {
+            "home": str(self._home),
+            "cache_directory": str(self._home / "cache" / "objects"),
+            "environments_directory": str(self._home / "cache" / "environments"),
+            "cache_bytes": cache_bytes,
+            "region": region,
+            "app_key": app_key,
+            "vcpus": vcpus,
+            "memory_mib": memory_mib,
+        }
+
+    @property
+    def capacity(self) -> Room:
+        """What runs may use together."""
+        return capacity(self._vcpus, self._memory_mib)
+
+    def launch(self, plan: RunPlan, secrets: Secrets | None = None) -> RunHandle:
+        """As promised. The agent, and so the workers, outlive the calling process."""
+        layout = RunLayout(self._home, plan.run_id)
+        needs = Room(plan.resources.vcpus, plan.resources.memory_mib, plan.resources.gpus).times(plan.workers)
+        if not layout.directory.exists():
+            check_fits(plan.run_id, needs, self.capacity)
+        lock = create_run(layout, plan)
+        if lock is None:
+            lock = agent_lock.acquire(layout.lock)
+        if lock is not None:
+            try:
+                self._start(layout, lock, secrets or {})
+            finally:
+                os.close(lock)  # the agent has its own copy
+        return RunHandle(cluster=CLUSTER, run_id=plan.run_id)
+
+    def watch(
+        self, selector: Selector, since: Cursor | None = None, *, idle_seconds: float | None = None
+    ) -> Iterator[RunEvent | None]:
+        """As promised, by one watch on one directory, however many runs there are."""
+        return watch_events(
+            self._home / "events",
+            selector.run_id,
+            lambda run_id: _matches(read_summary(RunLayout(self._home, run_id)), selector),
+            since or {},
+            idle_seconds,
+        )
+
+    def logs(self, handle: RunHandle, rank: int, *, follow: bool, since: int = 0) -> Iterator[LogLine]:
+        """As promised. A look ten times a second costs less than a watch on a file that changes all the time."""
+        output = self._output(handle, rank)
+        while True:
+            over = not follow or output.is_over()
+            piece = output.read(since, _LINES_BYTES)
+            yield from lines_of(piece, since, rank)
+            since = piece.cursor
+            if not piece.data:
+                if over:
+                    return
+                time.sleep(_LINES_SECONDS)
+
+    def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> tuple[bytes, int]:
+        """As promised. Cursors are byte offsets in the worker's output over all attempts."""
+        piece = self._output(handle, rank).read(since, at_most)
+        return piece.data, piece.cursor
+
+    def stop(self, handle: RunHandle, grace_seconds: float) -> StopReport:
+        """As promised. The agent uploads what the workers left before it is gone; so this may outlast the grace."""
+        return stop_run(RunLayout(self._home, handle.run_id), grace_seconds)
+
+    def remove(self, handle: RunHandle) -> None:
+        """As promised; also what a process that died in the middle of a removal left."""
+        layout = RunLayout(self._home, handle.run_id)
+        try:
+            lock = agent_lock.acquire(layout.lock)
+        except FileNotFoundError:
+            layout.events.unlink(missing_ok=True)
+            return
+        if lock is None or not is_over(layout.events):
+            blocker = ("run", handle.run_id, "its agent lives" if lock is None else "it is not over")
+            if lock is not None:
+                os.close(lock)
+            raise InUseError("run", handle.run_id, "remove", [blocker], "Stop it first.")
+        try:
+            end_processes(layout.directory, 0)
+            allocation.release(layout.directory)
+            cgroups.remove_groups(layout.directory)
+            remove_run(layout)
+        finally:
+            os.close(lock)
+
+    def find(self, selector: Selector) -> list[RunState]:
+        """As promised, oldest first. Processes are counted by one look at the machine."""
+        one = [RunLayout(self._home, selector.run_id)] if selector.run_id else None
+        found = [(layout, summary) for layout in one or stored_runs(self._home) if (summary := read_summary(layout))]
+        chosen = [(layout, summary) for layout, summary in found if _matches(summary, selector)]
+        states = {layout: _state(layout, summary) for layout, summary in chosen}
+        active = {layout.directory for layout, state in states.items() if state.phase is not RunPhase.FINISHED}
+        counts = count_processes(active) if active else {}
+        ordered = sorted(chosen, key=lambda pair: (pair[1]["created_us"], pair[1]["run_id"]))
+        return [
+            states[layout].model_copy(update={"processes": counts.get(layout.directory, 0)}) for layout, _ in ordered
+        ]
+
+    def tidy(self) -> list[str]:
+        """Remove what processes that died left half made or half removed; says what it was."""
+        removed = [f"control group {name}" for name in cgroups.remove_stale(self._home)]
+        for directory in half_done(self._home):
+            if time.time() - directory.stat().st_mtime > _HALF_DONE_SECONDS:
+                discard(directory)
+                removed.append(f"directory {directory.name}")
+        return removed
+
+    def _start(self, layout: RunLayout, lock: int, secrets: Secrets) -> None:
+        """With the agent's lock in hand: start it, unless the run is over."""
+        if is_over(layout.events):
+            return
+        if layout.settings.exists():
+            end_processes(layout.directory, 0)  # what an agent that died without a word left behind
+        write_json(layout.settings, self._agent_settings)
+        start_agent(layout, lock, secrets)
+
+    def _output(self, handle: RunHandle, rank: int) -> Output:
+        layout = RunLayout(self._home, handle.run_id)
+        summary = read_summary(layout)
+        if summary is None:
+            raise NotFoundError("run", handle.run_id)
+        return Output(layout.output(rank), summary["limit_mib"], lambda: _is_over_or_gone(layout))
+
+
+def _matches(summary: Summary | None, selector: Selector) -> bool:
+    if summary is None or selector.run_id not in ("", summary["run_id"]):
+        return False
+    labels: Mapping[str, str] = summary["labels"]
+    return selector.labels.items() <= labels.items()
+
+
+def _is_over_or_gone(layout: RunLayout) -> bool:
+    return is_over(layout.events) or not layout.directory.exists()
+
+
+def _state(layout: RunLayout, summary: Summary) -> RunState:
+    """What is known of one run, but for its processes."""
+    agent_lives = agent_lock.is_held(layout.lock)  # asked first: a dead one writes no more
+    state = read_json(layout.state) or {}
+    phase = RunPhase(state.get("phase", RunPhase.QUEUED))
+    detail = state.get("detail", "")
+    if is_over(layout.events):
+        phase = RunPhase.FINISHED
+    elif not agent_lives:
+        phase, detail = RunPhase.LOST, f"what ran it died; {layout.agent_log} may say why"
+    return RunState(
+        handle=RunHandle(cluster=CLUSTER, run_id=layout.run_id),
+        labels=summary["labels"],
+        phase=phase,
+        attempt=state.get("attempt", 0),
+        detail=detail,
+    )

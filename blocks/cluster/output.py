@@ -1,0 +1,134 @@
+"""Read the output of one worker, which its supervisor keeps as segments named by their offset in the whole stream.
+
+The cursor is a byte offset in that stream, which never starts over: not with an attempt, not with an agent. Where the
+supervisor dropped a segment for the sake of the limit, the reader puts one line that says how much is missing.
+"""
+
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocks.domain.plan import LogLine
+
+LINE_BYTES = 64 * 1024
+"""A longer line is cut into pieces of this."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Whole lines of output.
+
+    Attributes:
+        data: Ends with a line end, unless it is empty.
+        cursor: Where to go on.
+        mark: It is not output, but the line that stands for what was dropped.
+    """
+
+    data: bytes
+    cursor: int
+    mark: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """One worker's output on disk.
+
+    Args:
+        directory: Of its segments; it need not exist yet.
+        limit_mib: What is kept, for the mark.
+        is_over: Whether nothing more can be written: then a last line without its end is a line.
+    """
+
+    directory: Path
+    limit_mib: int
+    is_over: Callable[[], bool]
+
+    def read(self, since: int, at_most: int) -> Piece:
+        """What is there from `since` on, at most that many bytes; empty when there is no whole line yet.
+
+        A line of more than `at_most` bytes is cut.
+        """
+        piece, rest = self._read(since, at_most)
+        if not piece.data and rest and self.is_over():
+            piece, rest = self._read(since, at_most)  # what came before the end, but after the first look
+            return piece if piece.data else Piece(rest + b"\n", since + len(rest))
+        return piece
+
+    def _read(self, since: int, at_most: int) -> tuple[Piece, bytes]:
+        """The next whole lines, and, when there are none, the beginning of the line to come."""
+        while True:
+            offsets = self._offsets()
+            try:
+                data, following = self._stretch(offsets, since, at_most)
+            except FileNotFoundError:
+                continue  # dropped after it was listed
+            break
+        if not data and following is not None:
+            return self._mark(since, following), b""
+        if end := data.rfind(b"\n") + 1:
+            return Piece(data[:end], since + end), b""
+        if data and (len(data) >= at_most or following is not None):
+            return Piece(data + b"\n", since + len(data)), b""
+        return Piece(b"", since), data
+
+    def _stretch(self, offsets: list[int], since: int, at_most: int) -> tuple[bytes, int | None]:
+        """The bytes from `since` to a gap, the end or the limit, and where it goes on behind the gap."""
+        pieces: list[bytes] = []
+        at = since
+        for offset in offsets[max(bisect_right(offsets, since) - 1, 0) :]:
+            if at < offset:
+                return b"".join(pieces), offset
+            pieces.append(self._pread(offset, at - offset, since + at_most - at))
+            at += len(pieces[-1])
+            if at - since >= at_most:
+                break
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces), None
+
+    def _offsets(self) -> list[int]:
+        with suppress(FileNotFoundError):
+            return sorted(int(name[:-4]) for name in os.listdir(self.directory) if name.endswith(".log"))
+        return []
+
+    def _pread(self, segment: int, position: int, size: int) -> bytes:
+        descriptor = os.open(self.directory / f"{segment:020d}.log", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(descriptor, size, position)
+        finally:
+            os.close(descriptor)
+
+    def _mark(self, since: int, following: int) -> Piece:
+        text = (
+            f"[makerflow: {following - since} bytes of output were dropped here; "
+            f"the limit is {self.limit_mib} MiB per worker]\n"
+        )
+        return Piece(text.encode(), following, mark=True)
+
+
+def lines_of(piece: Piece, since: int, rank: int) -> Iterator[LogLine]:
+    """The lines of a piece that was read from `since` on."""
+    if piece.mark:
+        yield LogLine(rank=rank, text=piece.data[:-1].decode(), cursor=piece.cursor)
+        return
+    at = since
+    for line in piece.data[:-1].split(b"\n"):
+        *beginning, last = _cut(line)
+        for part in beginning:
+            at += len(part)
+            yield LogLine(rank=rank, text=part.decode(errors="replace"), cursor=at)
+        at = min(at + len(last) + 1, piece.cursor)  # the last line's end may be ours, not the stream's
+        yield LogLine(rank=rank, text=last.decode(errors="replace"), cursor=at)
+
+
+def _cut(line: bytes) -> list[bytes]:
+    """Pieces of at most `LINE_BYTES`, none of which ends within a character."""
+    parts = []
+    while len(line) > LINE_BYTES:
+        end = LINE_BYTES
+        while end > LINE_BYTES - 4 and line[end] & 0xC0 == 0x80:
+            end -= 1
+        parts.append(line[:end])
+        line = line[end:]
+    return [*parts, line]

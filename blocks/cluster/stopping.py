@@ -1,0 +1,83 @@
+"""Stop a run on this machine, whatever state it is in, and prove that nothing is left of it."""
+
+import os
+import signal
+import time
+
+from blocks.cluster import agent_lock, allocation, cgroups
+from blocks.cluster.agent_process import agent_pid
+from blocks.cluster.events import EventLog, is_over
+from blocks.cluster.layout import RunLayout, read_json, write_json
+from blocks.cluster.processes import end_processes, find_processes, signal_process
+from blocks.domain.plan import ExitCause, RunPhase, StopReport
+
+UPLOAD_SECONDS = 300.0
+"""How long a stopped run's agent may take, beyond the grace, to upload what the workers left."""
+
+_ENDING_SECONDS = 15.0
+"""How long it may take, beyond the grace, to end the workers. One that takes longer hangs."""
+
+
+def stop_run(layout: RunLayout, grace_seconds: float) -> StopReport:
+    """Ask the agent to end the run; do it in its place when it is dead, or does not do it."""
+    try:
+        if not is_over(layout.events):
+            write_json(layout.stop, {"grace_seconds": grace_seconds})
+        asked_agent = False
+        while (lock := agent_lock.acquire(layout.lock)) is None:
+            if asked_agent:  # it had its time
+                end_processes(layout.directory, 0)
+            else:
+                _ask_agent(layout, grace_seconds)
+                asked_agent = True
+        try:
+            return _finish(layout, 0 if asked_agent else grace_seconds)
+        finally:
+            os.close(lock)
+    except FileNotFoundError:  # never launched, or removed meanwhile: nothing of it is there
+        return StopReport()
+
+
+def _ask_agent(layout: RunLayout, grace_seconds: float) -> None:
+    """Have the agent stop the run, and wait until it is gone or has had enough time."""
+    pid = agent_pid(layout)
+    if pid is not None:
+        signal_process(layout.directory, pid, signal.SIGTERM)
+    began, pause = time.monotonic(), 0.01
+    while agent_lock.is_held(layout.lock):
+        waited = time.monotonic() - began
+        if waited > grace_seconds + UPLOAD_SECONDS:
+            return
+        if waited > grace_seconds + _ENDING_SECONDS and find_processes(layout.directory, excluding=[pid or 0]):
+            return
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.2)
+
+
+def _finish(layout: RunLayout, grace_seconds: float) -> StopReport:
+    """With the agent's lock in hand: end what is left, and write the end if no agent has done so."""
+    report = end_processes(layout.directory, grace_seconds)
+    events = EventLog(layout.events, layout.run_id)
+    try:
+        if events.last is None or events.last["kind"] != "finished":
+            _write_end(layout, events)
+    finally:
+        events.close()
+    allocation.release(layout.directory)
+    cgroups.remove_groups(layout.directory)
+    by_agent = StopReport.model_validate(read_json(layout.stop_report) or {})
+    return StopReport(
+        terminated=report.terminated + by_agent.terminated,
+        killed=report.killed + by_agent.killed,
+        remaining=report.remaining,
+    )
+
+
+def _write_end(layout: RunLayout, events: EventLog) -> None:
+    state = read_json(layout.state) or {}
+    message = "The run was stopped before it was started."
+    if state.get("attempt"):
+        message = "The run was stopped. What ran it had died, so what was not uploaded by then is lost."
+    events.append("finished", cause=ExitCause.STOPPED, message=message)
+    finished = {"cause": ExitCause.STOPPED, "message": message}
+    write_json(layout.state, {**state, "phase": RunPhase.FINISHED, "detail": message, "finished": finished})
