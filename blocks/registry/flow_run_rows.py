@@ -1,0 +1,34 @@
+"""The journal of flow runs, as it is written."""
+
+from sqlalchemy import delete, update
+from sqlmodel import Session, col, select
+
+from blocks.registry.identity import now_us, to_us
+from blocks.registry.records import FlowRunRecord
+from blocks.registry.storing import changed_rows, upsert
+from blocks.registry.tables import FlowRunRow
+
+KEPT = 1000
+
+
+class FlowRunRows:
+    """The journal, within one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def record(self, record: FlowRunRecord) -> None:
+        """Write a run down, over what was written of it before; only the newest are kept."""
+        ended_us = None if record.ended is None else to_us(record.ended)
+        row = FlowRunRow(
+            id=record.id, started_us=to_us(record.started), ended_us=ended_us, record=record.model_dump_json()
+        )
+        upsert(self._session, row, "id")
+        newest = select(FlowRunRow.id).order_by(col(FlowRunRow.started_us).desc(), col(FlowRunRow.id)).limit(KEPT)
+        self._session.execute(delete(FlowRunRow).where(col(FlowRunRow.id).not_in(newest)))
+
+    def exported(self, id: str) -> bool:
+        """Mark a run as told to a server, and forget its details; False when that was done before."""
+        waiting = (col(FlowRunRow.id) == id, col(FlowRunRow.exported_us).is_(None))
+        statement = update(FlowRunRow).where(*waiting).values(exported_us=now_us(), record="")
+        return changed_rows(self._session, statement) == 1

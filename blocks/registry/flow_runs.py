@@ -1,0 +1,33 @@
+"""Flow runs that no workflow server saw, kept until one can be told."""
+
+from blocks.registry.reading import Reader
+from blocks.registry.records import FlowRunRecord
+from blocks.registry.sessions import Sessions
+
+_PENDING = (
+    "SELECT record FROM flow_run WHERE exported_us IS NULL AND ended_us IS NOT NULL "
+    "ORDER BY started_us, id LIMIT :limit"
+)
+
+
+class FlowRuns:
+    """A journal of at most 1,000 runs; older ones are forgotten."""
+
+    def __init__(self, reader: Reader, sessions: Sessions) -> None:
+        self._reader = reader
+        self._sessions = sessions
+
+    def record(self, record: FlowRunRecord) -> None:
+        """Write a run down, over what was written of it before."""
+        with self._sessions.begin() as write:
+            write.flow_runs.record(record)
+
+    def pending(self, limit: int = 1000) -> list[FlowRunRecord]:
+        """Runs that are over and that no server has been told of, oldest first."""
+        rows = self._reader.rows(_PENDING, limit=limit)
+        return [FlowRunRecord.model_validate_json(row["record"]) for row in rows]
+
+    def exported(self, id: str) -> bool:
+        """Say that a server knows the run now; False when that was said before, or there is no such run."""
+        with self._sessions.begin() as write:
+            return write.flow_runs.exported(id)

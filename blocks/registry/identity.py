@@ -1,0 +1,51 @@
+"""Names that the platform gives: ids made once, and moments as the database keeps them."""
+
+import re
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+
+from blocks.domain.errors import InvalidInputError
+
+ID_PATTERN = re.compile(r"[a-z]{3}-[a-z0-9-]{1,36}")
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def new_id(prefix: str) -> str:
+    """A new id such as `trn-01jd8x6n3gv5e2q9r7w4y0kz1t`: later ones sort after earlier ones, two are never the same.
+
+    Args:
+        prefix: Three lower-case letters that say what it is the id of.
+    """
+    number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    return f"{prefix}-" + "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def check_id(id: str, prefix: str) -> str:
+    """The id itself, when it has the right form.
+
+    Raises:
+        InvalidInputError: It has not.
+    """
+    if not (id.startswith(f"{prefix}-") and ID_PATTERN.fullmatch(id)):
+        raise InvalidInputError(
+            f"id {id!r}", "it has not the form of an id", f"Use {prefix}- and at most 36 of a-z, 0-9 and '-'."
+        )
+    return id
+
+
+def now_us() -> int:
+    """Microseconds since 1970, UTC."""
+    return time.time_ns() // 1000
+
+
+def to_us(moment: datetime) -> int:
+    """Microseconds since 1970 of a moment that knows its time zone; exact, unlike `timestamp()`."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_us(microseconds: int) -> datetime:
+    """The moment, in UTC."""
+    return _EPOCH + microseconds * _MICROSECOND

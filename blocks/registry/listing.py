@@ -1,0 +1,189 @@
+"""From a query to SQL and back to a page: filters, order, and cursors that stay put when rows come and go.
+
+A page begins after the last item of the page before, by its sort key and id, so no page costs more than the first, and
+what is added or removed meanwhile moves nothing else.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from blocks.domain.errors import InvalidInputError
+from blocks.registry.records import Page, Query
+
+MAX_LIMIT = 1000
+SORTS = {"created": "created_us", "changed": "changed_us", "name": "name", "status": "status"}
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What can be listed.
+
+    Attributes:
+        kind: Its name in messages.
+        columns: What is selected.
+        source: The tables; the listed one is called `t`.
+        statuses: What its status can be.
+        tags: The table of its tags, with a column `{kind}_id`.
+        grouped: Whether it belongs to an experiment.
+    """
+
+    kind: str
+    columns: str
+    source: str
+    statuses: type[StrEnum]
+    tags: str = ""
+    grouped: bool = False
+
+
+@dataclass
+class _Where:
+    """Conditions, all of which must hold, and their parameters."""
+
+    conditions: list[str] = field(default_factory=list)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, condition: str, **parameters: Any) -> None:
+        self.conditions.append(condition)
+        self.parameters |= parameters
+
+    @property
+    def sql(self) -> str:
+        return " AND ".join(self.conditions) or "1 = 1"
+
+
+def list_statement(listing: Listing, query: Query, like: str) -> tuple[str, dict[str, Any]]:
+    """The SELECT of a page and one row more, which tells whether there is a next page.
+
+    Args:
+        listing: What is listed.
+        query: Its `experiment`, when given, is an id.
+        like: The database's operator that compares with a pattern.
+
+    Raises:
+        InvalidInputError: An unknown status or order, a filter that this kind has not, a limit out of range, or a
+            cursor that is not one of this list's.
+    """
+    column, descending = _order(query.sort)
+    where = _filters(listing, query, like)
+    way, beyond = ("DESC", "<") if descending else ("ASC", ">")
+    if query.cursor:
+        value, id = _decode(query)
+        # The first half lets the index begin at the right place, the second settles ties.
+        where.add(f"(t.{column} {beyond}= :after AND (t.{column} {beyond} :after OR t.id {beyond} :after_id))")
+        where.parameters |= {"after": value, "after_id": id}
+    if not 1 <= query.limit <= MAX_LIMIT:
+        raise InvalidInputError(f"limit {query.limit}", "it is out of range", f"Ask for 1 to {MAX_LIMIT} at once.")
+    sql = (
+        f"SELECT {listing.columns} FROM {listing.source} WHERE {where.sql} "  # noqa: S608 - no text of the user's in it
+        f"ORDER BY t.{column} {way}, t.id {way} LIMIT :rows"
+    )
+    return sql, where.parameters | {"rows": query.limit + 1}
+
+
+def page_of(
+    query: Query, rows: Sequence[Mapping[str, Any]], record: Callable[[Mapping[str, Any]], ItemT]
+) -> Page[ItemT]:
+    """The page of what `list_statement` selected."""
+    shown = rows[: query.limit]
+    more = len(rows) > query.limit
+    cursor = _encode(query, shown[-1][_order(query.sort)[0]], shown[-1]["id"]) if more else ""
+    return Page(items=tuple(map(record, shown)), cursor=cursor)
+
+
+def tag_hash(value: str) -> int:
+    """What a tag's value is looked up by."""
+    return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _filters(listing: Listing, query: Query, like: str) -> _Where:
+    where = _Where()
+    if query.status:
+        names = {f"status_{n}": _status(listing, status) for n, status in enumerate(query.status)}
+        where.add(f"t.status IN ({', '.join(f':{name}' for name in names)})", **names)
+    if query.name:
+        where.add(f"t.name {like} :pattern ESCAPE '!'", pattern=_pattern(query.name))
+    if query.experiment:
+        _has(listing, listing.grouped, "experiment")
+        where.add("t.experiment_id = :experiment", experiment=query.experiment)
+    for n, (name, value) in enumerate(sorted(query.tags.items())):
+        _has(listing, bool(listing.tags), "tag")
+        _tag(where, listing, n, name, value)
+    return where
+
+
+def _tag(where: _Where, listing: Listing, n: int, name: str, value: str | None) -> None:
+    condition = f"name = :tag_{n}"
+    parameters: dict[str, Any] = {f"tag_{n}": name}
+    if value is not None:
+        condition += f" AND value_hash = :hash_{n} AND value = :value_{n}"
+        parameters |= {f"hash_{n}": tag_hash(value), f"value_{n}": value}
+    where.add(f"t.id IN (SELECT {listing.kind}_id FROM {listing.tags} WHERE {condition})", **parameters)  # noqa: S608 - no text of the user's in it
+
+
+def _has(listing: Listing, has: bool, what: str) -> None:
+    if not has:
+        raise InvalidInputError(f"filter by {what}", f"a list of {listing.kind}s has no such filter", "Leave it out.")
+
+
+def _status(listing: Listing, status: str) -> str:
+    try:
+        return listing.statuses(status).value
+    except ValueError:
+        allowed = ", ".join(listing.statuses)
+        raise InvalidInputError(f"status {status!r}", f"no {listing.kind} has it", f"Use one of: {allowed}.") from None
+
+
+def _order(sort: str) -> tuple[str, bool]:
+    column = SORTS.get(sort.removeprefix("-"))
+    if column is None:
+        allowed = ", ".join(SORTS)
+        raise InvalidInputError(
+            f"order {sort!r}", "it is unknown", f"Sort by one of: {allowed}; with '-' in front the other way round."
+        )
+    return column, sort.startswith("-")
+
+
+def _pattern(name: str) -> str:
+    """A LIKE pattern in which only the user's own `*` and `?` are wild."""
+    escaped = "".join(f"!{c}" if c in "!%_" else c for c in name)
+    if "*" in name or "?" in name:
+        return escaped.replace("*", "%").replace("?", "_")
+    return f"%{escaped}%"
+
+
+def _digest(query: Query) -> str:
+    """Which list a cursor belongs to: the same filters in the same order."""
+    parts = [sorted(query.status), query.name, sorted(query.tags.items()), query.experiment, query.sort]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=6).hexdigest()
+
+
+def _encode(query: Query, value: str | int, id: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([_digest(query), value, id]).encode()).decode().rstrip("=")
+
+
+def _decode(query: Query) -> tuple[str | int, str]:
+    kind = int if _order(query.sort)[0].endswith("_us") else str
+    try:
+        padded = query.cursor.encode("ascii") + b"=" * (-len(query.cursor) % 4)
+        digest, value, id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (binascii.Error, UnicodeError, ValueError, TypeError, RecursionError):
+        digest = value = id = None
+    if type(value) is not kind or type(id) is not str or not _storable(value) or not _storable(id):
+        raise InvalidInputError("cursor", "it is broken", "Give `cursor` of the page before as it is, or none.")
+    if digest != _digest(query):
+        raise InvalidInputError(
+            "cursor", "it belongs to a list with other filters or another order", "Begin again without a cursor."
+        )
+    return value, id
+
+
+def _storable(value: object) -> bool:
+    """Whether a database takes it as a parameter."""
+    return -(1 << 63) <= value < 1 << 63 if isinstance(value, int) else str(value).isprintable()

@@ -1,0 +1,101 @@
+"""The registry in a PostgreSQL: many machines."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from blocks.domain.errors import MakerflowError, RegistryUnavailableError, RegistryUnusableError
+from blocks.registry.driver import Driver
+
+CONNECT_SECONDS = 10
+LOCK_MILLISECONDS = 30_000
+IDLE_MILLISECONDS = 60_000
+_MIGRATING = "makerflow:migrating"
+_PASSING = (psycopg.OperationalError, psycopg.InterfaceError)
+
+
+class PostgresDriver(Driver):
+    """PostgreSQL through psycopg, READ COMMITTED."""
+
+    dialect = "postgresql"
+    like = "ILIKE"
+    errors = (psycopg.Error,)
+
+    def __init__(self, url: str) -> None:
+        try:
+            parts = conninfo_to_dict(url)
+        except psycopg.Error as exc:
+            remedy = "Give postgresql://USER@HOST/DATABASE."
+            raise RegistryUnusableError(
+                "at a PostgreSQL", f"its URL is not understood ({_hushed(exc)})", remedy
+            ) from None
+        timeout = parts.get("connect_timeout") or CONNECT_SECONDS
+        self._conninfo = make_conninfo(url, connect_timeout=timeout, application_name="makerflow")
+        self.where = f"{parts.get('dbname') or ''} at {parts.get('host') or 'localhost'}"
+
+    def connect(self, *, autocommit: bool) -> psycopg.Connection[Any]:
+        """A holder of a lock that hangs is cut off, so that nobody waits for it for ever."""
+        connection = psycopg.connect(self._conninfo, autocommit=True)
+        connection.execute(f"SET lock_timeout = {LOCK_MILLISECONDS}")
+        connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_MILLISECONDS}")
+        connection.autocommit = autocommit
+        return connection
+
+    def statement(self, sql: str) -> str:
+        """`:name` as `%(name)s`."""
+        return re.sub(r"(?<!:):([a-z]\w*)", r"%(\1)s", sql)
+
+    def exists(self) -> bool:
+        """Connecting never makes a database."""
+        return True
+
+    def is_no_such_table(self, exc: BaseException) -> bool:
+        """PostgreSQL has a code for it."""
+        return isinstance(exc, psycopg.errors.UndefinedTable)
+
+    def prepare(self) -> None:
+        """Whoever made the database has made it ready."""
+
+    def error(self, exc: BaseException) -> MakerflowError:
+        """A lost connection, a lock that did not come and a refused log-in may pass; the rest will not."""
+        if isinstance(exc, _PASSING):
+            return RegistryUnavailableError(f"{self.where}: {_hushed(exc)}")
+        why = f"{type(exc).__name__}: {_hushed(exc)}"
+        return RegistryUnusableError(self.where, why, "Look at it with `makerflow doctor`.")
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """A lock of the server's, gone with the connection."""
+        with self.lease(_MIGRATING):
+            yield
+
+    @contextmanager
+    def lease(self, key: str) -> Iterator[None]:
+        """A lock of the server's on a connection of its own, gone with it."""
+        connection = self.connect(autocommit=True)
+        try:
+            connection.execute("SET lock_timeout = 0")
+            connection.execute("SELECT pg_advisory_lock(%s)", (_number(key),))
+            yield
+        finally:
+            connection.close()
+
+    def is_leased(self, key: str) -> bool:
+        """Whether taking the lock fails."""
+        with self.connect(autocommit=True) as connection:
+            row = connection.execute("SELECT pg_try_advisory_lock_shared(%s)", (_number(key),)).fetchone()
+        return row is not None and not row[0]
+
+
+def _number(key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"makerflow:{key}".encode()).digest()[:8], "big", signed=True)
+
+
+def _hushed(exc: BaseException) -> str:
+    """The first line, without what may be a URL with its password."""
+    return re.sub(r"://[^@\s]*@", "://...@", (str(exc) or type(exc).__name__).splitlines()[0])

@@ -1,0 +1,188 @@
+"""What the registry answers with: frozen records, apart from how they are stored."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import Field
+
+from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus
+from blocks.domain.plan import Frozen, RunHandle, RunPlan, Uploaded
+from blocks.domain.specs import TrainingSpec
+
+
+class Experiment(Frozen):
+    """An experiment; `reason` says why its status is what it is, empty when there is nothing to say."""
+
+    id: str
+    name: str
+    description: str
+    status: ExperimentStatus
+    reason: str
+    created: datetime
+    changed: datetime
+
+
+class TrainingSummary(Frozen):
+    """A training as a list shows it.
+
+    Attributes:
+        started: When it first reached RUNNING.
+        ended: When it reached a final status.
+        changed: When anything about it last changed, save for what following its run writes.
+    """
+
+    id: str
+    name: str
+    description: str
+    experiment_id: str
+    experiment_name: str
+    status: TrainingStatus
+    reason: str
+    tags: dict[str, str]
+    created: datetime
+    changed: datetime
+    started: datetime | None
+    ended: datetime | None
+
+    @property
+    def training_seconds(self) -> float:
+        """Time spent training: from the first start to the end, or to now; 0 before the start."""
+        if self.started is None:
+            return 0.0
+        return ((self.ended or datetime.now(UTC)) - self.started).total_seconds()
+
+
+class Training(TrainingSummary):
+    """A training with all that its flow needs to go on.
+
+    Attributes:
+        plan: The first plan that was kept.
+        event_cursor: Sequence number of the run's last event that was dealt with.
+        log_cursors: Rank to how far its output has been read.
+        reader_states: Rank to the state of its metric reader, as JSON.
+        uploaded: What has arrived at its place, in order.
+        logs_uploaded: Whether every worker's output is at its place.
+        points_refused: Metric values not stored because there were too many names, or a name was too long.
+        revision: Counts the calls of `follow`; pass it as `after` so that two followers cannot both count one line.
+    """
+
+    spec: TrainingSpec
+    plan: RunPlan | None
+    handle: RunHandle | None
+    event_cursor: int
+    log_cursors: dict[int, int]
+    reader_states: dict[int, Any]
+    uploaded: tuple[Uploaded, ...]
+    logs_uploaded: bool
+    points_refused: int
+    revision: int
+
+
+class Move(Frozen):
+    """One move of a status; the first has no source."""
+
+    at: datetime
+    source: str
+    target: str
+    reason: str
+
+
+class Query(Frozen):
+    """What a list shows.
+
+    Attributes:
+        status: Any of these; empty for all.
+        name: A part of the name, or with `*` and `?` a pattern of the whole name; upper and lower case are the same.
+        tags: All of these; None as a value means that the tag exists.
+        experiment: Id or name.
+        sort: `created`, `changed`, `name` or `status`; with `-` in front the other way round.
+        limit: Items of one page.
+        cursor: `Page.cursor` of the page before.
+    """
+
+    status: tuple[str, ...] = ()
+    name: str = ""
+    tags: Mapping[str, str | None] = Field(default_factory=dict)
+    experiment: str = ""
+    sort: str = "-created"
+    limit: int = 50
+    cursor: str = ""
+
+
+ALL = Query()
+"""The newest 50 of all."""
+
+ItemT = TypeVar("ItemT")
+
+
+class Page(Frozen, Generic[ItemT]):
+    """A part of a list; `cursor` is empty on the last page."""
+
+    items: tuple[ItemT, ...]
+    cursor: str = ""
+
+
+class Series(Frozen):
+    """A metric's figures over all of its reports; exact, also where the curve is thinned.
+
+    Attributes:
+        count: Reports in all, those that are no number included.
+        not_finite: How many of them were no finite number.
+        first: The first report's value, None when it was not finite; `last` likewise.
+        last_text: As it was printed.
+        min: Of the finite ones, None when there is none; `max` likewise.
+    """
+
+    name: str
+    count: int
+    not_finite: int
+    first: float | None
+    first_step: int
+    last: float | None
+    last_step: int
+    last_text: str
+    min: float | None
+    min_step: int | None
+    max: float | None
+    max_step: int | None
+
+
+class StepRecord(Frozen):
+    """One step of a flow run that no workflow server saw."""
+
+    name: str
+    state: str
+    message: str
+    started: datetime
+    ended: datetime
+
+
+class FlowRunRecord(Frozen):
+    """A flow run that no workflow server saw.
+
+    Attributes:
+        parameters: As JSON; never a secret.
+        artifacts: Key to (description, Markdown).
+    """
+
+    id: str
+    flow_name: str
+    name: str
+    parameters: dict[str, Any]
+    state: str
+    message: str
+    started: datetime
+    ended: datetime | None
+    steps: tuple[StepRecord, ...] = ()
+    artifacts: dict[str, tuple[str, str]] = Field(default_factory=dict)
+
+
+class ConnectionEntry(Frozen):
+    """Which Block opens which endpoint; its secrets are in the Block alone."""
+
+    name: str
+    endpoint: str
+    scheme: str
+    block_name: str
+    created: datetime

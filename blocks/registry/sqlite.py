@@ -1,0 +1,134 @@
+"""The registry in a file of SQLite: one machine, many processes."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from blocks.domain.errors import MakerflowError, RegistryUnavailableError, RegistryUnusableError
+from blocks.registry.driver import Driver
+
+BUSY_SECONDS = 30.0
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+_FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+_PASSING = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_INTERRUPT,
+}
+
+
+class SQLiteDriver(Driver):
+    """SQLite in WAL mode: readers never wait, one writer at a time, a last commit may be lost with the power only."""
+
+    dialect = "sqlite"
+    like = "LIKE"
+    errors = (sqlite3.Error,)
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path).absolute()
+        self.where = str(self._path)
+
+    def connect(self, *, autocommit: bool) -> sqlite3.Connection:
+        """The standard library begins nothing by itself: whoever writes says BEGIN, see `sessions`."""
+        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    def statement(self, sql: str) -> str:
+        """SQLite takes `:name` as it is."""
+        return sql
+
+    def exists(self) -> bool:
+        """A file that is not empty."""
+        return self._path.exists() and self._path.stat().st_size > 0
+
+    def is_no_such_table(self, exc: BaseException) -> bool:
+        """SQLite has no code for it."""
+        return isinstance(exc, sqlite3.OperationalError) and str(exc).startswith("no such table")
+
+    def prepare(self) -> None:
+        """Make the directory, and the file a write-ahead one: that is kept in the file."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        connection = self.connect(autocommit=True)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        finally:
+            connection.close()
+
+    def error(self, exc: BaseException) -> MakerflowError:
+        """By the primary part of SQLite's own code; a database that another process holds is a passing trouble."""
+        code = getattr(exc, "sqlite_errorcode", None)
+        primary = None if code is None else code & 0xFF
+        if primary in _PASSING:
+            return RegistryUnavailableError(f"{self.where}: {exc}")
+        if primary in _DAMAGED:
+            remedy = "Restore it from a backup, or move it away to begin with an empty one."
+            return RegistryUnusableError(self.where, f"its file is damaged or is no database ({exc})", remedy)
+        if primary in _FORBIDDEN:
+            return RegistryUnusableError(self.where, str(exc), "Make the file and its directory writable for you.")
+        return RegistryUnusableError(self.where, f"{type(exc).__name__}: {exc}", "Look at it with `makerflow doctor`.")
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """A lock beside the file; the switch to WAL needs it as well as the tables."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(Path(f"{self._path}.migrating")):
+            yield
+
+    @contextmanager
+    def lease(self, key: str) -> Iterator[None]:
+        """A locked file beside the database."""
+        with _locked(self._lease(key)):
+            yield
+
+    def is_leased(self, key: str) -> bool:
+        """Whether the file is locked."""
+        try:
+            file = os.open(self._lease(key), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
+    def _lease(self, key: str) -> Path:
+        directory = Path(f"{self._path}.leases")
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return directory / quote(key, safe="")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock on a file that is there only while it is held or waited for."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(path, file):
+                yield
+                path.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(file)
+
+
+def _is_at(path: Path, file: int) -> bool:
+    """Whether the open file is still the one at `path`: the holder before may have removed it while we waited."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,93 @@
+"""Rows with a status: nobody writes one another way than by a move of its life cycle."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, TypeVar
+
+from sqlalchemy import delete, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from blocks.domain.errors import ConcurrentUpdateError, NotFoundError
+from blocks.domain.lifecycle import Lifecycle, StatusT
+from blocks.registry.identity import now_us
+from blocks.registry.storing import changed_rows, storable
+from blocks.registry.tables import ExperimentRow, MoveRow, TrainingRow
+
+RowT = TypeVar("RowT", ExperimentRow, TrainingRow)
+
+
+class StatusRows(Generic[RowT, StatusT]):
+    """The rows of one kind of resource, within one transaction."""
+
+    row: type[RowT]
+    lifecycle: ClassVar[Lifecycle[Any]]
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def find(self, id: str) -> RowT:
+        """The row of an id.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        found = self._session.get(self.row, id)
+        if found is None:
+            raise NotFoundError(self.lifecycle.kind, id)
+        return found
+
+    def named(self, name: str) -> RowT | None:
+        """The row of a name."""
+        return self._session.exec(select(self.row).where(self.row.name == name)).first()
+
+    def begin_history(self, id: str, status: StatusT, at_us: int) -> None:
+        """Write down the status that a new resource begins with."""
+        self._session.add(MoveRow(resource_id=id, at_us=at_us, source="", target=status.value))
+
+    def move(self, id: str, target: StatusT, reason: str, expected: StatusT | None) -> RowT:
+        """Move the status to `target`, and write the move down; a move to the same status changes nothing.
+
+        A reason stays with the status that it led to, and with the final one after it unless that has its own.
+
+        Raises:
+            NotFoundError: There is no such resource.
+            IllegalTransitionError: The life cycle does not allow it.
+            ConcurrentUpdateError: The status is not what was expected, or no longer what was read here.
+        """
+        kind = self.lifecycle.kind
+        row = self.find(id)
+        source = type(target)(row.status)
+        if expected is not None and source is not expected:
+            raise ConcurrentUpdateError(kind, id, expected, source)
+        if source is target:
+            return row
+        self.lifecycle.check(id, source, target)
+        at_us, reason = now_us(), storable(reason)
+        shown = reason or (row.reason if self.lifecycle.is_final(target) else "")
+        changes = {"status": target.value, "reason": shown, "changed_us": at_us, **self._also(row, target, at_us)}
+        as_read = (col(self.row.id) == id, col(self.row.status) == source.value)
+        if changed_rows(self._session, update(self.row).where(*as_read).values(changes)) != 1:
+            self._session.refresh(row)
+            raise ConcurrentUpdateError(kind, id, source, row.status)
+        self._session.add(MoveRow(resource_id=id, at_us=at_us, source=source.value, target=target.value, reason=reason))
+        self._session.refresh(row)
+        return row
+
+    def remove(self, row: RowT) -> None:
+        """Delete the row and its history.
+
+        Raises:
+            ConcurrentUpdateError: Since it was read its status changed, or another row came to refer to it.
+        """
+        as_read = (col(self.row.id) == row.id, col(self.row.status) == row.status)
+        try:
+            removed = changed_rows(self._session, delete(self.row).where(*as_read)) == 1
+        except IntegrityError as exc:
+            raise ConcurrentUpdateError(self.lifecycle.kind, row.id, "unused", "used") from exc
+        if not removed:
+            raise ConcurrentUpdateError(self.lifecycle.kind, row.id, row.status, "something else")
+        self._session.execute(delete(MoveRow).where(col(MoveRow.resource_id) == row.id))
+
+    def _also(self, row: RowT, target: StatusT, at_us: int) -> Mapping[str, Any]:
+        """What else changes with a move."""
+        return {}

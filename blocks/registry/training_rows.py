@@ -1,0 +1,201 @@
+"""Trainings, as they are written."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import delete, insert, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+
+from blocks.domain.errors import AlreadyExistsError, BusyError, ConcurrentUpdateError, InvalidInputError, NotFoundError
+from blocks.domain.lifecycle import TRAINING, TrainingStatus
+from blocks.domain.plan import RunHandle, RunPlan, Uploaded
+from blocks.domain.specs import MAX_TAGS, TrainingSpec
+from blocks.registry.identity import now_us
+from blocks.registry.listing import tag_hash
+from blocks.registry.status_rows import StatusRows
+from blocks.registry.storing import changed_rows, insert_new, storable
+from blocks.registry.tables import TrainingDocumentRow, TrainingRow, TrainingTagRow
+
+_UPLOADED = TypeAdapter(tuple[Uploaded, ...])
+
+
+class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
+    """The trainings, within one transaction."""
+
+    row = TrainingRow
+    lifecycle = TRAINING
+
+    def create(self, spec: TrainingSpec, experiment_id: str, id: str) -> None:
+        """Insert it, or find the same request's row.
+
+        Raises:
+            AlreadyExistsError: The name or the id is taken by another.
+            NotFoundError: There is no such experiment.
+        """
+        at_us = now_us()
+        status = TrainingStatus.CREATE_REQUESTED
+        row = TrainingRow(
+            id=id,
+            name=spec.name,
+            description=storable(spec.description),
+            experiment_id=experiment_id,
+            status=status.value,
+            created_us=at_us,
+            changed_us=at_us,
+        )
+        try:
+            inserted = insert_new(self._session, row)
+        except IntegrityError as exc:
+            raise NotFoundError("experiment", experiment_id) from exc
+        if not inserted:
+            self._same_request(spec, id)
+            return
+        self._session.add(TrainingDocumentRow(training_id=id, spec=spec.model_dump_json()))
+        self._write_tags(id, {tag.name: tag.value for tag in spec.tags})
+        self.begin_history(id, status, at_us)
+
+    def change(self, id: str, description: str | None, tags: Mapping[str, str] | None) -> None:
+        """Write another description, other tags; None leaves as it is.
+
+        Raises:
+            NotFoundError: There is no such training.
+        """
+        row = self.find(id)
+        if description is not None:
+            row.description = storable(description)
+        if tags is not None:
+            self._session.execute(delete(TrainingTagRow).where(col(TrainingTagRow.training_id) == id))
+            self._write_tags(id, tags)
+        row.changed_us = now_us()
+        self._session.add(row)
+
+    def keep_plan(self, id: str, plan: RunPlan, replace: bool) -> None:
+        """Keep the plan unless there is one.
+
+        Raises:
+            NotFoundError: There is no such training.
+        """
+        self.find(id)
+        place = update(TrainingDocumentRow).where(col(TrainingDocumentRow.training_id) == id)
+        if not replace:
+            place = place.where(col(TrainingDocumentRow.plan).is_(None))
+        self._session.execute(place.values(plan=plan.model_dump_json(), planned_us=now_us()))
+
+    def keep_handle(self, id: str, handle: RunHandle) -> None:
+        """Keep the handle; the run's id is the training's, so there is never another.
+
+        Raises:
+            NotFoundError: There is no such training.
+        """
+        self.find(id)
+        place = update(TrainingDocumentRow).where(col(TrainingDocumentRow.training_id) == id)
+        self._session.execute(place.values(handle=handle.model_dump_json()))
+
+    def follow(
+        self,
+        id: str,
+        *,
+        after: int | None,
+        event_cursor: int | None,
+        log_cursors: Mapping[int, int] | None,
+        reader_states: Mapping[int, Any] | None,
+        uploaded: Sequence[Uploaded],
+        logs_uploaded: bool | None,
+        points_refused: int,
+    ) -> None:
+        """Write how far the run has been followed.
+
+        Raises:
+            NotFoundError: There is no such training.
+            ConcurrentUpdateError: Somebody else has followed it since `after`.
+        """
+        revision, known, refused = self._followed(id)
+        if after is not None and after != revision:
+            raise ConcurrentUpdateError("training", id, f"revision {after}", f"revision {revision}")
+        given = {
+            "event_cursor": event_cursor,
+            "log_cursors": None if log_cursors is None else json.dumps(dict(log_cursors)),
+            "reader_states": None if reader_states is None else json.dumps(dict(reader_states)),
+            "uploaded": _more(known, uploaded) if uploaded else None,
+            "logs_uploaded": logs_uploaded,
+        }
+        values = {name: value for name, value in given.items() if value is not None}
+        values |= {"revision": revision + 1, "points_refused": refused + points_refused}
+        as_read = (col(TrainingDocumentRow.training_id) == id, col(TrainingDocumentRow.revision) == revision)
+        if changed_rows(self._session, update(TrainingDocumentRow).where(*as_read).values(values)) != 1:
+            raise ConcurrentUpdateError("training", id, f"revision {revision}", "a later one")
+
+    def refuse_points(self, id: str, count: int) -> None:
+        """Count points that were not stored."""
+        more = {"points_refused": TrainingDocumentRow.points_refused + count}
+        self._session.execute(
+            update(TrainingDocumentRow).where(col(TrainingDocumentRow.training_id) == id).values(more)
+        )
+
+    def guard_delete(self, id: str) -> TrainingRow:
+        """The row, when nothing stands in the way of deleting it.
+
+        Raises:
+            NotFoundError: There is no such training.
+            BusyError: It is not over.
+        """
+        row = self.find(id)
+        status = TrainingStatus(row.status)
+        if not TRAINING.is_final(status) and status is not TrainingStatus.CREATE_FAILED:
+            remedy = f"Stop it first: `makerflow training stop {row.name}`."
+            raise BusyError("training", row.name, id, status, "delete", remedy)
+        return row
+
+    def delete(self, id: str) -> None:
+        """Delete it with its tags, documents, metrics and history.
+
+        Raises:
+            NotFoundError: There is no such training.
+            BusyError: It is not over.
+        """
+        self.remove(self.guard_delete(id))
+
+    def _also(self, row: TrainingRow, target: TrainingStatus, at_us: int) -> Mapping[str, Any]:
+        if target is TrainingStatus.RUNNING and row.started_us is None:
+            return {"started_us": at_us}
+        return {"ended_us": at_us} if TRAINING.is_final(target) else {}
+
+    def _same_request(self, spec: TrainingSpec, id: str) -> None:
+        taken = self.named(spec.name)
+        if taken is None or taken.id != id or self._spec(id) != spec.model_dump_json():
+            raise AlreadyExistsError("training", spec.name, taken.id if taken else id)
+
+    def _spec(self, id: str) -> str:
+        return self._session.exec(
+            select(TrainingDocumentRow.spec).where(col(TrainingDocumentRow.training_id) == id)
+        ).one()
+
+    def _followed(self, id: str) -> tuple[int, str, int]:
+        """Revision, uploads and refused points; never the plan, which may be megabytes."""
+        row = TrainingDocumentRow
+        found = self._session.exec(
+            select(row.revision, row.uploaded, row.points_refused).where(col(TrainingDocumentRow.training_id) == id)
+        ).first()
+        if found is None:
+            raise NotFoundError("training", id)
+        return found
+
+    def _write_tags(self, id: str, tags: Mapping[str, str]) -> None:
+        if len(tags) > MAX_TAGS:
+            raise InvalidInputError(f"{len(tags)} tags", f"the limit is {MAX_TAGS}", "Leave some out.")
+        clean = {storable(name): storable(value) for name, value in tags.items()}
+        rows = [
+            {"training_id": id, "name": name, "value": value, "value_hash": tag_hash(value)}
+            for name, value in clean.items()
+        ]
+        if rows:
+            self._session.execute(insert(TrainingTagRow), rows)
+
+
+def _more(known: str, uploaded: Sequence[Uploaded]) -> str:
+    """The uploads with these added; one that is there already is not added twice."""
+    both = {upload.sequence: upload for upload in (*_UPLOADED.validate_json(known), *uploaded)}
+    return _UPLOADED.dump_json(tuple(both[sequence] for sequence in sorted(both))).decode()

@@ -1,0 +1,266 @@
+"""Trainings: rows that their flows move on, and that lists show."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+from pydantic import TypeAdapter, ValidationError
+
+from blocks.domain.errors import InvalidInputError, NotFoundError
+from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.metrics import MetricPoint
+from blocks.domain.plan import RunHandle, RunPlan, Uploaded
+from blocks.domain.specs import MAX_TAGS, NamedValue, TrainingSpec
+from blocks.registry.identity import check_id, from_us, new_id
+from blocks.registry.listing import Listing, list_statement, page_of
+from blocks.registry.reading import Reader, Row, Rows, history_of
+from blocks.registry.records import ALL, Move, Page, Query, Training, TrainingSummary
+from blocks.registry.sessions import Sessions
+
+PREFIX = "trn"
+_COLUMNS = (
+    "t.id, t.name, t.description, t.experiment_id, e.name AS experiment_name, t.status, t.reason, "
+    "t.created_us, t.changed_us, t.started_us, t.ended_us"
+)
+_SOURCE = "training t JOIN experiment e ON e.id = t.experiment_id"
+_LISTING = Listing("training", _COLUMNS, _SOURCE, TrainingStatus, tags="training_tag", grouped=True)
+_DOCUMENTS = (
+    "d.spec, d.planned_us, d.handle, d.event_cursor, d.log_cursors, d.reader_states, d.uploaded, d.logs_uploaded, "
+    "d.points_refused, d.revision"
+)
+_ONE = (
+    f"SELECT {_COLUMNS}, {_DOCUMENTS} "  # noqa: S608 - constants of this module
+    f"FROM {_SOURCE} JOIN training_document d ON d.training_id = t.id "
+    # An id comes before a name, should anybody give a name that is another's id.
+    "WHERE t.id = :key OR t.name = :key ORDER BY t.id <> :key LIMIT 1"
+)
+_PLAN = "SELECT plan FROM training_document WHERE training_id = :id"
+_EXPERIMENT = "SELECT id FROM experiment WHERE id = :key OR name = :key ORDER BY id <> :key LIMIT 1"
+_MOMENTS = ("created", "changed", "started", "ended")
+_JSON: dict[str, TypeAdapter[Any]] = {
+    "log_cursors": TypeAdapter(dict[int, int]),
+    "reader_states": TypeAdapter(dict[int, Any]),
+    "uploaded": TypeAdapter(tuple[Uploaded, ...]),
+}
+
+
+class Trainings:
+    """The trainings of a registry. Each call is one short transaction."""
+
+    def __init__(self, reader: Reader, sessions: Sessions) -> None:
+        self._reader = reader
+        self._sessions = sessions
+        self._plans: WeakValueDictionary[tuple[str, int], RunPlan] = WeakValueDictionary()
+
+    def create(self, spec: TrainingSpec, experiment_id: str, *, id: str | None = None) -> Training:
+        """Make it, CREATE REQUESTED; with the same id and spec a second time, find it.
+
+        Raises:
+            AlreadyExistsError: The name is taken, or the id by another spec.
+            NotFoundError: There is no such experiment.
+            InvalidInputError: The id has not the form of one.
+        """
+        id = check_id(id or new_id(PREFIX), PREFIX)
+        with self._sessions.begin() as write:
+            write.trainings.create(spec, experiment_id, id)
+            return self._find(write, id)
+
+    def get(self, key: str) -> Training:
+        """The training of an id or a name.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return self._find(self._reader, key)
+
+    def page(self, query: Query = ALL) -> Page[TrainingSummary]:
+        """A page of the list.
+
+        Raises:
+            InvalidInputError: The query has an unknown status or order, or a cursor that is not of this list.
+            NotFoundError: There is no such experiment.
+        """
+        if query.experiment:
+            found = self._reader.row(_EXPERIMENT, key=query.experiment)
+            if found is None:
+                raise NotFoundError("experiment", query.experiment)
+            query = query.model_copy(update={"experiment": found["id"]})
+        sql, parameters = list_statement(_LISTING, query, self._reader.driver.like)
+        rows = self._reader.rows(sql, **parameters)
+        tags = _tags(self._reader, [row["id"] for row in rows])
+        return page_of(query, rows, lambda row: TrainingSummary(tags=tags.get(row["id"], {}), **_moments(row)))
+
+    def move(
+        self, id: str, to: TrainingStatus, reason: str = "", *, expected: TrainingStatus | None = None
+    ) -> Training:
+        """Move its status; a move to the status that it has changes nothing.
+
+        Args:
+            id: The training.
+            to: Where to.
+            reason: Kept with the move and shown with the training; a final status keeps the reason of the one before
+                when it is given none.
+            expected: Refuse unless this is its status now.
+
+        Raises:
+            NotFoundError: There is no such training.
+            IllegalTransitionError: The life cycle does not allow the move.
+            ConcurrentUpdateError: Somebody else has moved it.
+        """
+        with self._sessions.begin() as write:
+            write.trainings.move(id, to, reason, expected)
+            return self._find(write, id)
+
+    def change(self, id: str, *, description: str | None = None, tags: Mapping[str, str] | None = None) -> Training:
+        """Write another description or other tags, all of them; None leaves as it is.
+
+        Raises:
+            NotFoundError: There is no such training.
+            InvalidInputError: More than 10 tags, or one that is too long.
+        """
+        checked = None if tags is None else _checked_tags(tags)
+        with self._sessions.begin() as write:
+            write.trainings.change(id, description, checked)
+            return self._find(write, id)
+
+    def keep_plan(self, id: str, plan: RunPlan, *, replace: bool = False) -> RunPlan:
+        """Keep the plan of its run; the first one stays, and is returned.
+
+        Args:
+            id: The training.
+            plan: What its workers need.
+            replace: Put this one in the place of the first.
+
+        Raises:
+            NotFoundError: There is no such training.
+        """
+        with self._sessions.begin() as write:
+            write.trainings.keep_plan(id, plan, replace)
+            kept = self._find(write, id).plan
+        return kept or plan
+
+    def keep_handle(self, id: str, handle: RunHandle) -> None:
+        """Keep by what its run is found again.
+
+        Raises:
+            NotFoundError: There is no such training.
+        """
+        with self._sessions.begin() as write:
+            write.trainings.keep_handle(id, handle)
+
+    def follow(
+        self,
+        id: str,
+        *,
+        after: int | None = None,
+        event_cursor: int | None = None,
+        log_cursors: Mapping[int, int] | None = None,
+        reader_states: Mapping[int, Any] | None = None,
+        uploaded: Sequence[Uploaded] = (),
+        logs_uploaded: bool | None = None,
+        points: Sequence[MetricPoint] = (),
+    ) -> Training:
+        """Store what was read of its run together with how far it was read: all of it or nothing, exactly once.
+
+        Args:
+            id: The training.
+            after: `Training.revision` of the row that reading began from; refuses when somebody else has followed
+                since, and makes a call whose answer was lost safe to repeat.
+            event_cursor: As on the record; what is None stays as it is.
+            log_cursors: All ranks'.
+            reader_states: All ranks'.
+            uploaded: Added to what is known.
+            logs_uploaded: As on the record.
+            points: Reports of metrics, in order.
+
+        Raises:
+            NotFoundError: There is no such training.
+            ConcurrentUpdateError: Somebody else has followed it: read the row again and go on from there.
+        """
+        with self._sessions.begin() as write:
+            refused = write.metrics.append(id, points) if points else 0
+            write.trainings.follow(
+                id,
+                after=after,
+                event_cursor=event_cursor,
+                log_cursors=log_cursors,
+                reader_states=reader_states,
+                uploaded=uploaded,
+                logs_uploaded=logs_uploaded,
+                points_refused=refused,
+            )
+            return self._find(write, id)
+
+    def history(self, id: str) -> list[Move]:
+        """Every move of its status, oldest first."""
+        return history_of(self._reader, id)
+
+    def guard_delete(self, id: str) -> None:
+        """Raise what `delete` would raise, and delete nothing."""
+        with self._sessions.begin() as write:
+            write.trainings.guard_delete(id)
+
+    def delete(self, id: str) -> None:
+        """Delete it with its metrics and history.
+
+        Raises:
+            NotFoundError: There is no such training.
+            BusyError: It is not over.
+        """
+        with self._sessions.begin() as write:
+            write.trainings.delete(id)
+
+    def _find(self, rows: Rows, key: str) -> Training:
+        found = rows.rows(_ONE, key=key)
+        if not found:
+            raise NotFoundError("training", key)
+        values = _moments(found[0])
+        planned_us = values.pop("planned_us")
+        return Training(
+            **values
+            | {name: kind.validate_json(values[name]) for name, kind in _JSON.items()}
+            | {
+                "tags": _tags(rows, [values["id"]]).get(values["id"], {}),
+                "spec": TrainingSpec.model_validate_json(values["spec"]),
+                "plan": None if planned_us is None else self._plan(rows, values["id"], planned_us),
+                "handle": RunHandle.model_validate_json(values["handle"]) if values["handle"] else None,
+            }
+        )
+
+    def _plan(self, rows: Rows, id: str, planned_us: int) -> RunPlan:
+        """The plan, which may hold a million objects: read once for all records that are in use."""
+        plan = self._plans.get((id, planned_us))
+        if plan is None:
+            plan = RunPlan.model_validate_json(rows.rows(_PLAN, id=id)[0]["plan"])
+            self._plans[(id, planned_us)] = plan
+        return plan
+
+
+def _moments(row: Row) -> dict[str, Any]:
+    values = dict(row)
+    for name in _MOMENTS:
+        microseconds = values.pop(f"{name}_us")
+        values[name] = None if microseconds is None else from_us(microseconds)
+    return values
+
+
+def _tags(rows: Rows, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    names = {f"id_{n}": id for n, id in enumerate(ids)}
+    if not names:
+        return {}
+    marks = ", ".join(f":{name}" for name in names)
+    tags: dict[str, dict[str, str]] = {}
+    sql = f"SELECT training_id, name, value FROM training_tag WHERE training_id IN ({marks}) ORDER BY training_id, name"  # noqa: S608 - marks are our own
+    for row in rows.rows(sql, **names):
+        tags.setdefault(row["training_id"], {})[row["name"]] = row["value"]
+    return tags
+
+
+def _checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    if len(tags) > MAX_TAGS:
+        raise InvalidInputError(f"{len(tags)} tags", f"a training has at most {MAX_TAGS}", "Leave some out.")
+    try:
+        return {tag.name: tag.value for tag in (NamedValue(name=name, value=value) for name, value in tags.items())}
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInputError("tags", first["msg"], "Correct it and try again.") from error

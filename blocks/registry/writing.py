@@ -1,0 +1,55 @@
+"""What can be written in one transaction."""
+
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Engine, text
+from sqlmodel import Session
+
+from blocks.registry.connection_rows import ConnectionRows
+from blocks.registry.experiment_rows import ExperimentRows
+from blocks.registry.flow_run_rows import FlowRunRows
+from blocks.registry.metric_rows import MetricRows
+from blocks.registry.reading import Row
+from blocks.registry.training_rows import TrainingRows
+
+
+def new_session(engine: Engine) -> Session:
+    """A session whose rows stay readable after the commit."""
+    return Session(engine, expire_on_commit=False)
+
+
+class Writing:
+    """The rows of each family, in the same transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def rows(self, sql: str, **parameters: Any) -> list[Row]:
+        """All rows of a SELECT with `:name` parameters, what was written before in this transaction included."""
+        return [dict(row) for row in self._session.execute(text(sql), parameters).mappings()]
+
+    @cached_property
+    def experiments(self) -> ExperimentRows:
+        """Experiments and their moves."""
+        return ExperimentRows(self._session)
+
+    @cached_property
+    def trainings(self) -> TrainingRows:
+        """Trainings, their documents, tags and moves."""
+        return TrainingRows(self._session)
+
+    @cached_property
+    def metrics(self) -> MetricRows:
+        """Series and points."""
+        return MetricRows(self._session)
+
+    @cached_property
+    def flow_runs(self) -> FlowRunRows:
+        """The journal of flow runs."""
+        return FlowRunRows(self._session)
+
+    @cached_property
+    def connections(self) -> ConnectionRows:
+        """The index of connections."""
+        return ConnectionRows(self._session)
