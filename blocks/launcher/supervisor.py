@@ -139,10 +139,10 @@ class Supervisor:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        with open(os.path.join(directory, "worker.json")) as stream:
+        with open(self._path("worker.json")) as stream:
             self._worker: dict[str, Any] = json.load(stream)
         self._attempt: int = self._worker["attempt"]
-        self._output = Output(os.path.join(directory, "output"), self._worker["log_limit_bytes"])
+        self._output = Output(self._path("output"), self._worker["log_limit_bytes"])
         self._prctl = load_prctl()
         self._poll = select.poll()
         self._began: str | None = None
@@ -152,7 +152,7 @@ class Supervisor:
         self._asked = False
         self._kill_at: float | None = None
         self._leftovers = False
-        self._reserve = os.path.join(directory, f".exit-{self._attempt}.reserve")
+        self._reserve = self._path(f".exit-{self._attempt}.reserve")
         with open(self._reserve, "wb") as stream_of_zeros:
             stream_of_zeros.write(bytes(RESERVE_BYTES))
 
@@ -197,7 +197,10 @@ class Supervisor:
         os.ftruncate(descriptor, os.write(descriptor, json.dumps(record).encode()))
         os.fsync(descriptor)
         os.close(descriptor)
-        os.replace(self._reserve, os.path.join(self._directory, f"exit-{self._attempt}.json"))
+        os.replace(self._reserve, self._path(f"exit-{self._attempt}.json"))
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._directory, name)
 
     def _listen(self) -> None:
         self._alarm, alarm = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -248,7 +251,8 @@ class Supervisor:
     def _patience(self) -> float:
         if self._kill_at is not None:
             return TICK_SECONDS
-        return min(max(self._worker["deadline"] - time.time(), 0.0), IDLE_SECONDS)
+        left: float = self._worker["deadline"] - time.time()
+        return min(max(left, 0.0), IDLE_SECONDS)
 
     def _turn(self, seconds: float) -> None:
         """Wait for output, a signal or the agent's end, and deal with it."""
@@ -264,11 +268,12 @@ class Supervisor:
             self._asked = False
             self._reap()  # what ended before it was asked to was not stopped
             request = self._stop_request()
-            self._end("stopped", request.get("message", "It was stopped."), request.get("grace_seconds"))
+            message = request.get("message", "It was stopped.")
+            self._end(request.get("cause", "stopped"), message, request.get("grace_seconds"))
 
     def _stop_request(self) -> dict[str, Any]:
         try:
-            with open(os.path.join(self._directory, f"stop-{self._attempt}.json")) as stream:
+            with open(self._path(f"stop-{self._attempt}.json")) as stream:
                 request: dict[str, Any] = json.load(stream)
                 return request
         except (OSError, ValueError):
@@ -309,9 +314,17 @@ class Supervisor:
             self._verdict = (cause, message)
         kill_at = time.monotonic() + (self._worker["grace_seconds"] if grace_seconds is None else grace_seconds)
         if self._kill_at is None:
-            signal_all(descendants(), signal.SIGTERM)
+            self._signal(descendants(), signal.SIGTERM)
             self._kill_at = kill_at
         self._kill_at = min(self._kill_at, kill_at)
+
+    def _signal(self, processes: set[int], number: int) -> None:
+        """End them, keeping on record which checkpoints they were in the middle of writing."""
+        watched = self._worker.get("watched")
+        if watched and self._status is None:
+            with contextlib.suppress(OSError), open(self._path(f"open-{self._attempt}.json"), "w") as stream:
+                json.dump({"files": sorted(open_for_writing(processes, watched))}, stream)
+        signal_all(processes, number)
 
     def _overdue(self) -> bool:
         return self._kill_at is not None and time.monotonic() >= self._kill_at
@@ -324,7 +337,7 @@ class Supervisor:
             self._leftovers = True
             self._end("", "")
         elif self._overdue():
-            signal_all(left, signal.SIGKILL)
+            self._signal(left, signal.SIGKILL)
             if time.monotonic() >= self._kill_at + LAST_WORD_SECONDS:
                 raise RuntimeError(f"the processes {sorted(left)} do not end on SIGKILL")
 
@@ -340,8 +353,8 @@ class Supervisor:
             return "ok", "Processes that it left running were ended." if self._leftovers else ""
         if own_oom or (any_oom and status == -signal.SIGKILL):
             return "out_of_memory", (
-                f"The memory of {self._worker['memory_mib']} MiB ran out, and the system killed the entry point. Choose "
-                "a flavor with more memory, or let it use less at a time."
+                f"The memory of {self._worker['memory_mib']} MiB ran out, and the system killed the entry point. "
+                "Choose a flavor with more memory, or let it use less at a time."
             )
         return judge_signal(-status) if status < 0 else judge_code(status, self._output.recent())
 
@@ -401,6 +414,27 @@ def descendants() -> set[int]:
         if above == os.getpid():
             below.add(process)
     return below - ended
+
+
+def open_for_writing(processes: Iterable[int], directory: str) -> set[str]:
+    """The files below `directory` that any of them has open for writing, relative to it."""
+    inside = os.path.realpath(directory) + os.sep
+    found = set()
+    for process in processes:
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            for descriptor in os.listdir(f"/proc/{process}/fd"):
+                with contextlib.suppress(OSError):
+                    path = os.readlink(f"/proc/{process}/fd/{descriptor}")
+                    if path.startswith(inside) and is_written(f"/proc/{process}/fdinfo/{descriptor}"):
+                        found.add(path[len(inside) :])
+    return found
+
+
+def is_written(fdinfo: str) -> bool:
+    """Whether an open file was not opened for reading only."""
+    with open(fdinfo) as stream:
+        flags = re.search(r"^flags:\s*([0-7]+)", stream.read(), re.M)
+    return flags is not None and int(flags.group(1), 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def signal_all(processes: Iterable[int], number: int) -> None:

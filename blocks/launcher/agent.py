@@ -1,0 +1,101 @@
+"""The agent of one run on one machine: waits for its turn, and sees the run to its last event whatever happens.
+
+While it waits it is one of many, so this module imports the standard library only; what a placed run needs is imported
+when it is placed.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+from blocks.cluster import agent_lock
+from blocks.cluster.allocation import Placement, release, wait_for_turn
+from blocks.cluster.layout import RunLayout
+from blocks.launcher.journal import Journal
+from blocks.launcher.state import Outcome
+from blocks.launcher.stopping import StopSwitch
+
+USAGE = "usage: python -m blocks.launcher RUN_DIRECTORY [LOCK_DESCRIPTOR] < SECRETS"
+
+
+def main(arguments: list[str]) -> int:
+    """See the run in the given directory to its end; 0 when its last event is written."""
+    if len(arguments) not in (1, 2):
+        return _refuse(USAGE)
+    layout = RunLayout.of(Path(arguments[0]).resolve())
+    if not layout.plan.is_file():
+        return _refuse(f"{layout.directory} holds no run: there is no {layout.plan.name}. {USAGE}")
+    if len(arguments) == 2:
+        os.set_inheritable(int(arguments[1]), False)  # handed over by `launch`, already locked
+    elif agent_lock.acquire(layout.lock) is None:
+        return _refuse(f"Another agent sees to the run {layout.run_id}.")
+    switch = StopSwitch(layout.stop)
+    secrets = read_secrets()
+    journal = Journal(layout)
+    if not journal.is_over:
+        see_to_the_end(layout, journal, switch, secrets)
+    # Threads that hang in a store, or in an installer, must not keep the process: all is on disk.
+    os._exit(0)
+
+
+def read_secrets() -> Mapping[str, Mapping[str, str]]:
+    """The secrets from standard input, which holds nothing afterwards; an empty or closed one holds none."""
+    text = sys.stdin.read() if sys.stdin else ""
+    document = json.loads(text) if text.strip() else {}
+    if not isinstance(document, dict):
+        raise TypeError("standard input does not hold a JSON object of connections")
+    return document
+
+
+def see_to_the_end(
+    layout: RunLayout, journal: Journal, switch: StopSwitch, secrets: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Take the run from where it stands to its last event."""
+    try:
+        outcome = _outcome(layout, journal, switch, secrets)
+    except Exception as error:  # the top of the process: a run must always get its last event
+        traceback.print_exc()
+        outcome = Outcome("launcher_error", f"{type(error).__name__}: {error}. {layout.agent_log} says more.")
+        _sweep(layout)
+    release(layout.directory)
+    journal.finish(outcome)
+
+
+def _outcome(
+    layout: RunLayout, journal: Journal, switch: StopSwitch, secrets: Mapping[str, Mapping[str, str]]
+) -> Outcome:
+    placement = _wait(layout, journal, switch) if journal.state.outcome is None else None
+    if placement is None and journal.state.attempt == 0 and journal.state.outcome is None:
+        return Outcome("stopped", "It was stopped while it waited for its turn.")
+    from blocks.launcher.run import Run  # with all that a run needs once it has its room
+
+    return Run(layout, journal, switch, secrets, placement).execute()
+
+
+def _wait(layout: RunLayout, journal: Journal, switch: StopSwitch) -> Placement | None:
+    """Wait for room; None when stopped."""
+    if journal.state.attempt > 0:  # an earlier agent died: what it left still uses the machine
+        _sweep(layout)
+
+    def tell(reason: str) -> None:
+        journal.change(phase="queued", detail=reason)
+        journal.emit("queued", reason=reason)
+
+    placement = wait_for_turn(layout.directory, tell, switch.asked, pause=switch.wait)
+    if placement is not None:
+        journal.emit("placed", where=placement.where)
+    return placement
+
+
+def _sweep(layout: RunLayout) -> None:
+    from blocks.cluster.processes import end_processes  # not needed by one that waits
+
+    end_processes(layout.directory, 0, excluding={os.getpid()})
+
+
+def _refuse(why: str) -> int:
+    print(why, file=sys.stderr)
+    return 2

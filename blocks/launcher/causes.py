@@ -1,0 +1,53 @@
+"""Which exit cause an error of staging, building or uploading stands for."""
+
+import errno
+
+from blocks.domain.errors import (
+    AccessDeniedError,
+    CapacityError,
+    EnvironmentFailedError,
+    InputChangedError,
+    InputMissingError,
+    InvalidInputError,
+    TransientError,
+    UnknownStoreError,
+)
+from blocks.domain.plan import ExitCause
+from blocks.launcher.state import Outcome
+
+_STAGING: tuple[tuple[type[Exception], ExitCause], ...] = (
+    (InputChangedError, ExitCause.INPUT_CHANGED),
+    (InputMissingError, ExitCause.INPUT_MISSING),
+    (AccessDeniedError, ExitCause.INPUT_MISSING),
+    (UnknownStoreError, ExitCause.INPUT_MISSING),
+    (EnvironmentFailedError, ExitCause.ENVIRONMENT_FAILED),
+    (CapacityError, ExitCause.DISK_FULL),
+    (TransientError, ExitCause.LOST),
+)
+
+_UPLOADING: tuple[tuple[type[Exception], ExitCause], ...] = (
+    (AccessDeniedError, ExitCause.OUTPUT_DENIED),
+    (UnknownStoreError, ExitCause.OUTPUT_DENIED),
+    (InputMissingError, ExitCause.OUTPUT_DENIED),  # the bucket is gone
+    (InvalidInputError, ExitCause.USER_ERROR),  # a name or a link that cannot be uploaded
+    (TransientError, ExitCause.LOST),
+)
+
+
+def staging_outcome(error: Exception) -> Outcome:
+    """How a run ends that could not be prepared."""
+    return _outcome(error, _STAGING)
+
+
+def uploading_outcome(error: Exception) -> Outcome:
+    """How a run ends whose outputs could not be uploaded."""
+    return _outcome(error, _UPLOADING)
+
+
+def _outcome(error: Exception, table: tuple[tuple[type[Exception], ExitCause], ...]) -> Outcome:
+    for kind, cause in table:
+        if isinstance(error, kind):
+            return Outcome(cause, str(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Outcome(ExitCause.DISK_FULL, f"The disk of this machine is full: {error}. Make room, then try again.")
+    return Outcome(ExitCause.LAUNCHER_ERROR, f"{type(error).__name__}: {error}. The agent's log says more.")

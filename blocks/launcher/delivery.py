@@ -1,0 +1,134 @@
+"""Brings what the workers make to its place: while they run, and all of it at the end."""
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Event
+
+from blocks.cluster.layout import RunLayout
+from blocks.domain.errors import StorageUnavailableError, TransientError
+from blocks.domain.plan import ExitCause, OutputKind, RunPlan
+from blocks.launcher.causes import uploading_outcome
+from blocks.launcher.directories import CHECKPOINTS, TENSORBOARD
+from blocks.launcher.journal import Journal
+from blocks.launcher.mirror import Death, Mirror
+from blocks.launcher.outputs import Arrival, outputs_of, upload_logs, upload_model
+from blocks.launcher.resume import deaths_of
+from blocks.launcher.state import Outcome
+from blocks.launcher.stopping import StopSwitch, in_background
+from blocks.launcher.stores import Stores
+from blocks.launcher.sync import Synchroniser
+
+PATIENCE_SECONDS = 600.0
+"""How long a store may be away at the end of a run before its results count as lost."""
+
+STOP_PATIENCE_SECONDS = 30.0
+"""The same once somebody wants the run to stop."""
+
+RETRY_SECONDS = 5.0
+
+NO_MODEL = "The entry point left nothing in EM_MODEL_DIR, so no model was written."
+
+
+class Delivery:
+    """The outputs of one run."""
+
+    def __init__(self, layout: RunLayout, plan: RunPlan, stores: Stores, journal: Journal, switch: StopSwitch) -> None:
+        self._layout = layout
+        self._plan = plan
+        self._stores = stores
+        self._journal = journal
+        self._switch = switch
+        directories = {OutputKind.CHECKPOINT: CHECKPOINTS, OutputKind.TENSORBOARD: TENSORBOARD}
+        mirrors = [
+            Mirror(layout.worker(rank) / name, output, rank)
+            for kind, name in directories.items()
+            for output in outputs_of(plan, kind)
+            for rank in range(plan.workers)
+        ]
+        self._sync = Synchroniser(mirrors, stores, layout.directory / "snapshots", self._arrived)
+
+    @contextmanager
+    def while_running(self) -> Iterator[None]:
+        """Upload checkpoints and TensorBoard files as they come."""
+        ended = Event()
+        following = in_background(self._switch, "synchronisation", lambda: self._sync.follow(ended))
+        try:
+            yield
+        finally:
+            ended.set()
+        self._insist("what was being uploaded", following.result)
+
+    def bury(self, deaths: Mapping[int, Death | None]) -> None:
+        """Never upload what a killed worker left half written."""
+        for mirror in self._sync.mirrors:
+            mirror.bury(deaths.get(mirror.rank))
+
+    def deliver(self, outcome: Outcome) -> Outcome:
+        """Upload all that this end of the run leaves to upload; the outcome that the run has then."""
+        outcome = self._step(outcome, "its checkpoints", self._rest)
+        if outcome.cause == ExitCause.OK:
+            outcome = self._step(outcome, "its model", self._model)
+        return self._step(outcome, "its log", self._logs)
+
+    def _step(self, outcome: Outcome, what: str, work: Callable[[], str]) -> Outcome:
+        """Do one part; a failure decides the outcome of a run that went well, and is added to another's message."""
+        try:
+            said = self._insist(what, work)
+        except Exception as error:  # whatever a store's client raised: the other parts still have their turn
+            if not isinstance(error, TransientError):
+                traceback.print_exception(error)
+            failure = uploading_outcome(error)
+            if outcome.cause == ExitCause.OK:
+                return failure
+            return Outcome(outcome.cause, f"{outcome.message} And {what} could not be uploaded: {failure.message}")
+        return Outcome(outcome.cause, f"{outcome.message} {said}".strip())
+
+    def _insist(self, what: str, work: Callable[[], str | None]) -> str:
+        """Do `work`, again while the store is away, as long as patience allows."""
+        began = time.monotonic()
+        asked: float | None = None
+        while True:
+            future = in_background(self._switch, what, work)
+            while not future.done():
+                asked = asked or (time.monotonic() if self._switch.asked() else None)
+                if asked and time.monotonic() - asked > STOP_PATIENCE_SECONDS:
+                    raise StorageUnavailableError(what, "it took too long after the run was to stop")
+                self._switch.wait()
+            error = future.exception()
+            if error is None:
+                return future.result() or ""
+            away = time.monotonic() - (asked or began)
+            limit = STOP_PATIENCE_SECONDS if asked else PATIENCE_SECONDS
+            if not isinstance(error, TransientError) or away > limit:
+                raise error
+            print(f"uploading {what}: {error}", file=sys.stderr, flush=True)
+            self._pause(RETRY_SECONDS)
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._switch.wait(left)
+
+    def _rest(self) -> str:
+        self._sync.finish(deaths_of(self._layout, self._plan, self._journal.state.attempt))
+        for mirror in self._sync.mirrors:
+            if mirror.sent_files:
+                self._report(Arrival(mirror.output.kind, str(mirror.to), mirror.sent_files, mirror.sent_bytes))
+        return ""
+
+    def _model(self) -> str:
+        return "" if upload_model(self._layout, self._plan, self._stores, self._report) else NO_MODEL
+
+    def _logs(self) -> str:
+        upload_logs(self._layout, self._plan, self._stores, self._report)
+        return ""
+
+    def _arrived(self, mirror: Mirror, path: str, size: int) -> None:
+        if mirror.output.kind is OutputKind.CHECKPOINT:
+            self._journal.emit("checkpointed", path=path, size=size)
+
+    def _report(self, arrival: Arrival) -> None:
+        self._journal.emit("uploaded", output=arrival.kind, path=arrival.path, files=arrival.files, bytes=arrival.bytes)

@@ -1,0 +1,97 @@
+"""What is uploaded when the workers have ended: the model of a good end, and the log of any."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocks.cluster.layout import RunLayout
+from blocks.domain.plan import OutputKind, PlannedOutput, RunPlan
+from blocks.launcher.directories import MODEL
+from blocks.launcher.mirror import output_path
+from blocks.launcher.stores import Stores
+from blocks.storage.base import LocalFile
+from blocks.storage.local_files import collect
+
+LOG_NAME = "output.log"
+COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An output that is at its place."""
+
+    kind: OutputKind
+    path: str
+    files: int
+    bytes: int
+
+
+Report = Callable[[Arrival], None]
+
+
+def outputs_of(plan: RunPlan, kind: OutputKind) -> list[PlannedOutput]:
+    """The plan's outputs of one kind."""
+    return [output for output in plan.outputs if output.kind is kind]
+
+
+def upload_model(layout: RunLayout, plan: RunPlan, stores: Stores, report: Report) -> bool:
+    """Upload what all workers left as model; False when they left nothing.
+
+    Nothing is uploaded before all of it is known to be fit for it.
+
+    Raises:
+        InvalidInputError: A worker left a link out of its directory, or another thing that may not leave the machine.
+        AccessDeniedError: Writing is not allowed.
+        StorageUnavailableError: The store failed.
+    """
+    ranks = range(plan.workers)
+    files = {rank: collect(layout.worker(rank) / MODEL) for rank in ranks}
+    for output in outputs_of(plan, OutputKind.MODEL):
+        for rank in ranks:
+            _upload(output, rank, files[rank], stores, report)
+    return any(files.values())
+
+
+def upload_logs(layout: RunLayout, plan: RunPlan, stores: Stores, report: Report) -> None:
+    """Upload each worker's output as one file.
+
+    Raises:
+        AccessDeniedError: Writing is not allowed.
+        StorageUnavailableError: The store failed.
+    """
+    for output in outputs_of(plan, OutputKind.LOG):
+        for rank in range(plan.workers):
+            file = _whole_log(layout, rank, plan.logs.limit_mib)
+            if file:
+                _upload(output, rank, [LocalFile(file, LOG_NAME)], stores, report)
+
+
+def _upload(output: PlannedOutput, rank: int, files: list[LocalFile], stores: Stores, report: Report) -> None:
+    if not files:
+        return
+    place = output_path(output, rank)
+    store = stores.open(output.path, output.connection)
+    sizes = [uploaded.size for uploaded in store.upload(files, place, lambda _: None)]
+    report(Arrival(output.kind, str(place), len(sizes), sum(sizes)))
+
+
+def _whole_log(layout: RunLayout, rank: int, limit_mib: int) -> Path | None:
+    """All of a worker's output in one file, with a mark where something was dropped; None without output."""
+    segments = sorted(layout.output(rank).glob("*.log"))
+    if len(segments) < 2:
+        return segments[0] if segments else None
+    whole = layout.worker(rank) / LOG_NAME
+    with whole.open("wb") as stream:
+        expected = 0
+        for segment in segments:
+            dropped = int(segment.stem) - expected
+            if dropped > 0:
+                stream.write(
+                    b"\n[makerflow: %d bytes of output were dropped here; the limit is %d MiB per worker]\n"
+                    % (dropped, limit_mib)
+                )
+            expected = int(segment.stem) + segment.stat().st_size
+            with segment.open("rb") as part:
+                shutil.copyfileobj(part, stream, COPY_BYTES)
+    return whole

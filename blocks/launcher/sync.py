@@ -1,0 +1,86 @@
+"""Uploads checkpoints and TensorBoard files while the entry point runs, and what is left when it has ended."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from threading import Event
+
+from blocks.domain.errors import MakerflowError
+from blocks.launcher.mirror import Death, Mirror
+from blocks.launcher.stores import Stores
+from blocks.launcher.tree import FoundFile
+from blocks.storage.base import LocalFile
+
+PAUSE_SECONDS = 1.0
+SHARE_OF_TIME = 20
+"""Between two looks passes so many times the time that a look takes: at most a twentieth of a processor."""
+
+FIRST_BACKOFF_SECONDS = 2.0
+LAST_BACKOFF_SECONDS = 60.0
+
+Arrived = Callable[[Mirror, str, int], None]
+"""Told of each file that is at its place: its directory, its full path, its size."""
+
+
+class Synchroniser:
+    """Keeps places of storage like the directories of the workers. Its methods are called by one thread at a time."""
+
+    def __init__(self, mirrors: Sequence[Mirror], stores: Stores, scratch: Path, arrived: Arrived) -> None:
+        self.mirrors = mirrors
+        self._stores = stores
+        self._scratch = scratch
+        self._arrived = arrived
+
+    def follow(self, ended: Event) -> None:
+        """Upload what is complete, until `ended`. What a store refuses now is tried again, at last by `finish`."""
+        backoff = FIRST_BACKOFF_SECONDS
+        pause = PAUSE_SECONDS
+        while not ended.wait(pause):
+            began = time.monotonic()
+            try:
+                ready = [(mirror, mirror.ready()) for mirror in self.mirrors]
+                pause = max(PAUSE_SECONDS, SHARE_OF_TIME * (time.monotonic() - began))
+                for mirror, files in ready:
+                    self._send(mirror, files)
+                backoff = FIRST_BACKOFF_SECONDS
+            except (MakerflowError, OSError) as error:
+                print(f"uploading while the workers run: {error}", file=sys.stderr, flush=True)
+                pause, backoff = backoff, min(backoff * 2, LAST_BACKOFF_SECONDS)
+
+    def finish(self, deaths: Mapping[int, Death | None]) -> None:
+        """Upload what is left of each worker; all that can be, before what cannot be is complained of.
+
+        Raises:
+            InvalidInputError: Something may not leave the machine.
+            AccessDeniedError: Writing is not allowed.
+            StorageUnavailableError: The store failed.
+        """
+        trees = []
+        for mirror in self.mirrors:
+            files, tree = mirror.rest(deaths.get(mirror.rank))
+            trees.append((mirror, tree))
+            self._send(mirror, files)
+        for mirror, tree in trees:
+            tree.check(f"What worker {mirror.rank} left in its {mirror.root.name} directory")
+
+    def _send(self, mirror: Mirror, files: Iterable[FoundFile]) -> None:
+        by_key = {file.key: file for file in files if os.path.exists(file.path)}
+        if not by_key:
+            return
+        store = self._stores.open(mirror.output.path, mirror.output.connection)
+        local = [LocalFile(self._to_send(mirror, file), file.key) for file in by_key.values()]
+        for uploaded in store.upload(local, mirror.to, lambda _: None):
+            mirror.note_sent(by_key[uploaded.key])
+            self._arrived(mirror, str(uploaded.path), uploaded.size)
+
+    def _to_send(self, mirror: Mirror, file: FoundFile) -> Path:
+        """The file itself; of one that grows a copy of what is there now, so that its size holds while it is sent."""
+        if not mirror.growing:
+            return Path(file.path)
+        copy = self._scratch / mirror.output.kind / str(mirror.rank) / file.key
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file.path, copy)
+        return copy

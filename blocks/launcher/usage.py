@@ -1,0 +1,54 @@
+"""Holds a run to the data storage it asked for, where no quota of the file system does."""
+
+import time
+from threading import Event
+
+from blocks.cluster.layout import RunLayout
+from blocks.domain.errors import CapacityError
+from blocks.domain.paths import StoragePath
+from blocks.domain.plan import InputKind, RunPlan
+from blocks.launcher.directories import EMPTIED, KEPT
+from blocks.launcher.tree import written_bytes
+
+PAUSE_SECONDS = 1.0
+SHARE_OF_TIME = 20
+REMEDY = "Raise the data-storage size (--storage-gb), or use less."
+
+
+class DataStorage:
+    """What a run takes of its data storage: its staged objects, and all that its workers write."""
+
+    def __init__(self, layout: RunLayout, plan: RunPlan) -> None:
+        self.limit_bytes = plan.storage_mib << 20
+        self.staged_bytes = sum(
+            found.size for i in plan.inputs if StoragePath.parse(i.path).is_object_store for found in i.objects
+        )
+        source = sum(found.size for i in plan.inputs if i.kind is InputKind.SOURCE for found in i.objects)
+        self._copied_bytes = source * plan.workers  # our own doing
+        self._directories = [layout.worker(rank) / name for rank in range(plan.workers) for name in (*EMPTIED, *KEPT)]
+
+    def check_inputs(self) -> None:
+        """Refuse inputs that do not fit.
+
+        Raises:
+            CapacityError: It says both sizes.
+        """
+        if self.staged_bytes > self.limit_bytes:
+            raise CapacityError(
+                "The inputs do not fit the data storage", _size(self.staged_bytes), _size(self.limit_bytes), REMEDY
+            )
+
+    def watch(self, ended: Event) -> str:
+        """Look again and again until `ended`; the reason as soon as the storage is full."""
+        pause = PAUSE_SECONDS
+        while not ended.wait(pause):
+            began = time.monotonic()
+            written = sum(map(written_bytes, self._directories)) - self._copied_bytes
+            if self.staged_bytes + written > self.limit_bytes:
+                return f"The data storage of {_size(self.limit_bytes)} is full. {REMEDY}"
+            pause = max(PAUSE_SECONDS, SHARE_OF_TIME * (time.monotonic() - began))
+        return ""
+
+
+def _size(number: int) -> str:
+    return f"{number / 10**9:.3g} GB"
