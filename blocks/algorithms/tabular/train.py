@@ -10,7 +10,7 @@ names. One worker.
 | task | STRING | auto | auto, classification, regression | auto: numbers of more than 20 values are a regression |
 | estimator | STRING | gradient_boosting | gradient_boosting, random_forest, linear, neural_network | |
 | iterations | INT | 100 | 1..10000 | boosting rounds, trees, or passes over the rows |
-| learning_rate | DOUBLE | 0 | 0..10 | 0: the estimator's usual one (0.1, -, 0.01, 0.001) |
+| learning_rate | DOUBLE | 0 | 0..10 | 0: the estimator's usual one (0.1, -, 0.03, 0.001) |
 | l2 | DOUBLE | 0.0001 | 0..1000000 | strength of the L2 penalty; not of random_forest |
 | max_depth | INT | 0 | 0..64 | of each tree; 0: no limit |
 | max_leaf_nodes | INT | 31 | 2..65536 | of each tree of gradient_boosting |
@@ -33,3 +33,34 @@ Metrics, one line an iteration: `step`, `loss` (log loss, or mean squared error)
 Leaves `model.joblib`, a plain scikit-learn Pipeline from rows (a two-dimensional array, columns in the order of
 `model.json`) to predictions, which loads without this code, and `model.json`, which describes it.
 """
+
+import os
+import sys
+from pathlib import Path
+
+if not __package__:
+    # Run as a file, as every entry point is: be a package all the same, under whatever name the folder has (PEP 366).
+    _folder = Path(__file__).resolve().parent
+    sys.path.insert(0, str(_folder.parent))
+    __package__ = _folder.name
+    __import__(__package__)
+    del sys.path[0]
+
+from .settings import InputError, read_settings
+from .training import Places, train
+
+
+def main() -> int:
+    """Run with the arguments and the environment that the platform gives."""
+    try:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError("this algorithm trains on one worker; set the number of workers to 1")
+        train(read_settings(sys.argv[1:]), Places.of(os.environ))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
