@@ -45,9 +45,8 @@ def own_limits() -> tuple[float | None, int | None]:
 
 @functools.cache
 def hierarchies() -> tuple[Hierarchy, ...]:
-    """The trees in which this process may make groups: those that can limit, else one that can at least track."""
-    usable = [h for h in _mounted() if os.access(h.base, os.W_OK)]
-    return tuple(h for h in usable if h.controllers) or tuple(usable[:1])
+    """The trees in which this process may make groups: those that can limit, and version 2's, which can kill."""
+    return tuple(h for h in _mounted() if os.access(h.base, os.W_OK))
 
 
 def _mounted() -> Iterator[Hierarchy]:

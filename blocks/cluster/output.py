@@ -109,6 +109,8 @@ class Output:
 
 def lines_of(piece: Piece, since: int, rank: int) -> Iterator[LogLine]:
     """The lines of a piece that was read from `since` on."""
+    if not piece.data:
+        return
     if piece.mark:
         yield LogLine(rank=rank, text=piece.data[:-1].decode(), cursor=piece.cursor)
         return

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,9 @@ MARKER = "MAKERFLOW_RUN"
 KILL_SECONDS = 10.0
 """How long killed processes may take to go; the kernel needs that only for one that hangs in a device."""
 
+_PATIENT_ROUNDS = 8
+"""Looks after which something evidently forks faster than we look."""
+
 _MARKED = f"{MARKER}=".encode()
 
 
@@ -34,12 +38,14 @@ class Process:
     """One process, told from a later one with the same id by when it started.
 
     Attributes:
+        group: Its process group.
         started: The kernel's clock ticks on Linux, else seconds: only good for comparing.
         marker: The directory of the run that it says it belongs to; empty when it does not say.
     """
 
     pid: int
     parent: int
+    group: int
     started: float
     marker: str
 
@@ -58,8 +64,9 @@ def count_processes(run_directories: Iterable[Path]) -> dict[Path, int]:
 def end_processes(run_directory: Path, grace_seconds: float, *, excluding: Collection[int] = ()) -> StopReport:
     """End all processes of the run: SIGTERM, after the grace SIGKILL, until two looks in a row find none.
 
-    What is killed is first halted, so that nothing can fork away between the look and the kill. The calling process
-    is never ended.
+    What is killed is first halted, whole process groups at once, so that nothing can fork away between the look and
+    the kill; the last resort against one that does is the kernel's kill of the control group. The calling process is
+    never ended.
     """
     hunt = _Hunt(run_directory, excluding)
     hunt.ask_to_end(grace_seconds)
@@ -87,10 +94,11 @@ class _Hunt:
         self.spared = {*excluding, os.getpid()}
         self.known: set[tuple[int, float]] = set()
         self.killed: set[tuple[int, float]] = set()
+        self.seen: dict[int, Process] = {}
 
     def look(self) -> list[Process]:
-        members = _members(_snapshot(), self.run_directory, self.known)
-        found = [p for p in members if p.pid not in self.spared]
+        self.seen = _snapshot()
+        found = [p for p in _members(self.seen, self.run_directory, self.known) if p.pid not in self.spared]
         self.known |= {(p.pid, p.started) for p in found}
         return found
 
@@ -108,25 +116,40 @@ class _Hunt:
 
     def force_to_end(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        empty = 0
+        rounds = empty = 0
         while empty < 2 and time.monotonic() < deadline:
             alive = self._halt()
+            self._send_to_groups(alive, signal.SIGKILL)
+            self.killed |= {(p.pid, p.started) for p in alive}
             for process in alive:
-                if _send(process, signal.SIGKILL):
-                    self.killed.add((process.pid, process.started))
-            empty = 0 if alive else empty + 1
+                _send(process, signal.SIGKILL)
+            rounds, empty = rounds + 1, 0 if alive else empty + 1
+            if rounds > _PATIENT_ROUNDS:
+                cgroups.kill(self.run_directory)
             time.sleep(0.01)
 
     def _halt(self) -> list[Process]:
         """Halt all, and again what they forked meanwhile, until nobody is left who could fork."""
         halted: set[tuple[int, float]] = set()
         alive = self.look()
-        while new := [p for p in alive if (p.pid, p.started) not in halted]:
+        for _ in range(_PATIENT_ROUNDS):
+            new = [p for p in alive if (p.pid, p.started) not in halted]
+            if not new:
+                break
+            self._send_to_groups(new, signal.SIGSTOP)
             for process in new:
                 _send(process, signal.SIGSTOP)
                 halted.add((process.pid, process.started))
             alive = self.look()
         return alive
+
+    def _send_to_groups(self, members: list[Process], number: signal.Signals) -> None:
+        """Reach at once all of each process group that is the run's alone, also who was forked since the look."""
+        pids = {p.pid for p in members}
+        strange = {p.group for p in self.seen.values() if p.pid not in pids} | {0, os.getpgrp()}
+        for group in {p.group for p in members} - strange:
+            with suppress(OSError):
+                os.killpg(group, number)
 
 
 def _members(seen: Mapping[int, Process], run_directory: Path, known: Collection[tuple[int, float]]) -> list[Process]:
@@ -173,11 +196,11 @@ def _read(pid: int) -> Process | None:
     """The process `pid`; None when it is gone or a zombie."""
     try:
         stat = _contents(f"/proc/{pid}/stat")
-        # The name, in parentheses, may hold anything. Behind it: state, parent, ..., start time as the twentieth.
+        # The name, in parentheses, may hold anything. Behind it: state, parent, group and, as the twentieth, the start.
         fields = stat[stat.rindex(b")") + 2 :].split()
         if fields[0] in (b"Z", b"X"):
             return None
-        return Process(pid, int(fields[1]), float(fields[19]), _marker(pid))
+        return Process(pid, int(fields[1]), int(fields[2]), float(fields[19]), _marker(pid))
     except (OSError, ValueError):
         return None
 
@@ -213,8 +236,16 @@ def snapshot_of_psutil() -> dict[int, Process]:
         facts = process.info
         if facts["status"] != psutil.STATUS_ZOMBIE:
             marker = (facts["environ"] or {}).get(MARKER, "")
-            seen[process.pid] = Process(process.pid, facts["ppid"] or 0, facts["create_time"] or 0.0, marker)
+            started = facts["create_time"] or 0.0
+            seen[process.pid] = Process(process.pid, facts["ppid"] or 0, _group(process.pid), started, marker)
     return seen
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return 0
 
 
 def _send(process: Process, *signals: signal.Signals) -> bool:
