@@ -1,36 +1,28 @@
-"""What can be chosen from: instance types (flavors), images, provided algorithms."""
+"""What can be chosen from: instance types (flavors), images, provided algorithms; a user's own on top of ours."""
 
-import sys
-from enum import StrEnum
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
-from pydantic import Field
+import yaml
+from pydantic import Field, ValidationError
 
-from blocks.domain.plan import Frozen, Resources, RunImage
+from blocks.domain.algorithms import ALGORITHMS, ProvidedAlgorithmEntry
+from blocks.domain.errors import InvalidInputError
+from blocks.domain.images import CATALOGUE_NAME, IMAGES, CoreType, Framework, Image
+from blocks.domain.plan import Frozen, Resources
+from blocks.domain.specs import DEFAULT_IMAGE, ProvidedAlgorithm, TrainingSpec
 
-
-class CoreType(StrEnum):
-    """What does the computing."""
-
-    CPU = "CPU"
-    GPU = "GPU"
-
-
-class Framework(StrEnum):
-    """What an image brings."""
-
-    TENSORFLOW = "TENSORFLOW"
-    PYTORCH = "PYTORCH"
-    PYTHON = "PYTHON"
+__all__ = ["BUILT_IN", "Catalogue", "CoreType", "Flavor", "Framework", "Image", "load_catalogue"]
 
 
 class Flavor(Frozen):
     """An instance type: what each worker gets."""
 
-    name: str
-    core_type: CoreType
+    name: str = Field(pattern=CATALOGUE_NAME)
+    core_type: CoreType = CoreType.CPU
     vcpus: float = Field(gt=0)
     memory_mib: int = Field(gt=0)
-    gpus: int = 0
+    gpus: int = Field(default=0, ge=0)
 
     @property
     def resources(self) -> Resources:
@@ -38,30 +30,123 @@ class Flavor(Frozen):
         return Resources(vcpus=self.vcpus, memory_mib=self.memory_mib, gpus=self.gpus)
 
 
-class Image(Frozen):
-    """An image: the environment that an entry point runs in.
+def _cpu(vcpus: int, gib: int) -> Flavor:
+    return Flavor(name=f"c{vcpus}m{gib}", vcpus=vcpus, memory_mib=gib * 1024)
 
-    Attributes:
-        requirements: The locked recipe from which one machine builds it; empty for a bare interpreter.
-        python_path: On one machine, an existing interpreter to use as it is instead of building one.
-        container: The container image that Kubernetes runs.
-    """
 
-    name: str
-    core_type: CoreType = CoreType.CPU
-    framework: Framework = Framework.PYTHON
-    framework_version: str = ""
-    python_version: str = f"{sys.version_info.major}.{sys.version_info.minor}"
-    requirements: tuple[str, ...] = ()
-    python_path: str = ""
-    container: str = ""
+def _gpu(gpus: int, vcpus: int, gib: int) -> Flavor:
+    name = f"g{gpus}c{vcpus}m{gib}"
+    return Flavor(name=name, core_type=CoreType.GPU, vcpus=vcpus, memory_mib=gib * 1024, gpus=gpus)
 
-    @property
-    def run_image(self) -> RunImage:
-        """The same, as a plan says it."""
-        return RunImage(
-            name=self.name,
-            python=self.python_path or self.python_version,
-            requirements=self.requirements,
-            container=self.container,
+
+FLAVORS = (
+    _cpu(1, 2),
+    _cpu(1, 4),
+    _cpu(2, 4),
+    _cpu(2, 8),
+    _cpu(4, 8),
+    _cpu(4, 16),
+    _cpu(8, 16),
+    _cpu(8, 32),
+    _cpu(16, 64),
+    _gpu(1, 4, 16),
+    _gpu(1, 8, 32),
+    _gpu(2, 16, 64),
+    _gpu(4, 32, 128),
+    _gpu(8, 64, 256),
+)
+"""Named by vCPUs and GiB of memory; the first one is the default."""
+
+ItemT = TypeVar("ItemT", Flavor, Image, ProvidedAlgorithmEntry)
+
+
+class Catalogue(Frozen):
+    """All that an installation offers, each kind by unique names."""
+
+    flavors: tuple[Flavor, ...] = ()
+    images: tuple[Image, ...] = ()
+    algorithms: tuple[ProvidedAlgorithmEntry, ...] = ()
+
+    def flavor(self, name: str) -> Flavor:
+        """The flavor of that name.
+
+        Raises:
+            InvalidInputError: There is none; it lists those that there are.
+        """
+        return _choose("flavor", name, self.flavors)
+
+    def image(self, name: str) -> Image:
+        """The image of that name.
+
+        Raises:
+            InvalidInputError: There is none; it lists those that there are.
+        """
+        return _choose("image", name, self.images)
+
+    def algorithm(self, name: str) -> ProvidedAlgorithmEntry:
+        """The provided algorithm of that name.
+
+        Raises:
+            InvalidInputError: There is none; it lists those that there are.
+        """
+        return _choose("provided algorithm", name, self.algorithms)
+
+    def image_of(self, spec: TrainingSpec) -> Image:
+        """The image that a training runs in: the one asked for, or, unless one is, its provided algorithm's.
+
+        Raises:
+            InvalidInputError: There is no such image or algorithm.
+        """
+        provided = spec.algorithm.provided
+        if provided is not ProvidedAlgorithm.OWN and spec.instances.image == DEFAULT_IMAGE:
+            return self.image(self.algorithm(provided).image)
+        return self.image(spec.instances.image)
+
+    def with_own(self, flavors: Iterable[Flavor], images: Iterable[Image]) -> "Catalogue":
+        """The same with a user's own; one of the same name takes the place of ours."""
+        return Catalogue(
+            flavors=_merged(self.flavors, flavors), images=_merged(self.images, images), algorithms=self.algorithms
         )
+
+
+BUILT_IN = Catalogue(flavors=FLAVORS, images=IMAGES, algorithms=ALGORITHMS)
+
+
+class _OwnCatalogue(Frozen):
+    """What a catalogue.yaml may hold."""
+
+    flavors: tuple[Flavor, ...] = ()
+    images: tuple[Image, ...] = ()
+
+
+def load_catalogue(text: str = "") -> Catalogue:
+    """The built-in catalogue with the flavors and images of a catalogue.yaml on top.
+
+    Raises:
+        InvalidInputError: It is no YAML, or a field is unknown or wrong; it says which.
+    """
+    try:
+        content: Any = yaml.safe_load(text) or {}
+        own = _OwnCatalogue.model_validate(content)
+    except yaml.YAMLError as error:
+        raise _invalid(" ".join(str(error).split())) from error
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
+        raise _invalid("; ".join(problems)) from error
+    return BUILT_IN.with_own(own.flavors, own.images)
+
+
+def _choose(kind: str, name: str, items: tuple[ItemT, ...]) -> ItemT:
+    for item in items:
+        if item.name == name:
+            return item
+    names = ", ".join(item.name for item in items)
+    raise InvalidInputError(f"The {kind} {name!r}", "the catalogue has none of this name", f"Choose one of: {names}.")
+
+
+def _merged(ours: Iterable[ItemT], own: Iterable[ItemT]) -> tuple[ItemT, ...]:
+    return tuple(({item.name: item for item in ours} | {item.name: item for item in own}).values())
+
+
+def _invalid(why: str) -> InvalidInputError:
+    return InvalidInputError("catalogue.yaml", why, "Its keys are 'flavors' and 'images', each a list.")

@@ -171,7 +171,7 @@ class OwnExpression:
 def own_reports(expressions: Sequence[OwnExpression], lines: bytes) -> Iterator[Report]:
     """What several expressions find, in the order of the output; what two of them find at one place counts once."""
     found = merge(*(expression.reports(lines) for expression in expressions), key=lambda item: item[0])
-    place, names = -1, set()
+    place, names = -1, set[str]()
     for at, report in found:
         if at != place:
             place, names = at, set()

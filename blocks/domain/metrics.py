@@ -72,11 +72,18 @@ class MetricReader:
         """Name to the number of its reports so far; small and JSON."""
         return dict(self._counts)
 
-    def read(self, output: bytes) -> Iterator[tuple[str, str, int]]:
-        """Name, value as printed and step of each report in these whole lines (the last may lack its end), in order.
+    def read(self, output: bytes, at: datetime) -> list[MetricPoint]:
+        """The points in these whole lines (the last may lack its end), in order, all read at `at`.
 
         Output is cut at carriage returns too, and at 64 KiB. Any bytes are fine.
         """
+        return [
+            MetricPoint(name=name, value=number(text), text=text, step=step, rank=self._rank, at=at)
+            for name, text, step in self.reports(output)
+        ]
+
+    def reports(self, output: bytes) -> Iterator[tuple[str, str, int]]:
+        """The same as name, value as printed, and step."""
         lines = plain_lines(output)
         counts = self._counts
         for name, text, step in own_reports(self._own, lines) if self._own else default_reports(lines):
@@ -87,13 +94,6 @@ class MetricReader:
                 continue
             counts[key] = count
             yield key, text, count if step is None else step
-
-    def points(self, output: bytes, at: datetime) -> list[MetricPoint]:
-        """The same as points."""
-        return [
-            MetricPoint(name=name, value=number(text), text=text, step=step, rank=self._rank, at=at)
-            for name, text, step in self.read(output)
-        ]
 
 
 def number(text: str) -> float | None:

@@ -20,6 +20,8 @@ MAX_DATASETS = 10
 MAX_HYPERPARAMETERS = 100
 MAX_WORKERS = 64
 MAX_METRIC_EXPRESSIONS = 20
+DEFAULT_IMAGE = "python"
+DEFAULT_FLAVOR = "c1m2"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 NAME_RULE = "1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit"
 
@@ -166,13 +168,13 @@ class InstanceSpec(Spec):
     """Where it runs."""
 
     image: str = Field(
-        default="python",
+        default=DEFAULT_IMAGE,
         title="Image",
         description="A name of the image catalogue (`makerflow catalogue images`): the packages the entry point finds.",
         examples=["python"],
     )
     flavor: str = Field(
-        default="c1m2",
+        default=DEFAULT_FLAVOR,
         title="Flavor",
         description="A name of the instance-type catalogue (`makerflow catalogue flavors`): what each worker gets.",
         examples=["c1m2"],
