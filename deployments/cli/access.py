@@ -1,0 +1,26 @@
+"""The registry for commands that only look: opened without the cluster, the stores or Prefect, which take longer."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from blocks.connections.settings import Settings
+    from blocks.registry.database import Registry
+
+
+@cache
+def read_settings() -> "Settings":
+    """The settings of this process."""
+    from blocks.connections.settings import Settings
+
+    return Settings()
+
+
+@cache
+def open_registry() -> "Registry":
+    """The registry of this process's settings."""
+    from blocks.registry import database
+
+    settings = read_settings()
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return database.open_registry(settings.database_url)

@@ -1,0 +1,62 @@
+"""`makerflow doctor`: what is wrong with this installation, and what to do about each thing."""
+
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+
+from deployments.cli.findings import Finding, problem
+from deployments.cli.loading import single_command
+from deployments.cli.output import FAILED, AsJson, clean_block, reserved_stdout, write, write_document
+
+app = single_command()
+
+MARKS = {"ok": "ok     ", "warning": "WARNING", "problem": "PROBLEM"}
+
+
+@app.command()
+def doctor(
+    *,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also read every cached byte, the whole database, and try each connection.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check this installation; each finding comes with its remedy. The exit code is 1 when there is a problem.
+
+    Looked at: versions, settings, the database, the stores, disk and cache, and what dead processes left behind.
+    """
+    from deployments.cli.doctor_checks import CHECKS, DEEP_CHECKS
+
+    findings: list[Finding] = []
+    for check in (*CHECKS, *(DEEP_CHECKS if deep else ())):
+        with reserved_stdout():
+            found = list(_run(check))
+        findings += found
+        if not as_json:
+            for finding in found:
+                _write(finding)
+    wrong = [finding for finding in findings if finding.level == "problem"]
+    if as_json:
+        write_document({"status": "PROBLEMS" if wrong else "OK", "findings": [f.document() for f in findings]})
+    else:
+        write(f"\n{len(wrong)} problem{'s' * (len(wrong) != 1)}." if wrong else "\nAll is well.")
+    if wrong:
+        raise typer.Exit(FAILED)
+
+
+def _run(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """One check's findings; a check that fails is a finding itself."""
+    from deployments.cli.failures import describe
+
+    try:
+        yield from check()
+    except Exception as error:  # the doctor goes on with the other checks
+        remedy = "Mend that, then run `makerflow doctor` again."
+        yield problem(check.__name__.replace("_", " "), describe(error).message, remedy)
+
+
+def _write(finding: Finding) -> None:
+    write(f"{MARKS[finding.level]}  {finding.check}: {clean_block(finding.message)}")
+    if finding.remedy:
+        write(f"         -> {clean_block(finding.remedy)}")

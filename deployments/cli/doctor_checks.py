@@ -1,0 +1,198 @@
+"""The checks of `makerflow doctor`: each yields findings, and every finding that is not fine says what to do."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from deployments.cli.access import open_registry, read_settings
+from deployments.cli.doctor_leftovers import dead_flows, forgotten_runs, stray_processes
+from deployments.cli.fields import size_text
+from deployments.cli.findings import Finding, fine, problem, warning
+
+LITTLE_BYTES = 5 * 2**30
+TOO_LITTLE_BYTES = 2**29
+SHOWN_VERSIONS = ("makerflow", "prefect", "pydantic", "sqlmodel", "boto3", "scikit-learn", "uv")
+
+
+def versions() -> Iterator[Finding]:
+    """Whether what is installed is what the product needs."""
+    from packaging.requirements import Requirement
+
+    shown = ", ".join(f"{name} {_version(name) or 'missing'}" for name in SHOWN_VERSIONS)
+    yield fine("versions", f"Python {sys.version.split()[0]}, {shown}")
+    if not _version("makerflow"):
+        yield warning("versions", "makerflow runs from its source tree", "pip install . makes it known to Python.")
+        return
+    for needed in map(Requirement, requires("makerflow") or ()):
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue
+        found = _version(needed.name)
+        if not found or not needed.specifier.contains(found, prereleases=True):
+            there = found or "none"
+            yield problem("versions", f"{needed} is needed, there is {there}", f"pip install '{needed}'")
+
+
+def home() -> Iterator[Finding]:
+    """Whether state can be kept."""
+    directory = read_settings().home
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    probe = directory / ".doctor"
+    probe.write_bytes(b"")
+    probe.unlink()
+    yield fine("home", str(directory))
+
+
+def database() -> Iterator[Finding]:
+    """Whether the registry answers."""
+    from blocks.registry.records import Query
+
+    registry = open_registry()
+    registry.trainings.page(Query(limit=1))
+    kind = read_settings().database_url.partition(":")[0]
+    yield fine("database", f"the registry answers ({kind})")
+
+
+def prefect_server() -> Iterator[Finding]:
+    """Whether the configured Prefect server answers; none is needed."""
+    import httpx
+
+    api = read_settings().prefect_api_url
+    if not api:
+        yield fine("prefect server", "none is configured; runs are kept and shown when there is one")
+        return
+    try:
+        httpx.get(f"{api.rstrip('/')}/health", timeout=5).raise_for_status()
+    except httpx.HTTPError as error:
+        remedy = "Start it, or unset MAKERFLOW_PREFECT_API_URL: flows work without one."
+        yield warning("prefect server", f"{api} does not answer: {error}", remedy)
+        return
+    yield fine("prefect server", f"{api} answers")
+
+
+def stores() -> Iterator[Finding]:
+    """Whether what paths can name is there."""
+    for name, directory in sorted(read_settings().nas.items()):
+        if directory.is_dir():
+            yield fine("stores", f"nas://{name}:/ is {directory}")
+        else:
+            remedy = "Mount it, or correct MAKERFLOW_NAS."
+            yield problem("stores", f"nas://{name}:/ is {directory}, which is no directory", remedy)
+    names = [connection.name for connection in open_registry().connections.list()]
+    yield fine("stores", f"connections: {', '.join(names) or 'none'} (--deep tries them)")
+
+
+def disk() -> Iterator[Finding]:
+    """Whether there is room."""
+    directory = read_settings().home
+    free = shutil.disk_usage(directory).free
+    text = f"{size_text(free)} free at {directory}"
+    remedy = "Make room, or set MAKERFLOW_HOME to a larger disk."
+    if free < TOO_LITTLE_BYTES:
+        yield problem("disk", text, remedy)
+    elif free < LITTLE_BYTES:
+        yield warning("disk", text, remedy)
+    else:
+        yield fine("disk", text)
+
+
+def cache() -> Iterator[Finding]:
+    """Whether the cache keeps its bound."""
+    settings = read_settings()
+    limit = int(settings.cache_gb * 2**30)
+    used = _bytes_below(settings.home / "cache" / "objects")
+    text = f"{size_text(used)} of {size_text(limit)} used"
+    if used > limit:
+        remedy = "The next staging trims it; raise MAKERFLOW_CACHE_GB when runs need more at once."
+        yield warning("cache", text, remedy)
+    else:
+        yield fine("cache", text)
+
+
+def connections_in_depth() -> Iterator[Finding]:
+    """Whether every connection works."""
+    from blocks.connections.s3 import test_connection
+    from blocks.domain.errors import MakerflowError
+
+    for connection in open_registry().connections.list():
+        try:
+            facts = test_connection(connection.name)
+        except MakerflowError as error:
+            yield problem(
+                "connections", f"{connection.name}: {error}", f"makerflow connection set {connection.endpoint}"
+            )
+        else:
+            yield fine("connections", f"{connection.name}: {', '.join(f'{k} {v}' for k, v in facts.items())}")
+
+
+def database_in_depth() -> Iterator[Finding]:
+    """Whether SQLite's own check finds every page sound."""
+    import sqlite3
+    from contextlib import closing
+
+    url = read_settings().database_url
+    if not url.startswith("sqlite:///"):
+        return
+    with closing(sqlite3.connect(f"file:{url.removeprefix('sqlite:///')}?mode=ro", uri=True)) as connection:
+        verdict = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+    if verdict == ["ok"]:
+        yield fine("database", "every page is sound")
+    else:
+        remedy = "Restore the file from a backup, or save what can be read: sqlite3 registry.db .recover"
+        yield problem("database", "; ".join(verdict[:5]), remedy)
+
+
+def cache_in_depth() -> Iterator[Finding]:
+    """Whether every cached byte is what was fetched."""
+    from blocks.storage.cache import Cache
+
+    settings = read_settings()
+    directory = settings.home / "cache" / "objects"
+    if not directory.is_dir():
+        yield fine("cache", "it is empty")
+        return
+    inspection = Cache(directory, int(settings.cache_gb * 2**30)).verify_all()
+    if inspection.damaged or inspection.strays:
+        yield warning(
+            "cache",
+            f"{len(inspection.damaged)} damaged and {inspection.strays} unknown files were dropped; what is needed "
+            "is fetched again",
+            "If it comes again: an entry point that runs as root writes to its inputs, or the disk fails.",
+        )
+    else:
+        yield fine("cache", f"{inspection.files} files ({size_text(inspection.bytes)}) are what was fetched")
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    versions,
+    home,
+    database,
+    prefect_server,
+    stores,
+    disk,
+    cache,
+    stray_processes,
+    forgotten_runs,
+    dead_flows,
+)
+DEEP_CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (database_in_depth, connections_in_depth, cache_in_depth)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _bytes_below(directory: Path) -> int:
+    """The bytes on disk, every file once however many names it has."""
+    inodes = {}
+    for file in directory.rglob("*"):
+        try:
+            found = file.lstat()
+        except FileNotFoundError:
+            continue  # trimmed meanwhile
+        inodes[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sum(inodes.values())

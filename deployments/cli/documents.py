@@ -1,0 +1,100 @@
+"""The JSON documents and the tables of resources: what every command that shows one has in common."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from deployments.cli.fields import duration_text, pair_text, value_text
+
+if TYPE_CHECKING:
+    from blocks.registry.records import Experiment, Move, Series, Training, TrainingSummary
+
+SUMMARY_FIELDS = ("id", "name", "status", "reason", "description", "tags", "created", "changed", "started", "ended")
+
+
+def training_summary(row: "TrainingSummary") -> dict[str, Any]:
+    """A training as a list shows it."""
+    found = row.model_dump(mode="json", include=set(SUMMARY_FIELDS))
+    return {name: found[name] for name in SUMMARY_FIELDS} | {
+        "experiment": {"id": row.experiment_id, "name": row.experiment_name},
+        "training_seconds": round(row.training_seconds, 3),
+    }
+
+
+def training_document(row: "Training", series: Sequence["Series"]) -> dict[str, Any]:
+    """A training with its settings, outputs and metrics."""
+    return training_summary(row) | {
+        "spec": row.spec.model_dump(mode="json"),
+        "hyperparameters": {pair.name: pair.value for pair in row.spec.algorithm.hyperparameters},
+        "outputs": outputs_of(row),
+        "uploaded": [
+            upload.model_dump(mode="json", include={"output", "path", "files", "bytes"}) for upload in row.uploaded
+        ],
+        "metrics": {one.name: one.model_dump(mode="json", exclude={"name"}) for one in series},
+    }
+
+
+def outputs_of(row: "Training") -> dict[str, str]:
+    """Kind of output to where it goes; empty before the run was planned."""
+    return {output.kind.value: output.path for output in row.plan.outputs} if row.plan else {}
+
+
+def experiment_document(row: "Experiment") -> dict[str, Any]:
+    """An experiment."""
+    return row.model_dump(mode="json")
+
+
+def history_document(moves: Sequence["Move"]) -> list[dict[str, Any]]:
+    """Every move of a status."""
+    return [move.model_dump(mode="json") for move in moves]
+
+
+def training_row(row: "TrainingSummary") -> list[str]:
+    """One line of a list of trainings; see `TRAINING_HEADINGS`."""
+    return [
+        row.name,
+        row.status.value,
+        row.experiment_name,
+        duration_text(row.training_seconds) if row.started else "",
+        time_text(row.created),
+        pair_text(row.tags),
+        row.id,
+    ]
+
+
+TRAINING_HEADINGS = ("NAME", "STATUS", "EXPERIMENT", "TRAINING TIME", "CREATED", "TAGS", "ID")
+
+
+def series_row(one: "Series") -> list[str]:
+    """One line of a table of metrics; see `SERIES_HEADINGS`."""
+    last = one.last_text if one.last is None else value_text(one.last)
+    return [
+        one.name,
+        last,
+        str(one.last_step),
+        _at(one.min, one.min_step),
+        _at(one.max, one.max_step),
+        str(one.count),
+        str(one.not_finite or ""),
+    ]
+
+
+SERIES_HEADINGS = ("METRIC", "LAST", "STEP", "MIN", "MAX", "REPORTS", "NOT FINITE")
+
+
+def move_row(move: "Move") -> list[str]:
+    """One line of a history; see `MOVE_HEADINGS`."""
+    reason = (move.reason.splitlines() or [""])[0]
+    return [time_text(move.at), move.target, reason]
+
+
+MOVE_HEADINGS = ("AT", "STATUS", "REASON")
+
+
+def time_text(at: datetime | None) -> str:
+    """A time in the reader's time zone; empty for None."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else ""
+
+
+def _at(value: float | None, step: int | None) -> str:
+    return "" if value is None else f"{value_text(value)} @ {step}"

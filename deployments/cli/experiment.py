@@ -1,0 +1,152 @@
+"""`makerflow experiment ...`: create, list, show, retry, change, delete."""
+
+from typing import Annotated
+
+import typer
+
+from deployments.cli import documents
+from deployments.cli.loading import command_group
+from deployments.cli.output import (
+    AsJson,
+    Yes,
+    confirm,
+    reserved_stdout,
+    write,
+    write_document,
+    write_fields,
+    write_table,
+)
+
+app = command_group("Experiments group trainings that belong together.")
+
+Key = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Name or id.")]
+Description = Annotated[str, typer.Option(help="Free text.", show_default=False)]
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="Its name, unique among experiments.")],
+    *,
+    description: Description = "",
+    as_json: AsJson = False,
+) -> None:
+    """Create an experiment."""
+    from blocks.domain.specs import ExperimentSpec
+
+    spec = ExperimentSpec(name=name, description=description)
+    with reserved_stdout():
+        from flows.experiment import create_experiment
+
+        row = create_experiment(spec)
+    if as_json:
+        write_document(documents.experiment_document(row))
+    else:
+        write(f"{row.name} is {row.status.value} ({row.id}).")
+
+
+@app.command("list")
+def list_experiments(
+    *,
+    status: Annotated[list[str] | None, typer.Option(help="Of this status; repeatable.", metavar="STATUS")] = None,
+    name: Annotated[str, typer.Option(help="Part of the name, or a pattern with * and ?.", show_default=False)] = "",
+    sort: Annotated[str, typer.Option(help="created, changed, name or status; '-' in front: descending.")] = "-created",
+    limit: Annotated[int, typer.Option(help="How many.", min=1, max=1000)] = 50,
+    cursor: Annotated[str, typer.Option(help="Where the list before ended.", show_default=False)] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List experiments, the newest first."""
+    from blocks.domain.lifecycle import ExperimentStatus
+    from blocks.registry.records import Query
+    from deployments.cli.access import open_registry
+    from deployments.cli.fields import status_word
+
+    statuses = tuple(status_word(word, list(ExperimentStatus)) for word in status or ())
+    query = Query(status=statuses, name=name, sort=sort, limit=limit, cursor=cursor)
+    page = open_registry().experiments.page(query)
+    if as_json:
+        write_document({"items": [documents.experiment_document(row) for row in page.items], "cursor": page.cursor})
+        return
+    rows = [[r.name, r.status.value, documents.time_text(r.created), r.description, r.id] for r in page.items]
+    write_table(("NAME", "STATUS", "CREATED", "DESCRIPTION", "ID"), rows, empty="There is no such experiment.")
+    if page.cursor:
+        write(f"\nThere are more: --cursor {page.cursor}", error=True)
+
+
+@app.command("show")
+def show(experiment: Key, *, as_json: AsJson = False) -> None:
+    """Show an experiment and its trainings."""
+    from blocks.registry.records import Query
+    from deployments.cli.access import open_registry, read_settings
+
+    registry = open_registry()
+    row = registry.experiments.get(experiment)
+    trainings = registry.trainings.page(Query(experiment=row.id)).items
+    moves = registry.experiments.history(row.id)
+    events = str(read_settings().home / "tensorboard" / row.id)
+    if as_json:
+        write_document(
+            documents.experiment_document(row)
+            | {
+                "tensorboard": events,
+                "history": documents.history_document(moves),
+                "trainings": [documents.training_summary(training) for training in trainings],
+            }
+        )
+        return
+    write_fields(
+        {
+            "name": row.name,
+            "id": row.id,
+            "status": row.status.value,
+            "reason": row.reason,
+            "description": row.description,
+            "created": documents.time_text(row.created),
+            "tensorboard": f"tensorboard --logdir {events}",
+        }
+    )
+    write("")
+    rows = [documents.training_row(training) for training in trainings]
+    write_table(documents.TRAINING_HEADINGS, rows, empty="It has no trainings yet.")
+
+
+@app.command("retry")
+def retry(experiment: Key, *, as_json: AsJson = False) -> None:
+    """Recover an experiment whose creation failed."""
+    with reserved_stdout():
+        from flows.experiment import retry_experiment
+
+        row = retry_experiment(experiment)
+    if as_json:
+        write_document(documents.experiment_document(row))
+    else:
+        write(f"{row.name} is {row.status.value}.")
+
+
+@app.command("change")
+def change(experiment: Key, *, description: Description, as_json: AsJson = False) -> None:
+    """Change the description of an experiment."""
+    from deployments.cli.access import open_registry
+
+    experiments = open_registry().experiments
+    row = experiments.change(experiments.get(experiment).id, description=description)
+    if as_json:
+        write_document(documents.experiment_document(row))
+    else:
+        write_fields({"name": row.name, "description": row.description})
+
+
+@app.command("delete")
+def delete(experiment: Key, *, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete an experiment that holds no trainings."""
+    from deployments.cli.access import open_registry
+
+    row = open_registry().experiments.get(experiment)
+    confirm(f"Delete the experiment {row.name}?", yes=yes)
+    with reserved_stdout():
+        from flows.experiment import delete_experiment
+
+        delete_experiment(row.id)
+    if as_json:
+        write_document(documents.experiment_document(row) | {"deleted": True})
+    else:
+        write(f"Deleted {row.name}.")

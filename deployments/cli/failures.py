@@ -1,0 +1,120 @@
+"""From an error to one clear message, one JSON document and an exit code."""
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from blocks.domain.errors import (
+    AlreadyExistsError,
+    InvalidInputError,
+    MakerflowError,
+    NotFoundError,
+    UnknownStoreError,
+)
+from deployments.cli.output import FAILED, INVALID, clean, clean_block, write, write_document
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+_MESSAGES = {"extra_forbidden": "there is no such setting", "missing": "it is needed"}
+_WRONG_INPUT = (InvalidInputError, NotFoundError, AlreadyExistsError, UnknownStoreError)
+
+
+@dataclass(frozen=True)
+class FieldFailure:
+    """One setting that was refused.
+
+    Attributes:
+        option: The option that sets it on the command line.
+        message: What is wrong with it.
+    """
+
+    option: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What is told of an error."""
+
+    type: str
+    message: str
+    code: int
+    fields: Sequence[FieldFailure] = ()
+
+    @property
+    def status(self) -> str:
+        """One word, for a document that has no resource to speak of."""
+        return "INVALID" if self.code == INVALID else "FAILED"
+
+
+def describe(error: Exception) -> Failure:
+    """What is told of `error`."""
+    kind = type(error).__name__
+    if isinstance(error, MakerflowError):
+        return Failure(kind, str(error), INVALID if isinstance(error, _WRONG_INPUT) else FAILED)
+    if kind == "ValidationError" and hasattr(error, "error_count"):  # pydantic's, which is imported only when needed
+        fields = refused_fields(error)  # type: ignore[arg-type] # told by its name above
+        lines = [f"{field.option}: {field.message}" for field in fields]
+        head = [f"{len(lines)} settings are refused"] if len(lines) > 1 else []
+        return Failure("InvalidInputError", "\n  ".join(head + lines), INVALID, fields)
+    if isinstance(error, OSError):
+        return Failure(kind, f"The operating system refused: {error}.", FAILED)
+    return Failure(kind, f"Unexpected {kind}: {error}\nMAKERFLOW_DEBUG=1 shows where; please report it.", FAILED)
+
+
+def report(error: Exception, *, as_json: bool) -> int:
+    """Print it, on stderr and in the document that was asked for; the exit code."""
+    failure = describe(error)
+    if _debugging():
+        traceback.print_exception(error)
+    write(f"Error: {clean_block(failure.message)}", error=True)
+    if as_json:
+        write_document(failure_document(failure))
+    return failure.code
+
+
+def report_usage(error: typer.TyperException, *, as_json: bool) -> int:
+    """The same for a command line that could not be read."""
+    code = int(error.exit_code)
+    if as_json:
+        write_document(failure_document(Failure("UsageError", error.format_message(), code)))
+        write(f"Error: {clean_block(error.format_message())}", error=True)
+    else:
+        error.show()  # type: ignore[attr-defined] # all that reach this place are its ClickException
+    return code
+
+
+def failure_document(failure: Failure) -> dict[str, object]:
+    """The JSON document of a command that failed before it had a resource to show."""
+    error: dict[str, object] = {"type": failure.type, "message": failure.message}
+    if failure.fields:
+        error["fields"] = [asdict(field) for field in failure.fields]
+    return {"status": failure.status, "reason": failure.message, "error": error}
+
+
+def refused_fields(error: "ValidationError") -> list[FieldFailure]:
+    """Each refused setting under the name of its option."""
+    from blocks.domain.specs import NAME_RULE
+    from deployments.cli.fields import option_of
+
+    found = []
+    for detail in error.errors(include_url=False, include_context=False):
+        message = _MESSAGES.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "string_pattern_mismatch" and detail["loc"] in (("name",), ("experiment",)):
+            message = f"it has to be {NAME_RULE}"
+        given = detail["input"]
+        if isinstance(given, str | int | float):
+            message += f" (given: {clean(repr(given))[:120]})"
+        option = option_of(error.title, detail["loc"])
+        found.append(FieldFailure(option, message))
+    return found
+
+
+def _debugging() -> bool:
+    from blocks.connections.settings import ENVIRONMENT
+
+    return bool(ENVIRONMENT.get("MAKERFLOW_DEBUG"))

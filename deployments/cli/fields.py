@@ -1,0 +1,171 @@
+"""From what is typed on a command line to the flat fields of a spec, and back to the option that set a field."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from blocks.domain.errors import InvalidInputError
+from blocks.domain.paths import FORMS
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])", re.ASCII)
+
+_OPTIONS = {
+    "algorithm.provided": "--provided",
+    "algorithm.entry_point": "--entry-point",
+    "algorithm.hyperparameters": "--hp",
+    "algorithm": "--algorithm",
+    "instances.image": "--image",
+    "instances.flavor": "--flavor",
+    "instances.workers": "--workers",
+    "inputs.datasets": "--dataset",
+    "inputs.checkpoint": "--checkpoint-input",
+    "outputs.path": "--output",
+    "outputs.checkpoint": "--checkpoint-output",
+    "metrics.expressions": "--metric",
+    "metrics.all_workers": "--metrics-of-all-workers",
+    "limits.max_minutes": "--max-time",
+    "limits.storage_gb": "--storage-gb",
+    "limits.log_management": "--log-management",
+    "name": "--name",
+    "description": "--description",
+    "experiment": "--experiment",
+    "tags": "--tag",
+}
+"""Where a spec keeps what an option sets."""
+
+
+def option_of(model: str, location: Sequence[int | str]) -> str:
+    """The option, or the variable of the environment, that set what is at `location` of a pydantic model."""
+    if model == "Settings":
+        return "MAKERFLOW_" + "_".join(str(part) for part in location).upper()
+    path = ".".join(str(part) for part in location)
+    for field in sorted(_OPTIONS, key=len, reverse=True):
+        if path == field or path.startswith(f"{field}."):
+            rest = path[len(field) + 1 :]
+            # `algorithm` stands for the whole group as well as for the path in it.
+            return _OPTIONS[field] if rest in ("", "path") and field != "tags" else f"{_OPTIONS[field]} ({rest})"
+    return path or "the settings"
+
+
+def pairs(option: str, texts: Sequence[str], *, value: str = "value") -> list[dict[str, str]]:
+    """`NAME=VALUE` texts as `{"name": ..., value: ...}`, in their order.
+
+    Raises:
+        InvalidInputError: A text has no `=`, or nothing before it.
+    """
+    found = []
+    for text in texts:
+        name, separator, content = text.partition("=")
+        if not separator or not name.strip():
+            raise InvalidInputError(
+                f"{option} {text!r}", f"it does not have the form NAME={value.upper()}", f"E.g. {option} name={value}."
+            )
+        found.append({"name": name.strip(), value: content})
+    return found
+
+
+def mapping(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """The same as a mapping.
+
+    Raises:
+        InvalidInputError: A text has not the form, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs(option, texts):
+        if pair["name"] in found:
+            raise InvalidInputError(f"{option} {pair['name']}", "it is given twice", "Give each name once.")
+        found[pair["name"]] = pair["value"]
+    return found
+
+
+def seconds(option: str, text: str) -> float:
+    """A duration such as `90s`, `30m`, `2h`, `1h30m`, `1.5h` or `2d`.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    compact = text.strip().lower().replace(" ", "")
+    if not _DURATION.fullmatch(compact):
+        raise InvalidInputError(f"{option} {text!r}", "it is no duration", "Write e.g. 90s, 30m, 2h, 1h30m or 2d.")
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(compact))
+
+
+def storage_path(option: str, text: str, base: Path | None = None) -> str:
+    """A path of any store as it stands; a path of this machine (`./code`, `~/data`, `/data`) as an absolute `file://`.
+
+    Args:
+        option: For messages.
+        text: What was given.
+        base: The folder that a relative path starts from; the current one when not given.
+
+    Raises:
+        InvalidInputError: It is empty, or looks like a store's path with a slip of the pen.
+    """
+    if "://" in text:
+        return text
+    if not text or re.match(r"(?:obs|s3|nas|file):", text, re.ASCII):
+        raise InvalidInputError(f"{option} {text!r}", "it is no path", f"Use {FORMS}, or a path of this machine.")
+    return "file://" + os.path.abspath((base or Path.cwd()) / Path(text).expanduser())
+
+
+def dataset_pairs(option: str, texts: Sequence[str], base: Path | None = None) -> list[dict[str, str]]:
+    """`NAME=PATH` texts as datasets.
+
+    Raises:
+        InvalidInputError: A text has not the form, or the path is none.
+    """
+    return [
+        {"name": pair["name"], "path": storage_path(f"{option} {pair['name']}", pair["path"], base)}
+        for pair in pairs(option, texts, value="path")
+    ]
+
+
+def status_word(word: str, known: Sequence[str]) -> str:
+    """A status as the life cycle writes it, however it was typed: `fail-train`, `FAIL_TRAIN`, `Fail Train`.
+
+    Raises:
+        InvalidInputError: There is no such status.
+    """
+    found = word.upper().replace("-", " ").replace("_", " ")
+    if found not in known:
+        raise InvalidInputError(f"--status {word!r}", "there is no such status", f"One of: {', '.join(known)}.")
+    return found
+
+
+def duration_text(seconds: float | None) -> str:
+    """Seconds for people: `45s`, `2m 05s`, `1h 02m`, `3d 04h`; empty for None."""
+    if seconds is None:
+        return ""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{seconds:.1f}s" if seconds < 10 else f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+def size_text(size: int) -> str:
+    """Bytes for people."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def value_text(value: object) -> str:
+    """A number with six digits, empty for None, else as it prints."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else str(value)
+
+
+def pair_text(pairs: Mapping[str, object]) -> str:
+    """Names and values on one line."""
+    return ", ".join(f"{name}={value}" for name, value in pairs.items())

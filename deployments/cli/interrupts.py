@@ -1,0 +1,110 @@
+"""Ctrl-C while a training is followed: once stops it, twice leaves it running."""
+
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
+
+from blocks.domain.errors import MakerflowError
+from deployments.cli.output import INTERRUPTED
+
+if TYPE_CHECKING:
+    from blocks.registry.records import Training
+
+CHANGE_OF_MIND_SECONDS = 3.0
+"""A stop cannot be undone, so this long a second Ctrl-C can still turn the first into "leave it running"."""
+
+LOOK_AGAIN_SECONDS = 0.2
+
+
+class Interrupts:
+    """Takes SIGINT for as long as its block lasts. The handler only counts; a thread of its own does the work.
+
+    Args:
+        name: The training, for messages.
+        find: Its row; None as long as there is none.
+        tell: Shows a message while the training goes on.
+        leave: Called before the process ends at once, with the row and what to tell.
+
+    Attributes:
+        pressed: Whether there was a Ctrl-C.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        find: Callable[[], "Training | None"],
+        *,
+        tell: Callable[[str], None],
+        leave: Callable[["Training | None", str], None],
+    ) -> None:
+        self.pressed = False
+        self._name, self._find, self._tell, self._leave = name, find, tell, leave
+        self._presses: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._over = threading.Event()
+
+    def __enter__(self) -> "Interrupts":
+        threading.Thread(target=self._serve, name="interrupts", daemon=True).start()
+        self._before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        signal.signal(signal.SIGINT, self._before)
+
+    def _press(self, _signal: int, _frame: FrameType | None) -> None:
+        self.pressed = True
+        self._presses.put(None)
+
+    def _serve(self) -> None:
+        self._presses.get()
+        self._tell(
+            f"Ctrl-C: {self._name} is stopped in {CHANGE_OF_MIND_SECONDS:g} s. Ctrl-C again leaves it running instead."
+        )
+        if self._pressed_within(CHANGE_OF_MIND_SECONDS):
+            self._leave_running()
+        self._tell(f"Stopping {self._name}; its checkpoints are kept. Ctrl-C again: do not wait for the end.")
+        threading.Thread(target=self._stop, name="stop", daemon=True).start()
+        self._presses.get()
+        row = self._find()
+        self._leave(row, f"{self._name} is being stopped. How it ends: makerflow training show {self._name}")
+        os._exit(INTERRUPTED)
+
+    def _pressed_within(self, seconds: float) -> bool:
+        try:
+            self._presses.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        return True
+
+    def _leave_running(self) -> None:
+        row = self._find()
+        if row is None:
+            self._leave(None, f"Nothing was started: there is no training {self._name} yet.")
+            os._exit(INTERRUPTED)
+        from flows.training import TrainingHandle
+
+        TrainingHandle.detached(row.id)  # waits for this process's lease, then follows the workers to their end
+        self._leave(
+            row, f"{self._name} goes on without this command. Follow it again: makerflow training resume {self._name}"
+        )
+        os._exit(INTERRUPTED)
+
+    def _stop(self) -> None:
+        from flows.training import stop_training
+
+        while not self._over.is_set():
+            row = self._find()
+            if row is None:
+                self._over.wait(LOOK_AGAIN_SECONDS)
+                continue
+            try:
+                stop_training(row.id)
+            except MakerflowError as error:
+                self._tell(str(error))
+            return

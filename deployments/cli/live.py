@@ -1,0 +1,146 @@
+"""The live display on a terminal: stage bars, the metric table, the last lines of output."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from deployments.cli.documents import SERIES_HEADINGS, series_row
+from deployments.cli.fields import duration_text, size_text
+from deployments.cli.output import clean
+from deployments.cli.progress import event_text
+
+if TYPE_CHECKING:
+    from blocks.domain.plan import RunEvent, Staging, Started
+    from blocks.registry.records import Series, Training
+
+TAIL_LINES = 8
+SHOWN_METRICS = 8
+REFRESH_PER_SECOND = 4
+
+
+class LiveDisplay:
+    """Draws itself a few times a second, whatever comes in meanwhile."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._lock = threading.Lock()
+        self._name, self._status = name, "starting"
+        self._notes: deque[str] = deque(maxlen=4)
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._series: Sequence[Series] = ()
+        self._deadline: datetime | None = None
+        self._stages = Progress(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[detail]}", markup=False),
+        )
+        self._tasks = {
+            stage: self._stages.add_task(label, start=False, total=None, detail="") for stage, label in STAGES.items()
+        }
+        console = Console(file=stream, markup=False, emoji=False, highlight=False)
+        # It sees the process's own stdout and stderr too, so that a warning does not tear the picture.
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=REFRESH_PER_SECOND)
+        self._live.start()
+
+    def status(self, row: "Training") -> None:
+        """Show it in the first line."""
+        with self._lock:
+            self._status = row.status.value
+            if row.status.value.startswith("COMPLETE"):
+                self._finish("training")
+
+    def event(self, event: "RunEvent") -> None:
+        """Move the bars."""
+        with self._lock:
+            match event.kind:
+                case "staging":
+                    self._stage(event)
+                case "started":
+                    self._start(event)
+                case "finished":
+                    self._finish("training")
+                case "exited" | "uploaded":
+                    pass
+                case _:
+                    self._notes.append(event_text(event))
+
+    def output(self, lines: Iterable[str]) -> None:
+        """Keep the last ones."""
+        with self._lock:
+            self._tail.extend(clean(line) for line in deque(lines, TAIL_LINES))
+
+    def metrics(self, series: Sequence["Series"]) -> None:
+        """Show the first few."""
+        with self._lock:
+            self._series = tuple(series)
+
+    def note(self, message: str) -> None:
+        """Show it below the bars."""
+        with self._lock:
+            self._notes.append(message)
+
+    def close(self) -> None:
+        """Leave the last picture on the terminal."""
+        self._live.stop()
+
+    def _stage(self, event: "Staging") -> None:
+        task = self._begin(event.step)
+        detail = size_text(event.done_bytes) if event.step == "inputs" else ""
+        if event.cached_bytes:
+            detail += f" ({size_text(event.cached_bytes)} from the cache)"
+        total = event.total_bytes or None
+        self._stages.update(task, completed=event.done_bytes, total=total, detail=detail)
+        if event.finished:
+            self._finish(event.step)
+
+    def _start(self, event: "Started") -> None:
+        for stage in ("inputs", "environment"):
+            self._finish(stage)
+        self._deadline = event.deadline
+        self._begin("training")
+
+    def _begin(self, stage: str) -> TaskID:
+        task = self._tasks[stage]
+        if self._stages.tasks[task].start_time is None:
+            self._stages.start_task(task)
+        return task
+
+    def _finish(self, stage: str) -> None:
+        task = self._begin(stage)
+        total = self._stages.tasks[task].total or 1
+        self._stages.update(task, total=total, completed=total)
+
+    def _render(self) -> RenderableType:
+        with self._lock:
+            head = Text.assemble((clean(self._name), "bold"), "  ", self._status, self._time_left())
+            parts: list[RenderableType] = [head, self._stages]
+            parts += [Text(clean(note), style="yellow") for note in self._notes]
+            if self._series:
+                parts.append(self._metric_table())
+            parts += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._tail]
+            return Group(*parts)
+
+    def _time_left(self) -> str:
+        if self._deadline is None:
+            return ""
+        left = (self._deadline - datetime.now(UTC)).total_seconds()
+        return f"  ({duration_text(max(left, 0))} left at most)"
+
+    def _metric_table(self) -> Table:
+        table = Table(*SERIES_HEADINGS, box=None, pad_edge=False, header_style="bold")
+        for one in self._series[:SHOWN_METRICS]:
+            table.add_row(*(clean(cell) for cell in series_row(one)))
+        return table
+
+
+STAGES = {"inputs": "staging", "environment": "environment", "training": "training"}
+"""What a run goes through, each with a bar; the first two are the `step` of a staging event."""

@@ -1,0 +1,72 @@
+"""How the command line is put together: commands are imported when they are asked for, help lists options in groups.
+
+`makerflow --help` has to answer at once, so the root command knows each command's module and its one line of help.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+COMMANDS = {
+    "train": ("deployments.cli.train", "Train: run an algorithm on data and follow it to its end."),
+    "training": ("deployments.cli.training", "List, show, follow, stop, copy and delete trainings."),
+    "experiment": ("deployments.cli.experiment", "Experiments group trainings that belong together."),
+    "storage": ("deployments.cli.storage", "Look at and move data in object stores, NAS and directories."),
+    "connection": ("deployments.cli.connection", "Endpoints of object stores and the accounts used on them."),
+    "catalogue": ("deployments.cli.catalogue", "Images, flavors and provided algorithms to choose from."),
+    "doctor": ("deployments.cli.doctor", "Check this installation; each finding comes with its remedy."),
+}
+"""Name to the module that holds it, and its line in the root's help."""
+
+
+class LazyGroup(TyperGroup):
+    """The root: imports a command's module when the command is run, completed or asked for help."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        # Known by name only, for listings and "did you mean".
+        self.commands = {name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The real command; None when there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, line = COMMANDS[cmd_name]
+        command = typer.main.get_command(import_module(module).app)
+        command.name = cmd_name
+        command.help = command.help or line
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+class GroupedCommand(TyperCommand):
+    """A command with many options: its plain help lists them under the headings of their `rich_help_panel`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write one section per heading, in the order of first use."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                heading = getattr(parameter, "rich_help_panel", None) or usual
+                sections.setdefault(heading, []).append(record)
+        for heading in sorted(sections, key="Options".__eq__):
+            with formatter.section(heading):
+                formatter.write_dl(sections[heading])
+
+
+def command_group(help: str) -> typer.Typer:
+    """A group of one resource's commands."""
+    return typer.Typer(help=help, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+def single_command() -> typer.Typer:
+    """A module that holds one command."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -1,0 +1,181 @@
+"""What is printed, and how: one JSON document, tables, lines. Everything that users wrote is printed as inert text."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, TextIO
+
+import typer
+
+FAILED = 1
+INVALID = 2
+INTERRUPTED = 130
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)"  # OSC and the like: titles, links, the clipboard
+    r"|\x1b[ -/]*[0-~]"
+    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f]"  # all other control characters but the tab
+    r"|[\u202a-\u202e\u2066-\u2069]"  # what reorders the text around it
+)
+
+
+def clean(text: str) -> str:
+    """One line of `text` without anything that a terminal would act upon; tabs stay."""
+    return _ESCAPES.sub("", text)
+
+
+def clean_block(text: str) -> str:
+    """The same for a text of several lines."""
+    return "\n".join(clean(line) for line in text.splitlines())
+
+
+def prepare_output() -> None:
+    """What a terminal's encoding cannot show is printed as an escape instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def close_output() -> None:
+    """Flush; a reader that has gone (`| head`) is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+
+
+def write(text: str, *, end: str = "\n", error: bool = False) -> None:
+    """Print a text of ours, as it is.
+
+    Raises:
+        typer.Exit: Nobody reads any more.
+    """
+    try:
+        print(text, end=end, file=sys.stderr if error else sys.stdout)
+    except BrokenPipeError:
+        _silence_stdout()
+        raise typer.Exit(0) from None
+
+
+def write_document(document: Mapping[str, Any]) -> None:
+    """Print the one document of a command that was asked for JSON."""
+    write(document_text(document))
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    """A document as it is printed; what is not ASCII is escaped, so that no terminal and no encoding minds it."""
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+def write_listing(head: Mapping[str, Any], name: str, items: Iterable[str]) -> None:
+    """Print one document whose last member is a list of any length, item by item."""
+    write(document_text(head).removesuffix("\n}") + f",\n  {json.dumps(name)}: [")
+    before = ""
+    for item in items:
+        write(f"{before}    {json.dumps(item)}", end="")
+        before = ",\n"
+    write("\n  ]\n}")
+
+
+def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+    """Print rows; fitted to a terminal's width, else in full, so that they can be searched."""
+    if not rows:
+        write(empty)
+        return
+    from rich.table import Table
+
+    table = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(clean(cell) for cell in row))
+    write(_rendered(table))
+
+
+def write_fields(fields: Mapping[str, str]) -> None:
+    """Print name and value a line; empty values are left out."""
+    width = max(len(name) for name in fields)
+    for name, value in fields.items():
+        if value:
+            lines = clean_block(value).splitlines() or [""]
+            write(f"{name:<{width}}  " + ("\n" + " " * (width + 2)).join(lines))
+
+
+def write_lines(lines: Iterable[str], *, live: bool = False) -> None:
+    """Print lines that users' code printed.
+
+    Args:
+        lines: Without their ends.
+        live: Show each one at once, not when there are many.
+
+    Raises:
+        typer.Exit: Nobody reads any more.
+    """
+    try:
+        for line in lines:
+            print(clean(line), flush=live)
+    except BrokenPipeError:
+        _silence_stdout()
+        raise typer.Exit(0) from None
+
+
+@contextmanager
+def reserved_stdout() -> Iterator[TextIO]:
+    """Meanwhile whatever prints to stdout, here or in a library below Python, lands on stderr.
+
+    Yields the real stdout.
+    """
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(os.dup(saved), "w", encoding=sys.stdout.encoding, errors="backslashreplace") as stream:
+            yield stream
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is destroyed.
+
+    Raises:
+        InvalidInputError: There is nobody to ask, and `--yes` was not given.
+        typer.Exit: The answer was no.
+    """
+    from blocks.domain.errors import InvalidInputError
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInputError(question, "it cannot be asked without a terminal", "Answer with --yes.")
+    if not typer.confirm(clean(question), err=True):
+        write("Nothing was changed.", error=True)
+        raise typer.Exit(FAILED)
+
+
+def _rendered(table: Any) -> str:
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    console = Console(
+        file=sys.stdout,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=None if terminal else 1000,
+        no_color=not terminal,
+    )
+    with console.capture() as capture:
+        console.print(table, no_wrap=not terminal, crop=False, soft_wrap=not terminal)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _silence_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,137 @@
+"""How a training's progress is shown: as plain lines, or live on a terminal."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from deployments.cli.documents import time_text
+from deployments.cli.fields import size_text, value_text
+from deployments.cli.output import clean, clean_block
+
+if TYPE_CHECKING:
+    from blocks.domain.plan import RunEvent
+    from blocks.registry.records import Series, Training
+
+
+class Display(Protocol):
+    """Where a training is shown. Called from several threads; a reader that has gone silences it."""
+
+    def status(self, row: "Training") -> None:
+        """Where the training stands."""
+
+    def event(self, event: "RunEvent") -> None:
+        """What happened to its run."""
+
+    def output(self, lines: Iterable[str]) -> None:
+        """What worker 0 printed."""
+
+    def metrics(self, series: Sequence["Series"]) -> None:
+        """All metrics as they are now."""
+
+    def note(self, message: str) -> None:
+        """A message of ours."""
+
+    def close(self) -> None:
+        """Show nothing any more; twice is fine."""
+
+
+@contextmanager
+def open_display(stream: TextIO, name: str, *, with_output: bool) -> Iterator[Display]:
+    """The display that suits a stream.
+
+    Args:
+        stream: Where it is shown.
+        name: The training.
+        with_output: Whether plain lines include what the workers print.
+    """
+    display: Display
+    if stream.isatty():
+        from deployments.cli.live import LiveDisplay
+
+        display = LiveDisplay(stream, name)
+    else:
+        display = PlainDisplay(stream, with_output=with_output)
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+class PlainDisplay:
+    """One line for each thing that happens: for pipes, files and CI."""
+
+    def __init__(self, stream: TextIO, *, with_output: bool) -> None:
+        self._stream: TextIO | None = stream
+        self._with_output = with_output
+        self._status = ""
+
+    def status(self, row: "Training") -> None:
+        """Print it when it is another than before."""
+        if row.status != self._status:
+            self._status = row.status
+            self._print(f"[{row.name}] {row.status.value}" + (f": {row.reason}" if row.reason else ""))
+
+    def event(self, event: "RunEvent") -> None:
+        """Print one line for it, if it is worth one."""
+        line = event_text(event)
+        if line:
+            self._print(f"[makerflow] {line}")
+
+    def output(self, lines: Iterable[str]) -> None:
+        """Print them, if asked to."""
+        if self._with_output:
+            for line in lines:
+                self._print(line)
+
+    def metrics(self, series: Sequence["Series"]) -> None:
+        """Nothing: they are in the output already, and in the table at the end."""
+
+    def note(self, message: str) -> None:
+        """Print it."""
+        self._print(f"[makerflow] {message}")
+
+    def close(self) -> None:
+        """Print nothing any more."""
+        self._stream = None
+
+    def _print(self, text: str) -> None:
+        try:
+            if self._stream is not None:
+                print(clean_block(text), file=self._stream, flush=True)
+        except BrokenPipeError:
+            self._stream = None  # nobody reads: the training goes on
+
+
+def event_text(event: "RunEvent") -> str:
+    """One line for an event; empty for progress that only a live display shows."""
+    match event.kind:
+        case "queued":
+            return f"waiting: {event.reason}"
+        case "placed":
+            return f"placed on {event.where}"
+        case "staging":
+            return _staging_text(event.step, event.done_bytes, event.cached_bytes) if event.finished else ""
+        case "started":
+            return f"training, attempt {event.attempt}, until {time_text(event.deadline)} at most"
+        case "restarted":
+            return f"all workers start again (attempt {event.attempt}): {event.cause}"
+        case "exited":
+            return f"worker {event.record.rank} ended: {event.record.cause.value} {event.record.message}".rstrip()
+        case "checkpointed":
+            return f"checkpoint {event.path} ({size_text(event.size)})"
+        case "uploaded":
+            return f"uploaded {event.output.value}: {event.files} files, {size_text(event.bytes)} to {event.path}"
+        case "finished":
+            return ""
+
+
+def metric_line(one: "Series") -> str:
+    """A metric's last value."""
+    return f"{clean(one.name)} {one.last_text if one.last is None else value_text(one.last)}"
+
+
+def _staging_text(step: str, done_bytes: int, cached_bytes: int) -> str:
+    if step == "environment":
+        return "environment ready"
+    cached = f", {size_text(cached_bytes)} of it from the cache" if cached_bytes else ""
+    return f"inputs staged: {size_text(done_bytes)}{cached}"

@@ -1,0 +1,134 @@
+"""Running a training's flow in this process: who shows it, who stops it, and what is printed at its end."""
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import typer
+
+from blocks.domain.errors import NotFoundError
+from deployments.cli import documents
+from deployments.cli.failures import Failure, describe
+from deployments.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    clean_block,
+    document_text,
+    reserved_stdout,
+    write,
+    write_document,
+)
+
+if TYPE_CHECKING:
+    from blocks.domain.specs import TrainingSpec
+    from blocks.registry.records import Training
+
+Find = Callable[[], "Training | None"]
+
+
+def start_training(spec: "TrainingSpec", *, detach: bool, as_json: bool) -> None:
+    """Create a training; follow it to its end unless it is to be detached.
+
+    Raises:
+        typer.Exit: With the exit code that tells how it went.
+        MakerflowError: Nothing was created.
+    """
+    from deployments.cli.access import open_registry
+
+    def find() -> "Training | None":
+        try:
+            row = open_registry().trainings.get(spec.name)
+        except NotFoundError:
+            return None
+        return row if row.spec == spec else None  # another's training of this name is not ours to show
+
+    if detach:
+        _detach(spec, as_json=as_json)
+        return
+
+    def run() -> None:
+        from flows.training import create_training
+
+        create_training(spec)
+
+    follow_to_end(run, name=spec.name, find=find, as_json=as_json)
+
+
+def follow_to_end(run: Callable[[], object], *, name: str, find: Find, as_json: bool) -> None:
+    """Run a flow that follows a training, show how it goes, print how it went.
+
+    Args:
+        run: The flow.
+        name: The training.
+        find: Its row; None as long as there is none.
+        as_json: Print one document at the end, and progress on stderr.
+
+    Raises:
+        typer.Exit: With the exit code that tells how it went.
+        MakerflowError: There is no row that could tell.
+    """
+    from deployments.cli.interrupts import Interrupts
+    from deployments.cli.observing import Observer
+    from deployments.cli.progress import open_display
+
+    error: Exception | None = None
+    with ExitStack() as stack:
+        stdout = stack.enter_context(reserved_stdout())
+        display = stack.enter_context(open_display(sys.stderr if as_json else stdout, name, with_output=not as_json))
+
+        def leave(row: "Training | None", message: str) -> None:
+            display.close()
+            print(message, file=sys.stderr, flush=True)
+            if as_json and row is not None:
+                print(document_text(documents.training_summary(row)), file=stdout, flush=True)
+
+        interrupts = stack.enter_context(Interrupts(name, find, tell=display.note, leave=leave))
+        stack.enter_context(Observer(find, display))
+        try:
+            run()
+        except Exception as caught:  # told below, together with what the row says
+            error = caught
+    row = find()
+    if row is None:
+        raise error or NotFoundError("training", name)
+    failure = describe(error) if error else None
+    _print_end(row, failure, as_json=as_json)
+    raise typer.Exit(INTERRUPTED if interrupts.pressed else _exit_code(row, failure))
+
+
+def _exit_code(row: "Training", failure: Failure | None) -> int:
+    if failure is not None:
+        return failure.code
+    return 0 if row.status.value == "COMPLETE" else FAILED
+
+
+def _print_end(row: "Training", failure: Failure | None, *, as_json: bool) -> None:
+    from deployments.cli.access import open_registry
+    from deployments.cli.training_details import write_ending
+
+    series = open_registry().metrics.names(row.id)
+    if as_json:
+        document = documents.training_document(row, series)
+        if failure is not None:
+            document["reason"] = document["reason"] or failure.message
+            document["error"] = {"type": failure.type, "message": failure.message}
+        write_document(document)
+        return
+    write_ending(row, series)
+    if failure is not None and failure.message not in row.reason:
+        write(f"Error: {clean_block(failure.message)}", error=True)
+
+
+def _detach(spec: "TrainingSpec", *, as_json: bool) -> None:
+    from deployments.cli.access import open_registry
+
+    with reserved_stdout():
+        from flows.training import create_training
+
+        row = open_registry().trainings.get(create_training(spec, wait=False).id)
+    if as_json:
+        write_document(documents.training_summary(row))
+        return
+    write(row.id)
+    write(f"{row.name} goes on by itself: makerflow training show {row.name}", error=True)

@@ -1,0 +1,123 @@
+"""The options that set a training's settings, declared once for `train` and `training copy`."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from deployments.cli import fields
+
+Settings = dict[str, Any]
+"""Flat field of a `TrainingSpec` to its value: only what was given."""
+
+
+class SettingOption(NamedTuple):
+    """One option: the flat field that it sets, how it is shown, and how its text is read."""
+
+    field: str
+    kind: Any
+    panel: str
+    help: str
+    metavar: str | None = None
+    read: Callable[[str, Any], Any] | None = None
+    names: tuple[str, ...] = ()
+
+    @property
+    def option(self) -> str:
+        """As it is typed."""
+        return self.names[0] if self.names else "--" + self.field.replace("_", "-")
+
+
+SETTING_OPTIONS = (
+    SettingOption("experiment", str, "What", "Experiment it belongs to; made when it does not exist.", "NAME"),
+    SettingOption("name", str, "What", "Unique name; made from the experiment's when not given.", "NAME"),
+    SettingOption("description", str, "What", "Free text.", "TEXT"),
+    SettingOption("tags", list[str], "What", "Tag; repeatable, at most 10.", "K=V", fields.pairs, ("--tag",)),
+    SettingOption(
+        "algorithm",
+        str,
+        "Algorithm",
+        "Folder of the code: local, file://, s3://, obs:// or nas://.",
+        "PATH",
+        fields.storage_path,
+    ),
+    SettingOption("entry_point", str, "Algorithm", "Python file to run, relative to the algorithm's folder.", "FILE"),
+    SettingOption("provided", str, "Algorithm", "A provided algorithm instead of one's own, e.g. tabular.", "NAME"),
+    SettingOption(
+        "hyperparameters", list[str], "Algorithm", "Hyperparameter; repeatable.", "K=V", fields.pairs, ("--hp",)
+    ),
+    SettingOption(
+        "datasets", list[str], "Data", "Named dataset; repeatable.", "NAME=PATH", fields.dataset_pairs, ("--dataset",)
+    ),
+    SettingOption("checkpoint_input", str, "Data", "Checkpoints to go on from.", "PATH", fields.storage_path),
+    SettingOption("output", str, "Data", "Where the model goes.", "PATH", fields.storage_path),
+    SettingOption(
+        "checkpoint_output", str, "Data", "Where checkpoints go, while it runs.", "PATH", fields.storage_path
+    ),
+    SettingOption("image", str, "Where it runs", "Image (`makerflow catalogue images`).", "NAME"),
+    SettingOption("flavor", str, "Where it runs", "Instance type (`makerflow catalogue flavors`).", "NAME"),
+    SettingOption("workers", int, "Where it runs", "Number of distributed workers.", "N"),
+    SettingOption(
+        "max_time_seconds",
+        str,
+        "Limits",
+        "Maximum training time: 90s, 30m, 2h, 1h30m.",
+        "TIME",
+        fields.seconds,
+        ("--max-time",),
+    ),
+    SettingOption("storage_gb", int, "Limits", "Data-storage size in GB.", "N"),
+    SettingOption("log_management", bool, "Limits", "Also keep the output in the log store."),
+    SettingOption(
+        "metric_expressions",
+        list[str],
+        "Metrics",
+        "Regular expression that reads metrics; repeatable.",
+        "REGEX",
+        None,
+        ("--metric",),
+    ),
+    SettingOption("metrics_of_all_workers", bool, "Metrics", "Read metrics from every worker, not the first alone."),
+)
+
+
+def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all options of a training's settings; it gets those that were given as its `settings`."""
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
+    positional = [p for p in own if p.default is p.empty]
+    named = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p.default is not p.empty]
+
+    @wraps(command)
+    def call(**values: Any) -> None:
+        given = {option.field: values.pop(option.field) for option in SETTING_OPTIONS}
+        command(settings={name: value for name, value in given.items() if value not in (None, [])}, **values)
+
+    signature = inspect.Signature([*positional, *map(_parameter, SETTING_OPTIONS), *named])
+    call.__signature__ = signature  # type: ignore[attr-defined] # what typer reads the options from
+    call.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
+    return call
+
+
+def _parameter(option: SettingOption) -> inspect.Parameter:
+    declared = typer.Option(
+        *(option.names or ((f"{option.option}/--no-{option.option[2:]}",) if option.kind is bool else ())),
+        help=option.help,
+        metavar=option.metavar,
+        rich_help_panel=option.panel,
+        show_default=False,
+    )
+    return inspect.Parameter(
+        option.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[option.kind | None, declared]
+    )
+
+
+def read_settings(given: Settings) -> Settings:
+    """What was typed as values of the fields: pairs, seconds, absolute paths.
+
+    Raises:
+        InvalidInputError: A text has not the form that its option needs.
+    """
+    readers = {option.field: partial(option.read, option.option) for option in SETTING_OPTIONS if option.read}
+    return {field: readers[field](value) if field in readers else value for field, value in given.items()}

@@ -1,0 +1,233 @@
+"""`makerflow training ...`: list, show, logs, metrics, resume, stop, copy, change, delete."""
+
+from typing import Annotated
+
+import typer
+
+from deployments.cli import documents, fields
+from deployments.cli.loading import GroupedCommand, command_group
+from deployments.cli.output import (
+    AsJson,
+    Yes,
+    confirm,
+    reserved_stdout,
+    write,
+    write_document,
+    write_fields,
+    write_lines,
+    write_listing,
+    write_table,
+)
+from deployments.cli.settings_options import Settings, takes_settings
+
+app = command_group("List, show, follow, stop, copy and delete trainings.")
+
+Key = Annotated[str, typer.Argument(metavar="TRAINING", help="Name or id.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Return at once; a process of its own follows the training.")]
+
+
+@app.command("list")
+def list_trainings(
+    *,
+    status: Annotated[list[str] | None, typer.Option(help="Of this status; repeatable.", metavar="STATUS")] = None,
+    name: Annotated[str, typer.Option(help="Part of the name, or a pattern with * and ?.", show_default=False)] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="With this tag; repeatable.", metavar="K[=V]")] = None,
+    experiment: Annotated[str, typer.Option(help="Of this experiment, by name or id.", show_default=False)] = "",
+    sort: Annotated[str, typer.Option(help="created, changed, name or status; '-' in front: descending.")] = "-created",
+    limit: Annotated[int, typer.Option(help="How many.", min=1, max=1000)] = 50,
+    cursor: Annotated[str, typer.Option(help="Where the list before ended.", show_default=False)] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List trainings, the newest first."""
+    from blocks.domain.lifecycle import TrainingStatus
+    from blocks.registry.records import Query
+    from deployments.cli.access import open_registry
+
+    page = open_registry().trainings.page(
+        Query(
+            status=tuple(fields.status_word(word, list(TrainingStatus)) for word in status or ()),
+            name=name,
+            tags=tag_filter(tag or []),
+            experiment=experiment,
+            sort=sort,
+            limit=limit,
+            cursor=cursor,
+        )
+    )
+    if as_json:
+        write_document({"items": [documents.training_summary(row) for row in page.items], "cursor": page.cursor})
+        return
+    rows = [documents.training_row(row) for row in page.items]
+    write_table(documents.TRAINING_HEADINGS, rows, empty="There is no such training.")
+    if page.cursor:
+        write(f"\nThere are more: --cursor {page.cursor}", error=True)
+
+
+@app.command("show")
+def show_training(training: Key, *, as_json: AsJson = False) -> None:
+    """Show one training: settings, history, outputs, metrics, workers, and what to do when it failed."""
+    from deployments.cli.access import open_registry
+    from deployments.cli.training_details import training_details, workers_of, write_details
+
+    registry = open_registry()
+    row = registry.trainings.get(training)
+    series, moves = registry.metrics.names(row.id), registry.trainings.history(row.id)
+    workers = workers_of(row)
+    if as_json:
+        write_document(training_details(row, series, moves, workers))
+    else:
+        write_details(row, series, moves, workers)
+
+
+@app.command("logs")
+def show_logs(
+    training: Key,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the training is over.")] = False,
+    rank: Annotated[int, typer.Option(help="Which worker.", min=0)] = 0,
+    tail: Annotated[int | None, typer.Option(help="Only the last so many lines.", min=0, show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a worker has printed."""
+    from deployments.cli.access import open_registry
+    from deployments.cli.training_logs import read_log
+
+    row = open_registry().trainings.get(training)
+    lines = read_log(row, rank, follow=follow, tail=tail)
+    if as_json:
+        write_listing({"id": row.id, "name": row.name, "rank": rank}, "lines", lines)
+    else:
+        write_lines(lines, live=follow)
+
+
+@app.command("metrics")
+def show_metrics(
+    training: Key,
+    *,
+    name: Annotated[list[str] | None, typer.Option(help="Only this metric; repeatable.", metavar="METRIC")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print every point as CSV.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the curves as text.")] = False,
+    at_most: Annotated[int, typer.Option(help="Points of a curve; longer ones are thinned.", min=2)] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Show the metrics of a training: figures, and with --csv, --plot or --json the curves."""
+    from deployments.cli.access import open_registry
+    from deployments.cli.training_metrics import metrics_document, selected, write_csv, write_plots
+
+    registry = open_registry()
+    row = registry.trainings.get(training)
+    series = selected(registry.metrics.names(row.id), name or [], row.name)
+    curves = {
+        one.name: registry.metrics.curve(row.id, one.name, at_most) if csv or plot or as_json else [] for one in series
+    }
+    if as_json:
+        write_document(metrics_document(row, series, curves))
+    elif csv:
+        write_csv(curves)
+    elif plot:
+        write_plots(curves)
+    else:
+        rows = [documents.series_row(one) for one in series]
+        write_table(documents.SERIES_HEADINGS, rows, empty=f"{row.name} has not reported a metric.")
+
+
+@app.command("resume")
+def resume(training: Key, *, as_json: AsJson = False) -> None:
+    """Go on with a training whose flow died, or whose creation failed, and follow it to its end."""
+    from deployments.cli.access import open_registry
+    from deployments.cli.running import follow_to_end
+
+    row = open_registry().trainings.get(training)
+
+    def run() -> None:
+        from flows.training import resume_training
+
+        resume_training(row.id)
+
+    follow_to_end(run, name=row.name, find=lambda: open_registry().trainings.get(row.id), as_json=as_json)
+
+
+@app.command("stop")
+def stop(
+    training: Key,
+    *,
+    grace: Annotated[
+        str, typer.Option(help="Time between asking the workers to end and ending them by force.")
+    ] = "10s",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accepted; stopping never asks.", hidden=True)] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Stop a training; when the command returns, no process of it is left. Checkpoints and logs are kept."""
+    seconds = fields.seconds("--grace", grace)
+    with reserved_stdout():
+        from flows.training import stop_training
+
+        row = stop_training(training, grace_seconds=seconds)
+    if as_json:
+        write_document(documents.training_summary(row))
+    else:
+        write(f"{row.name} is {row.status.value}.")
+
+
+@app.command("copy", cls=GroupedCommand)
+@takes_settings
+def copy(training: Key, settings: Settings, *, detach: Detach = False, as_json: AsJson = False) -> None:
+    """Start a new training with the settings of another; those given here are different."""
+    from blocks.domain.specs import TrainingSpec, group_fields, merge_fields
+    from deployments.cli.access import open_registry
+    from deployments.cli.running import start_training
+    from deployments.cli.settings_file import made_name
+    from deployments.cli.settings_options import read_settings
+
+    row = open_registry().trainings.get(training)
+    base = row.spec.model_dump(mode="json") | {"name": made_name(row.name)}
+    spec = TrainingSpec.model_validate(merge_fields(base, group_fields(read_settings(settings))))
+    start_training(spec, detach=detach, as_json=as_json)
+
+
+@app.command("change")
+def change(
+    training: Key,
+    *,
+    description: Annotated[str | None, typer.Option(help="The new description.", show_default=False)] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Add or replace a tag; repeatable.", metavar="K=V")] = None,
+    remove_tag: Annotated[list[str] | None, typer.Option(help="Remove a tag; repeatable.", metavar="K")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change the description or the tags of a training."""
+    from deployments.cli.access import open_registry
+
+    trainings = open_registry().trainings
+    row = trainings.get(training)
+    tags = None
+    if tag or remove_tag:
+        kept = {name: value for name, value in row.tags.items() if name not in (remove_tag or ())}
+        tags = kept | fields.mapping("--tag", tag or [])
+    row = trainings.change(row.id, description=description, tags=tags)
+    if as_json:
+        write_document(documents.training_summary(row))
+    else:
+        write_fields({"name": row.name, "description": row.description, "tags": fields.pair_text(row.tags)})
+
+
+@app.command("delete")
+def delete(training: Key, *, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Delete a training that is over. What it wrote to its output paths stays."""
+    from deployments.cli.access import open_registry
+
+    row = open_registry().trainings.get(training)
+    confirm(f"Delete the training {row.name} ({row.status.value}) with its metrics and history?", yes=yes)
+    with reserved_stdout():
+        from flows.training import delete_training
+
+        delete_training(row.id)
+    if as_json:
+        write_document(documents.training_summary(row) | {"deleted": True})
+    else:
+        write(f"Deleted {row.name}.")
+
+
+def tag_filter(texts: list[str]) -> dict[str, str | None]:
+    """`K=V` and `K` texts as a filter; a bare name asks that the tag exists."""
+    split = (text.partition("=") for text in texts)
+    return {name: value if separator else None for name, separator, value in split}

@@ -1,0 +1,137 @@
+"""A worker's output: from the cluster as long as it holds the run, then from where the log was uploaded to."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from blocks.domain.errors import InvalidInputError, NotFoundError
+from blocks.domain.lifecycle import TRAINING, TrainingStatus
+from blocks.domain.plan import OutputKind, RunHandle
+
+if TYPE_CHECKING:
+    from blocks.registry.records import Training
+
+CHUNK_BYTES = 2**20
+LINE_BYTES = 2**16
+LOOK_AGAIN_SECONDS = 0.2
+
+
+def read_log(row: "Training", rank: int, *, follow: bool, tail: int | None) -> Iterator[str]:
+    """The lines of one worker, in order, over all attempts.
+
+    Args:
+        row: The training.
+        rank: The worker.
+        follow: Go on until the training is over.
+        tail: Begin with only the last so many of what is there.
+
+    Raises:
+        InvalidInputError: There is no such worker.
+    """
+    if rank >= row.spec.instances.workers:
+        last = row.spec.instances.workers - 1
+        raise InvalidInputError(f"--rank {rank}", f"{row.name} has workers 0 to {last}", "Choose one of them.")
+    return _read_log(row, rank, follow, tail)
+
+
+def stored_lines(row: "Training", rank: int, since: int = 0) -> Iterator[str]:
+    """The lines of a worker's uploaded log from a byte offset on; none when it printed nothing."""
+    from blocks.connections.platform import open_platform
+    from blocks.domain.errors import InputMissingError
+    from blocks.domain.paths import StoragePath
+    from blocks.storage.cache import Cache
+
+    place = _log_place(row, rank)
+    if place is None:
+        return
+    platform = open_platform()
+    path = StoragePath.parse(place)
+    storage = platform.storage(path)
+    cache = Cache(platform.settings.home / "cache" / "objects", int(platform.settings.cache_gb * 2**30))
+    with cache.lease():
+        try:
+            fetched = list(storage.fetch(storage.plan(path), cache, lambda _: None))
+        except InputMissingError:
+            return
+        with fetched[0].file.open("rb") as stream:
+            stream.seek(since)
+            while line := stream.readline(LINE_BYTES):
+                yield line.removesuffix(b"\n").decode(errors="replace")
+
+
+def _read_log(row: "Training", rank: int, follow: bool, tail: int | None) -> Iterator[str]:
+    cursor = _Cursor()
+    there = _there(row, rank, cursor)
+    yield from there if tail is None else deque(there, tail)
+    if follow:
+        yield from _new(row, rank, cursor)
+
+
+class _Cursor:
+    """How far the output has been read; `stored` says that it came from the uploaded log, which is its end."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.stored = False
+
+
+def _there(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
+    """What is there now."""
+    from blocks.connections.platform import open_platform
+
+    if row.handle is None:
+        return
+    cluster = open_platform().cluster
+    try:
+        while True:
+            data, offset = cluster.read_output(row.handle, rank, since=cursor.offset, at_most=CHUNK_BYTES)
+            if offset == cursor.offset:
+                return
+            cursor.offset = offset
+            yield from data.removesuffix(b"\n").decode(errors="replace").split("\n")
+    except NotFoundError:
+        cursor.stored = True
+        if row.logs_uploaded:
+            yield from stored_lines(row, rank, cursor.offset)
+
+
+def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
+    """What comes after that, until the training is over."""
+    handle = None if cursor.stored else _wait_for_run(row)
+    if handle is None:
+        return
+    from blocks.connections.platform import open_platform
+
+    platform = open_platform()
+    try:
+        for line in platform.cluster.logs(handle, rank, follow=True, since=cursor.offset):
+            cursor.offset = line.cursor
+            yield line.text
+    except NotFoundError:
+        pass  # removed already; its log is at its place
+    if platform.registry.trainings.get(row.id).logs_uploaded:
+        yield from stored_lines(platform.registry.trainings.get(row.id), rank, cursor.offset)
+
+
+def _wait_for_run(row: "Training") -> RunHandle | None:
+    """The run once it is launched; None when the training ends without one."""
+    from deployments.cli.access import open_registry
+
+    pause = threading.Event()
+    while row.handle is None:
+        if TRAINING.is_final(row.status) or row.status is TrainingStatus.CREATE_FAILED:
+            return None
+        pause.wait(LOOK_AGAIN_SECONDS)
+        row = open_registry().trainings.get(row.id)
+    return row.handle
+
+
+def _log_place(row: "Training", rank: int) -> str | None:
+    from blocks.launcher.mirror import output_path
+    from blocks.launcher.outputs import LOG_NAME
+
+    for output in row.plan.outputs if row.plan else ():
+        if output.kind is OutputKind.LOG:
+            return str(output_path(output, rank) / LOG_NAME)
+    return None

@@ -1,0 +1,66 @@
+"""What users wrote is printed as inert text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks.domain.errors import AccessDeniedError, InvalidInputError, StorageUnavailableError
+from deployments.cli.failures import describe, failure_document
+from deployments.cli.output import clean, clean_block, write_table
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("a\tb", "a\tb"),
+        ("a\x08\x07\x00b\x9b31m", "ab31m"),
+        ("\u202eevil", "evil"),
+        ("[bold]not markup[/bold] :smile:", "[bold]not markup[/bold] :smile:"),
+    ],
+)
+def test_a_terminal_finds_nothing_to_act_upon(printed: str, shown: str) -> None:
+    assert clean(printed) == shown
+
+
+@given(st.text())
+def test_no_control_character_but_the_tab_survives(text: str) -> None:
+    assert all(
+        character == "\t" or not (ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0) for character in clean(text)
+    )
+
+
+def test_a_block_keeps_its_lines() -> None:
+    assert clean_block("a\x1b[1m\nb\r\n") == "a\nb"
+
+
+def test_a_table_for_a_pipe_is_neither_cut_nor_wrapped_nor_marked_up(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "x" * 300
+
+    write_table(("NAME", "REASON"), [["[red]a[/red]", long], ["b\x1b[2J", ":smile:"]], empty="none")
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[1].split() == ["[red]a[/red]", long]
+    assert lines[2].split() == ["b", ":smile:"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidInputError("x", "is wrong", "Mend it."), 2),
+        (AccessDeniedError("bucket", "path", "read"), 1),
+        (StorageUnavailableError("path", "gone"), 1),
+        (KeyError("surprise"), 1),
+        (PermissionError(13, "Permission denied", "/x"), 1),
+    ],
+)
+def test_every_error_becomes_a_message_and_an_exit_code(error: Exception, code: int) -> None:
+    failure = describe(error)
+    document = failure_document(failure)
+
+    assert failure.code == code
+    assert document["reason"] == failure.message
+    assert document["status"] == ("INVALID" if code == 2 else "FAILED")

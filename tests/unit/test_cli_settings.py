@@ -1,0 +1,127 @@
+"""Options and `-f` together make the settings of a training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.domain.errors import InvalidInputError
+from blocks.domain.specs import TrainingSpec
+from deployments.cli.failures import describe
+from deployments.cli.settings_file import training_settings
+
+YAML = """
+name: digits
+experiment: e1
+algorithm: ./code
+entry-point: train.py
+hyperparameters: {lr: 0.1, depth: 3}
+dataset:
+  train: data/train
+  test: s3://bucket/test
+max-time: 90s
+limits:
+  storage_gb: 7
+tags: {team: vision}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    found = tmp_path / "spec.yaml"
+    found.write_text(YAML)
+    return found
+
+
+def spec_of(file: Path | None, **settings: Any) -> TrainingSpec:
+    return TrainingSpec.model_validate(training_settings(file, settings))
+
+
+def test_a_file_may_use_the_names_of_the_options_and_the_groups_of_the_spec(file: Path) -> None:
+    spec = spec_of(file)
+
+    assert spec.limits.max_minutes == 1.5
+    assert spec.limits.storage_gb == 7
+    assert spec.algorithm.entry_point == "train.py"
+
+
+def test_paths_of_this_machine_start_from_the_files_folder(file: Path) -> None:
+    spec = spec_of(file)
+
+    assert spec.algorithm.path == f"file://{file.parent}/code"
+    assert [dataset.path for dataset in spec.inputs.datasets] == [
+        f"file://{file.parent}/data/train",
+        "s3://bucket/test",
+    ]
+
+
+def test_what_is_given_beside_the_file_overrides_it_field_by_field(file: Path) -> None:
+    spec = spec_of(file, hyperparameters=["lr=0.5"], datasets=["test=/other"], max_time_seconds="2h", workers=2)
+
+    assert {pair.name: pair.value for pair in spec.algorithm.hyperparameters} == {"depth": "3", "lr": "0.5"}
+    assert {d.name: d.path for d in spec.inputs.datasets}["test"] == "file:///other"
+    assert spec.limits.max_minutes == 120
+    assert spec.limits.storage_gb == 7
+    assert spec.instances.workers == 2
+
+
+def test_json_is_read_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps({"algorithm": {"path": "/code", "entry_point": "a.py"}, "tags": [{"name": "a"}]}))
+
+    assert spec_of(file).tags[0].name == "a"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1, 2]", "just text", "", "a: [", "\x00", "limits: 3\nstorage_gb: 1", "storage_gb: 1\nlimits: {storage_gb: 2}"],
+)
+def test_a_file_that_holds_no_settings_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "odd.yaml"
+    file.write_text(text)
+
+    with pytest.raises(InvalidInputError, match=r"odd\.yaml"):
+        training_settings(file, {})
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="No such file"):
+        training_settings(tmp_path / "missing.yaml", {})
+
+
+def test_a_training_without_a_name_gets_one_of_its_experiment_and_chance() -> None:
+    names = {spec_of(None, experiment="e" * 63, algorithm="/c", entry_point="t.py").name for _ in range(5)}
+
+    assert len(names) == 5
+    assert all(name.startswith("eeee") and len(name) <= 63 for name in names)
+
+
+def test_refused_settings_are_told_field_by_field_under_their_options() -> None:
+    with pytest.raises(ValueError, match="workers") as caught:
+        spec_of(None, algorithm="/c", entry_point="t.py", workers=65, storage_gb=0, name="a b", datasets=["1x=/d"])
+
+    failure = describe(caught.value)
+
+    assert [field.option for field in failure.fields] == ["--name", "--workers", "--dataset (0.name)", "--storage-gb"]
+    assert "1 to 63 letters" in failure.fields[0].message
+    assert "64" in failure.fields[1].message
+    assert failure.code == 2
+
+
+@pytest.mark.parametrize("settings", [{}, {"algorithm": "/c"}, {"entry_point": "t.py"}])
+def test_a_training_needs_code_or_a_provided_algorithm(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="algorithm") as caught:
+        spec_of(None, **settings)
+
+    assert "or choose a provided algorithm" in describe(caught.value).message
+
+
+def test_an_unknown_setting_in_a_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("algorithm: /c\nentry_point: t.py\nworker: 2\n")
+
+    with pytest.raises(ValueError, match="worker") as caught:
+        spec_of(file)
+
+    assert "worker: there is no such setting" in describe(caught.value).message
