@@ -33,10 +33,9 @@ def main(arguments: list[str]) -> int:
     elif agent_lock.acquire(layout.lock) is None:
         return _refuse(f"Another agent sees to the run {layout.run_id}.")
     switch = StopSwitch(layout.stop)
-    secrets = read_secrets()
     journal = Journal(layout)
     if not journal.is_over:
-        see_to_the_end(layout, journal, switch, secrets)
+        see_to_the_end(layout, journal, switch)
     # Threads that hang in a store, or in an installer, must not keep the process: all is on disk.
     os._exit(0)
 
@@ -50,12 +49,10 @@ def read_secrets() -> Mapping[str, Mapping[str, str]]:
     return document
 
 
-def see_to_the_end(
-    layout: RunLayout, journal: Journal, switch: StopSwitch, secrets: Mapping[str, Mapping[str, str]]
-) -> None:
+def see_to_the_end(layout: RunLayout, journal: Journal, switch: StopSwitch) -> None:
     """Take the run from where it stands to its last event."""
     try:
-        outcome = _outcome(layout, journal, switch, secrets)
+        outcome = _outcome(layout, journal, switch, read_secrets())
     except Exception as error:  # the top of the process: a run must always get its last event
         traceback.print_exc()
         outcome = Outcome("launcher_error", f"{type(error).__name__}: {error}. {layout.agent_log} says more.")

@@ -50,6 +50,8 @@ def make_worker_directories(layout: RunLayout, plan: RunPlan, rank: int, checkpo
 
 def remove_tree(directory: Path) -> None:
     """Remove a directory that an entry point could write to: also what it made read-only; nothing there is fine."""
+    if directory.is_symlink() or directory.is_file():
+        directory.unlink()
     if not directory.exists():
         return
     for folder, _, _ in os.walk(directory):

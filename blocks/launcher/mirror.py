@@ -37,7 +37,7 @@ class Death:
 
 
 class Mirror:
-    """One worker's directory and where it goes. Not safe for several threads at once."""
+    """One worker's directory and where it goes. Not safe for several threads at once, but for `bury`."""
 
     def __init__(self, root: Path, output: PlannedOutput, rank: int) -> None:
         self.root = root

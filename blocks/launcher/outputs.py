@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.cluster.layout import RunLayout
+from blocks.domain.errors import InvalidInputError
 from blocks.domain.plan import OutputKind, PlannedOutput, RunPlan
 from blocks.launcher.directories import MODEL
 from blocks.launcher.mirror import output_path
@@ -46,7 +47,7 @@ def upload_model(layout: RunLayout, plan: RunPlan, stores: Stores, report: Repor
         StorageUnavailableError: The store failed.
     """
     ranks = range(plan.workers)
-    files = {rank: collect(layout.worker(rank) / MODEL) for rank in ranks}
+    files = {rank: _model_files(layout.worker(rank) / MODEL) for rank in ranks}
     for output in outputs_of(plan, OutputKind.MODEL):
         for rank in ranks:
             _upload(output, rank, files[rank], stores, report)
@@ -65,6 +66,12 @@ def upload_logs(layout: RunLayout, plan: RunPlan, stores: Stores, report: Report
             file = _whole_log(layout, rank, plan.logs.limit_mib)
             if file:
                 _upload(output, rank, [LocalFile(file, LOG_NAME)], stores, report)
+
+
+def _model_files(directory: Path) -> list[LocalFile]:
+    if directory.is_symlink():
+        raise InvalidInputError("EM_MODEL_DIR", "it was replaced by a link", "Let the entry point write into it.")
+    return collect(directory) if directory.exists() else []
 
 
 def _upload(output: PlannedOutput, rank: int, files: list[LocalFile], stores: Stores, report: Report) -> None:

@@ -63,7 +63,7 @@ def stage_inputs(layout: RunLayout, plan: RunPlan, settings: AgentSettings, stor
     DataStorage(layout, plan).check_inputs()
     total = sum(found.size for planned in plan.inputs for found in planned.objects)
     report = StagingReport(emit, total)
-    cache = Cache(settings.cache_directory / "objects", settings.cache_bytes)
+    cache = Cache(settings.cache_directory, settings.cache_bytes)
     staged = stage(
         plan.inputs, lambda planned: stores.open(planned.path, planned.connection), cache, layout.inputs, report.arrived
     )
@@ -81,7 +81,7 @@ def build_environment(layout: RunLayout, plan: RunPlan, settings: AgentSettings,
     requirements = entry_point.parent / REQUIREMENTS
     with layout.agent_log.open("a") as log:
         python = ensure_environment(
-            plan.image, requirements if requirements.is_file() else None, settings.cache_directory, log
+            plan.image, requirements if requirements.is_file() else None, settings.environments_directory.parent, log
         )
     emit("staging", step="environment", finished=True)
     return python

@@ -79,7 +79,7 @@ class Run:
 
     def _work(self) -> Outcome:
         """All until no worker is to run any more."""
-        if self._journal.state.attempt > 0:
+        if self._journal.state.attempt > self._journal.state.concluded:
             outcome = self._conclude(self._inherited())
             if outcome:
                 return outcome
@@ -111,7 +111,7 @@ class Run:
         number = self._journal.state.attempt + 1
         deadline = self._journal.state.deadline or time.time() + self._plan.time_limit_seconds
         documents = self._documents(number, python, placement, deadline)
-        self._journal.change(phase="running", detail="", attempt=number, deadline=deadline)
+        self._journal.change(phase="running", detail="", attempt=number, reported=(), deadline=deadline)
         attempt = Attempt(self._layout, number, self._exited)
         attempt.start(python, documents)
         self._journal.emit("started", attempt=number, deadline=_iso(deadline))
@@ -204,13 +204,17 @@ class Run:
     def _restart(self, decision: Restart) -> None:
         state = self._journal.state
         self._journal.change(
+            concluded=state.attempt,
             restarts_used=state.restarts_used + 1,
             out_of_memory_used=state.out_of_memory_used + (decision.cause is ExitCause.OUT_OF_MEMORY),
         )
         self._journal.emit("restarted", attempt=state.attempt + 1, cause=decision.message)
 
     def _exited(self, record: ExitRecord) -> None:
-        self._journal.emit("exited", record=record.model_dump(mode="json"))
+        reported = self._journal.state.reported
+        if record.rank not in reported:  # an agent before this one may have told
+            self._journal.emit("exited", record=record.model_dump(mode="json"))
+            self._journal.change(reported=(*reported, record.rank))
 
     def _stopped(self) -> Outcome:
         return Outcome(ExitCause.STOPPED, "It was stopped before its workers were started.")

@@ -14,14 +14,16 @@ class AgentSettings:
 
     Attributes:
         home: The product's home.
-        cache_directory: Holds `objects`, `environments` and the installer's own cache.
-        cache_bytes: The limit of `objects`.
+        cache_directory: The cache of staged objects.
+        cache_bytes: Its limit.
+        environments_directory: Holds the environments of entry points; the installer's own cache is beside it.
         region: EM_REGION.
         app_key: EM_APPKEY.
     """
 
     home: Path
     cache_directory: Path
+    environments_directory: Path
     cache_bytes: int = DEFAULT_CACHE_BYTES
     region: str = ""
     app_key: str = ""
@@ -31,6 +33,10 @@ class AgentSettings:
         """What `launch` left; keys that this version does not know are for others."""
         document = read_json(layout.settings) or {}
         known = {field.name: document[field.name] for field in fields(cls) if field.name in document}
-        known["home"] = Path(known.get("home", layout.home))
-        known["cache_directory"] = Path(known.get("cache_directory", layout.home / "cache"))
-        return cls(**known)
+        cache = layout.home / "cache"
+        places = {
+            "home": layout.home,
+            "cache_directory": cache / "objects",
+            "environments_directory": cache / "environments",
+        }
+        return cls(**known | {name: Path(known.get(name, default)) for name, default in places.items()})

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 from blocks.domain.errors import MakerflowError
 from blocks.launcher.mirror import Death, Mirror
@@ -26,13 +26,14 @@ Arrived = Callable[[Mirror, str, int], None]
 
 
 class Synchroniser:
-    """Keeps places of storage like the directories of the workers. Its methods are called by one thread at a time."""
+    """Keeps places of storage like the directories of the workers."""
 
     def __init__(self, mirrors: Sequence[Mirror], stores: Stores, scratch: Path, arrived: Arrived) -> None:
         self.mirrors = mirrors
         self._stores = stores
         self._scratch = scratch
         self._arrived = arrived
+        self._turn = Lock()  # an upload that hangs may outlast the attempt that it belongs to
 
     def follow(self, ended: Event) -> None:
         """Upload what is complete, until `ended`. What a store refuses now is tried again, at last by `finish`."""
@@ -41,10 +42,11 @@ class Synchroniser:
         while not ended.wait(pause):
             began = time.monotonic()
             try:
-                ready = [(mirror, mirror.ready()) for mirror in self.mirrors]
-                pause = max(PAUSE_SECONDS, SHARE_OF_TIME * (time.monotonic() - began))
-                for mirror, files in ready:
-                    self._send(mirror, files)
+                with self._turn:
+                    ready = [(mirror, mirror.ready()) for mirror in self.mirrors]
+                    pause = max(PAUSE_SECONDS, SHARE_OF_TIME * (time.monotonic() - began))
+                    for mirror, files in ready:
+                        self._send(mirror, files)
                 backoff = FIRST_BACKOFF_SECONDS
             except (MakerflowError, OSError) as error:
                 print(f"uploading while the workers run: {error}", file=sys.stderr, flush=True)
@@ -59,10 +61,11 @@ class Synchroniser:
             StorageUnavailableError: The store failed.
         """
         trees = []
-        for mirror in self.mirrors:
-            files, tree = mirror.rest(deaths.get(mirror.rank))
-            trees.append((mirror, tree))
-            self._send(mirror, files)
+        with self._turn:
+            for mirror in self.mirrors:
+                files, tree = mirror.rest(deaths.get(mirror.rank))
+                trees.append((mirror, tree))
+                self._send(mirror, files)
         for mirror, tree in trees:
             tree.check(f"What worker {mirror.rank} left in its {mirror.root.name} directory")
 

@@ -61,6 +61,9 @@ def look(root: Path) -> Tree:
     link that leaves `root` is refused.
     """
     tree = Tree()
+    if root.is_symlink():
+        tree.refused.append(f"{root.name} itself was replaced by a link to {os.readlink(root)}")
+        return tree
     inside = os.path.realpath(root)
     for entry in _walk(root):
         key = os.path.relpath(entry.path, root)
