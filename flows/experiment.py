@@ -1,10 +1,10 @@
 """An experiment's life: create, retry, change, delete."""
 
-from blocks.registry.records import Experiment
 from prefect import flow
 
 from blocks.connections.platform import open_platform
 from blocks.domain.specs import ExperimentSpec
+from blocks.registry.records import Experiment
 from tasks.engine import run_flow, run_key
 from tasks.experiment import delete_experiment_row, prepare_experiment, register_experiment
 

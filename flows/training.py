@@ -7,16 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from blocks.registry.records import Training
 from prefect import Flow, flow
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import CancelledRun
-from prefect.states import Cancelled, State
+from prefect.states import Cancelled
 
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import AlreadyExistsError, MakerflowError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.specs import TrainingSpec
+from blocks.registry.records import Training
 from tasks.engine import run_flow, run_key
 from tasks.following import follow_workers, report_training
 from tasks.training import (
@@ -33,11 +33,10 @@ from tasks.training import (
 )
 
 
-def _stop_when_cancelled(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
+def _stop_when_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Cancelled in the UI: end the workers. It runs in another process, so it knows the run's parameters only."""
-    spec, key = run.parameters.get("spec"), run.parameters.get("key")
-    name = key or (spec.get("name") if isinstance(spec, Mapping) else spec.name)
-    row = open_platform().registry.trainings.get(str(name))
+    parameters = flow_run.parameters
+    row = open_platform().registry.trainings.get(parameters.get("key") or parameters["spec"]["name"])
     if not is_over(row):
         stop_training(row.id)
 

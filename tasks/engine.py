@@ -4,30 +4,29 @@ Without a server a flow run is journaled in the registry (what ran, when, how it
 hands the journal to a server later, so that the runs are still to be seen in its UI.
 """
 
+import inspect
 import logging
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import wraps
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import httpx
-from blocks.registry.records import FlowRunRecord, StepRecord
 from prefect import Flow, Task, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.states import State
 from pydantic import BaseModel
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed, wait_random
 
 from blocks.connections.platform import open_platform
 from blocks.connections.settings import Settings
 from blocks.domain.errors import is_transient
+from blocks.registry.records import FlowRunRecord, StepRecord
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +48,7 @@ class Journal:
         self._steps: list[StepRecord] = []
         self.artifacts: dict[str, tuple[str, str]] = {}
 
-    def step(self, prefect_task: Task[..., R], args: Any, kwargs: Any) -> R:
+    def step(self, prefect_task: Task[..., Any], args: Any, kwargs: Any) -> Any:
         """Run one step with the retries that its Prefect task has."""
         began = datetime.now(UTC)
         state, message = "COMPLETED", ""
@@ -93,8 +92,8 @@ class Step(Generic[P, R]):
         """Run it now."""
         journal = _JOURNAL.get()
         if journal is not None:
-            return journal.step(self.task, args, kwargs)
-        return self.task(*args, **kwargs)  # type: ignore[no-any-return, unused-ignore] # Prefect's overloads lose R
+            return cast(R, journal.step(self.task, args, kwargs))
+        return cast(R, cast(Any, self.task)(*args, **kwargs))  # Prefect's overloads lose what a task returns
 
 
 def step(name: str) -> Callable[[Callable[P, R]], Step[P, R]]:
@@ -103,7 +102,6 @@ def step(name: str) -> Callable[[Callable[P, R]], Step[P, R]]:
     def decorate(fn: Callable[P, R]) -> Step[P, R]:
         return Step(
             task(
-                fn,
                 name=name,
                 retries=len(RETRY_DELAYS_SECONDS),
                 retry_delay_seconds=RETRY_DELAYS_SECONDS,
@@ -111,7 +109,7 @@ def step(name: str) -> Callable[[Callable[P, R]], Step[P, R]]:
                 retry_condition_fn=_retry_condition,
                 cache_policy=NO_CACHE,
                 persist_result=False,
-            )
+            )(fn)
         )
 
     return decorate
@@ -193,11 +191,12 @@ def reachable_api(settings: Settings) -> str:
 
 def _run_journaled(flow: Flow[P, R], args: Any, kwargs: Any) -> R:
     parameters = flow.validate_parameters(_bind(flow, args, kwargs))
+    run = cast(Callable[..., R], flow.fn)
     journal = Journal(flow.name, parameters)
     token = _JOURNAL.set(journal)
     state, message = "COMPLETED", ""
     try:
-        result = flow.fn(**parameters)
+        result = run(**parameters)
         if isinstance(result, State):
             state, message = result.type.value, result.message or ""
             raise CancelledRun(message)
@@ -211,14 +210,7 @@ def _run_journaled(flow: Flow[P, R], args: Any, kwargs: Any) -> R:
         open_platform().registry.flow_runs.record(journal.record(state, message))
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
 def _bind(flow: Flow[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
-    import inspect
-
     bound = inspect.signature(flow.fn).bind(*args, **kwargs)
     bound.apply_defaults()
     return dict(bound.arguments)

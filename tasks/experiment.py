@@ -1,11 +1,10 @@
 """The steps of an experiment."""
 
-from blocks.registry.records import Experiment
-
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import PermanentError
 from blocks.domain.lifecycle import ExperimentStatus
 from blocks.domain.specs import ExperimentSpec
+from blocks.registry.records import Experiment
 from tasks.engine import step
 
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from blocks.registry.records import FlowRunRecord
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.connections.platform import open_platform
+from blocks.registry.records import FlowRunRecord
 
 
 def export_journal(api: str) -> int:

@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from time import monotonic
 
-from blocks.domain.metrics import MetricReader
-from blocks.registry.records import Training
-
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
 from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.metrics import MetricReader
 from blocks.domain.plan import (
     Finished,
     OutputKind,
@@ -24,6 +22,7 @@ from blocks.domain.plan import (
     Started,
     Uploaded,
 )
+from blocks.registry.records import Training
 from tasks.engine import cancel_requested, publish_report, step
 from tasks.report import training_report
 from tasks.scalars import ScalarWriter
@@ -126,7 +125,7 @@ class Follower:
         if cursor == since:
             return False
         reader = self._readers[rank]
-        points = reader.points(lines, datetime.now(UTC))
+        points = reader.read(lines, datetime.now(UTC))
         self._scalars.write(points)
         self._row = self._platform.registry.trainings.follow(
             self._row.id,

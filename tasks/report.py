@@ -3,11 +3,10 @@
 import base64
 from collections.abc import Sequence
 
+from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.metrics import MetricPoint
 from blocks.registry.metrics import Metrics
 from blocks.registry.records import Series, Training
-
-from blocks.domain.lifecycle import TrainingStatus
 
 PLOTTED_METRICS = 12
 PLOTTED_POINTS = 300

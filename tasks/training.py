@@ -6,18 +6,17 @@ Each reads the row, does what is not done yet, and writes the row: running one t
 import hashlib
 from collections.abc import Sequence
 
-from blocks.domain.metrics import check_expressions
-from blocks.registry.records import Training
-
 from blocks.algorithms import algorithm_directory
 from blocks.connections.platform import Platform, open_platform
 from blocks.domain.catalogues import Catalogue
 from blocks.domain.errors import AlreadyExistsError, InvalidInputError, PermanentError
 from blocks.domain.lifecycle import TRAINING, TrainingStatus
+from blocks.domain.metrics import check_expressions
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import ExitCause, InputKind, OutputKind, PlannedInput, PlannedOutput, RunHandle
 from blocks.domain.planning import check_entry_point, entry_point_of, training_plan
 from blocks.domain.specs import ExperimentSpec, ProvidedAlgorithm, TrainingSpec
+from blocks.registry.records import Training
 from blocks.storage.base import Rights
 from tasks.engine import step
 

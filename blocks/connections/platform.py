@@ -97,7 +97,7 @@ class Platform:
 
     def secrets(self, plan: RunPlan) -> Secrets:
         """What the workers' agent needs to open the plan's connections."""
-        names = {place.connection for place in (*plan.inputs, *plan.outputs)}
+        names = {place.connection for place in plan.inputs} | {place.connection for place in plan.outputs}
         found = ((name, self.connection(name)) for name in sorted(names))
         return {name: connection.to_mapping() for name, connection in found if connection}
 
