@@ -64,7 +64,8 @@ class Platform:
         if path.scheme is Scheme.NAS:
             return self._nas(path)
         entries = self.registry.connections
-        found = entries.find(path.authority) if path.scheme is Scheme.OBS else next((e for e in entries.list() if e.name == S3), None)
+        named_s3 = (entry for entry in entries.list() if entry.name == S3)
+        found = entries.find(path.authority) if path.scheme is Scheme.OBS else next(named_s3, None)
         if found:
             return found.name
         if path.scheme is Scheme.OBS:
