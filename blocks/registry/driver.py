@@ -43,12 +43,14 @@ class Driver(ABC):
         dialect: SQLAlchemy's name of it.
         where: How messages call it; without a password.
         like: The operator that compares with a pattern and takes upper and lower case as the same.
+        find: The function that tells where in a text another is, from 1; 0 when it is not.
         errors: What its driver raises.
     """
 
     dialect: str
     where: str
     like: str
+    find: str
     errors: tuple[type[Exception], ...]
 
     @abstractmethod

@@ -6,7 +6,7 @@ from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import ExperimentStatus
 from blocks.domain.specs import ExperimentSpec
 from blocks.registry.identity import check_id, from_us, new_id
-from blocks.registry.listing import Listing, list_statement, page_of
+from blocks.registry.listing import Listing, list_page
 from blocks.registry.reading import Reader, Row, Rows, history_of
 from blocks.registry.records import ALL, Experiment, Move, Page, Query
 from blocks.registry.sessions import Sessions
@@ -60,8 +60,7 @@ class Experiments:
         Raises:
             InvalidInputError: The query has a filter, an order or a cursor that this list has not.
         """
-        sql, parameters = list_statement(_LISTING, query, self._reader.driver.like)
-        return page_of(query, self._reader.rows(sql, **parameters), _record)
+        return list_page(_LISTING, query, self._reader, _record)
 
     def move(
         self, id: str, to: ExperimentStatus, reason: str = "", *, expected: ExperimentStatus | None = None

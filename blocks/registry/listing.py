@@ -14,9 +14,11 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from blocks.domain.errors import InvalidInputError
+from blocks.registry.reading import Reader, Row
 from blocks.registry.records import Page, Query
 
 MAX_LIMIT = 1000
+RARE = 1000
 SORTS = {"created": "created_us", "changed": "changed_us", "name": "name", "status": "status"}
 ItemT = TypeVar("ItemT")
 
@@ -26,11 +28,11 @@ class Listing:
     """What can be listed.
 
     Attributes:
-        kind: Its name in messages.
+        kind: Its name in messages, and of its table, which is called `t` here.
         columns: What is selected.
-        source: The tables; the listed one is called `t`.
+        source: The tables.
         statuses: What its status can be.
-        tags: The table of its tags, with a column `{kind}_id`.
+        tags: The table by which a rare tag is found, with a column `{kind}_id`; `t.tags` holds all tags.
         grouped: Whether it belongs to an experiment.
     """
 
@@ -49,7 +51,7 @@ class _Where:
     conditions: list[str] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, condition: str, **parameters: Any) -> None:
+    def add(self, condition: str, parameters: Mapping[str, Any]) -> None:
         self.conditions.append(condition)
         self.parameters |= parameters
 
@@ -58,42 +60,38 @@ class _Where:
         return " AND ".join(self.conditions) or "1 = 1"
 
 
-def list_statement(listing: Listing, query: Query, like: str) -> tuple[str, dict[str, Any]]:
-    """The SELECT of a page and one row more, which tells whether there is a next page.
+def list_page(listing: Listing, query: Query, reader: Reader, record: Callable[[Row], ItemT]) -> Page[ItemT]:
+    """A page of the list.
 
     Args:
         listing: What is listed.
         query: Its `experiment`, when given, is an id.
-        like: The database's operator that compares with a pattern.
+        reader: The database.
+        record: Makes an item of a row.
 
     Raises:
         InvalidInputError: An unknown status or order, a filter that this kind has not, a limit out of range, or a
             cursor that is not one of this list's.
     """
+    if not 1 <= query.limit <= MAX_LIMIT:
+        raise InvalidInputError(f"limit {query.limit}", "it is out of range", f"Ask for 1 to {MAX_LIMIT} at once.")
     column, descending = _order(query.sort)
-    where = _filters(listing, query, like)
+    where = _Where()
     way, beyond = ("DESC", "<") if descending else ("ASC", ">")
     if query.cursor:
         value, id = _decode(query)
         # The first half lets the index begin at the right place, the second settles ties.
-        where.add(f"(t.{column} {beyond}= :after AND (t.{column} {beyond} :after OR t.id {beyond} :after_id))")
-        where.parameters |= {"after": value, "after_id": id}
-    if not 1 <= query.limit <= MAX_LIMIT:
-        raise InvalidInputError(f"limit {query.limit}", "it is out of range", f"Ask for 1 to {MAX_LIMIT} at once.")
+        after = f"(t.{column} {beyond}= :after AND (t.{column} {beyond} :after OR t.id {beyond} :after_id))"
+        where.add(after, {"after": value, "after_id": id})
+    _filter(where, listing, query, reader)
     sql = (
         f"SELECT {listing.columns} FROM {listing.source} WHERE {where.sql} "  # noqa: S608 - no text of the user's in it
-        f"ORDER BY t.{column} {way}, t.id {way} LIMIT :rows"
+        f"ORDER BY t.{column} {way}, t.id {way} LIMIT {query.limit + 1}"
     )
-    return sql, where.parameters | {"rows": query.limit + 1}
-
-
-def page_of(
-    query: Query, rows: Sequence[Mapping[str, Any]], record: Callable[[Mapping[str, Any]], ItemT]
-) -> Page[ItemT]:
-    """The page of what `list_statement` selected."""
-    shown = rows[: query.limit]
+    rows = reader.rows(sql, **where.parameters)
     more = len(rows) > query.limit
-    cursor = _encode(query, shown[-1][_order(query.sort)[0]], shown[-1]["id"]) if more else ""
+    shown = rows[: query.limit]
+    cursor = _encode(query, shown[-1][column], shown[-1]["id"]) if more else ""
     return Page(items=tuple(map(record, shown)), cursor=cursor)
 
 
@@ -102,29 +100,58 @@ def tag_hash(value: str) -> int:
     return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "big", signed=True)
 
 
-def _filters(listing: Listing, query: Query, like: str) -> _Where:
-    where = _Where()
+def join_tags(tags: Mapping[str, str]) -> str:
+    """Tags as a row keeps them: each a line of JSON, so that one can be looked for as text."""
+    return "\n" + "".join(f"{json.dumps(pair)}\n" for pair in sorted(tags.items()))
+
+
+def split_tags(text: str) -> dict[str, str]:
+    """The tags that a row keeps."""
+    return dict(json.loads(line) for line in text.splitlines() if line)
+
+
+def _filter(where: _Where, listing: Listing, query: Query, reader: Reader) -> None:
     if query.status:
-        names = {f"status_{n}": _status(listing, status) for n, status in enumerate(query.status)}
-        where.add(f"t.status IN ({', '.join(f':{name}' for name in names)})", **names)
+        _filter_status(where, listing, query.status, reader)
     if query.name:
-        where.add(f"t.name {like} :pattern ESCAPE '!'", pattern=_pattern(query.name))
+        where.add(f"t.name {reader.driver.like} :pattern ESCAPE '!'", {"pattern": _pattern(query.name)})
     if query.experiment:
         _has(listing, listing.grouped, "experiment")
-        where.add("t.experiment_id = :experiment", experiment=query.experiment)
+        where.add("t.experiment_id = :experiment", {"experiment": query.experiment})
     for n, (name, value) in enumerate(sorted(query.tags.items())):
         _has(listing, bool(listing.tags), "tag")
-        _tag(where, listing, n, name, value)
-    return where
+        _filter_tag(where, listing, n, (name, value), reader)
 
 
-def _tag(where: _Where, listing: Listing, n: int, name: str, value: str | None) -> None:
+def _filter_status(where: _Where, listing: Listing, statuses: Sequence[str], reader: Reader) -> None:
+    names = {f"status_{n}": _status(listing, status) for n, status in enumerate(statuses)}
+    condition = f"status IN ({', '.join(f':{name}' for name in names)})"
+    found = f"SELECT id FROM {listing.kind} WHERE {condition}"  # noqa: S608 - no text of the user's in it
+    if len(names) > 1 and not _is_rare(reader, found, names):
+        # An index on several statuses would give an order of its own, and everything would have to be sorted.
+        condition = condition.replace("status", "status || ''", 1)
+    where.add(f"t.{condition}", names)
+
+
+def _filter_tag(where: _Where, listing: Listing, n: int, tag: tuple[str, str | None], reader: Reader) -> None:
+    name, value = tag
     condition = f"name = :tag_{n}"
     parameters: dict[str, Any] = {f"tag_{n}": name}
     if value is not None:
         condition += f" AND value_hash = :hash_{n} AND value = :value_{n}"
         parameters |= {f"hash_{n}": tag_hash(value), f"value_{n}": value}
-    where.add(f"t.id IN (SELECT {listing.kind}_id FROM {listing.tags} WHERE {condition})", **parameters)  # noqa: S608 - no text of the user's in it
+    found = f"SELECT {listing.kind}_id FROM {listing.tags} WHERE {condition}"  # noqa: S608 - no text of the user's in it
+    if _is_rare(reader, found, parameters):
+        where.add(f"t.id IN ({found})", parameters)
+        return
+    line = json.dumps([name, value]) if value is not None else json.dumps([name])[:-1] + ", "
+    where.add(f"{reader.driver.find}(t.tags, :line_{n}) > 0", {f"line_{n}": f"\n{line}"})
+
+
+def _is_rare(reader: Reader, select: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether so few rows match that looking each up and sorting them beats going through the list in its order."""
+    counted = reader.row(f"SELECT count(*) AS n FROM ({select} LIMIT {RARE + 1}) AS some", **parameters)  # noqa: S608 - no text of the user's in it
+    return counted is not None and counted["n"] <= RARE
 
 
 def _has(listing: Listing, has: bool, what: str) -> None:

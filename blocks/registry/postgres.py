@@ -24,6 +24,7 @@ class PostgresDriver(Driver):
 
     dialect = "postgresql"
     like = "ILIKE"
+    find = "strpos"
     errors = (psycopg.Error,)
 
     def __init__(self, url: str) -> None:

@@ -1,10 +1,10 @@
 """Reading with plain SQL on few connections."""
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Protocol
 
+from blocks.domain.errors import RegistryUnavailableError
 from blocks.registry.driver import Connection, Driver
 from blocks.registry.identity import from_us
 from blocks.registry.records import Move
@@ -29,10 +29,13 @@ class Reader:
             RegistryUnavailableError: The database did not answer.
             RegistryUnusableError: It is there, but not a registry that can be read.
         """
-        with self._connection() as connection:
-            cursor = connection.execute(self.driver.statement(sql), parameters)
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        connection = self._take()
+        if connection is not None:
+            try:
+                return self._select(connection, sql, parameters)
+            except RegistryUnavailableError:
+                self._close_idle()  # the server was restarted: the others are lost as well
+        return self._select(self._connect(), sql, parameters)
 
     def row(self, sql: str, **parameters: Any) -> Row | None:
         """The first row, or None."""
@@ -41,27 +44,34 @@ class Reader:
 
     def close(self) -> None:
         """Close all connections; those in use are closed when they come back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._closed = True
+        self._close_idle()
 
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
+    def _connect(self) -> Connection:
         try:
-            connection = self._take() or self.driver.connect(autocommit=True)
+            return self.driver.connect(autocommit=True)
         except self.driver.errors as exc:
             raise self.driver.error(exc) from exc
+
+    def _select(self, connection: Connection, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         try:
-            yield connection
+            cursor = connection.execute(self.driver.statement(sql), parameters)
+            names = [column[0] for column in cursor.description]
+            found: list[Row] = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except self.driver.errors as exc:
-            connection.close()  # it may be a lost one
+            connection.close()
             raise self.driver.error(exc) from exc
         except BaseException:
             connection.close()
             raise
         self._put(connection)
+        return found
+
+    def _close_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
 
     def _take(self) -> Connection | None:
         with self._lock:

@@ -31,6 +31,7 @@ class SQLiteDriver(Driver):
 
     dialect = "sqlite"
     like = "LIKE"
+    find = "instr"
     errors = (sqlite3.Error,)
 
     def __init__(self, path: str) -> None:

@@ -76,9 +76,10 @@ class TrainingRow(Table, table=True):
     __tablename__ = "training"
     __table_args__ = (
         UniqueConstraint("name"),
-        Index(None, "created_us", "id"),
+        Index(None, "created_us", "id", "name"),
         Index(None, "changed_us", "id"),
         Index(None, "status", "created_us", "id"),
+        Index(None, "status", "id"),
         Index(None, "experiment_id", "created_us", "id"),
     )
 
@@ -88,6 +89,7 @@ class TrainingRow(Table, table=True):
     experiment_id: str = Field(sa_column=Column(Key, ForeignKey("experiment.id"), nullable=False))
     status: str = _key()
     reason: str = _text()
+    tags: str = _text("\n")
     created_us: int = _integer()
     changed_us: int = _integer()
     started_us: int | None = _optional_integer()
@@ -116,7 +118,10 @@ class TrainingDocumentRow(Table, table=True):
 
 
 class TrainingTagRow(Table, table=True):
-    """A tag of a training; a value can be longer than an index entry may be, so its hash is what is looked up."""
+    """Finds the trainings of a rare tag; a list reads `training.tags`, which says the same.
+
+    A value can be longer than an index entry may be, so its hash is what is looked up.
+    """
 
     __tablename__ = "training_tag"
     __table_args__ = (Index(None, "name", "value_hash", "training_id"), {"sqlite_with_rowid": False})

@@ -9,12 +9,12 @@ from sqlalchemy import delete, insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
-from blocks.domain.errors import AlreadyExistsError, BusyError, ConcurrentUpdateError, InvalidInputError, NotFoundError
+from blocks.domain.errors import AlreadyExistsError, BusyError, ConcurrentUpdateError, NotFoundError
 from blocks.domain.lifecycle import TRAINING, TrainingStatus
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded
-from blocks.domain.specs import MAX_TAGS, TrainingSpec
+from blocks.domain.specs import TrainingSpec
 from blocks.registry.identity import now_us
-from blocks.registry.listing import tag_hash
+from blocks.registry.listing import join_tags, tag_hash
 from blocks.registry.status_rows import StatusRows
 from blocks.registry.storing import changed_rows, insert_new, storable
 from blocks.registry.tables import TrainingDocumentRow, TrainingRow, TrainingTagRow
@@ -37,12 +37,14 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         """
         at_us = now_us()
         status = TrainingStatus.CREATE_REQUESTED
+        tags = _storable_tags({tag.name: tag.value for tag in spec.tags})
         row = TrainingRow(
             id=id,
             name=spec.name,
             description=storable(spec.description),
             experiment_id=experiment_id,
             status=status.value,
+            tags=join_tags(tags),
             created_us=at_us,
             changed_us=at_us,
         )
@@ -54,7 +56,7 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
             self._same_request(spec, id)
             return
         self._session.add(TrainingDocumentRow(training_id=id, spec=spec.model_dump_json()))
-        self._write_tags(id, {tag.name: tag.value for tag in spec.tags})
+        self._write_tags(id, tags)
         self.begin_history(id, status, at_us)
 
     def change(self, id: str, description: str | None, tags: Mapping[str, str] | None) -> None:
@@ -68,7 +70,9 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
             row.description = storable(description)
         if tags is not None:
             self._session.execute(delete(TrainingTagRow).where(col(TrainingTagRow.training_id) == id))
-            self._write_tags(id, tags)
+            clean = _storable_tags(tags)
+            row.tags = join_tags(clean)
+            self._write_tags(id, clean)
         row.changed_us = now_us()
         self._session.add(row)
 
@@ -184,15 +188,16 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         return found
 
     def _write_tags(self, id: str, tags: Mapping[str, str]) -> None:
-        if len(tags) > MAX_TAGS:
-            raise InvalidInputError(f"{len(tags)} tags", f"the limit is {MAX_TAGS}", "Leave some out.")
-        clean = {storable(name): storable(value) for name, value in tags.items()}
         rows = [
             {"training_id": id, "name": name, "value": value, "value_hash": tag_hash(value)}
-            for name, value in clean.items()
+            for name, value in tags.items()
         ]
         if rows:
             self._session.execute(insert(TrainingTagRow), rows)
+
+
+def _storable_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    return {storable(name): storable(value) for name, value in tags.items()}
 
 
 def _more(known: str, uploaded: Sequence[Uploaded]) -> str:

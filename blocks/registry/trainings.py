@@ -12,14 +12,14 @@ from blocks.domain.metrics import MetricPoint
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded
 from blocks.domain.specs import MAX_TAGS, NamedValue, TrainingSpec
 from blocks.registry.identity import check_id, from_us, new_id
-from blocks.registry.listing import Listing, list_statement, page_of
+from blocks.registry.listing import Listing, list_page, split_tags
 from blocks.registry.reading import Reader, Row, Rows, history_of
 from blocks.registry.records import ALL, Move, Page, Query, Training, TrainingSummary
 from blocks.registry.sessions import Sessions
 
 PREFIX = "trn"
 _COLUMNS = (
-    "t.id, t.name, t.description, t.experiment_id, e.name AS experiment_name, t.status, t.reason, "
+    "t.id, t.name, t.description, t.experiment_id, e.name AS experiment_name, t.status, t.reason, t.tags, "
     "t.created_us, t.changed_us, t.started_us, t.ended_us"
 )
 _SOURCE = "training t JOIN experiment e ON e.id = t.experiment_id"
@@ -85,10 +85,7 @@ class Trainings:
             if found is None:
                 raise NotFoundError("experiment", query.experiment)
             query = query.model_copy(update={"experiment": found["id"]})
-        sql, parameters = list_statement(_LISTING, query, self._reader.driver.like)
-        rows = self._reader.rows(sql, **parameters)
-        tags = _tags(self._reader, [row["id"] for row in rows])
-        return page_of(query, rows, lambda row: TrainingSummary(tags=tags.get(row["id"], {}), **_moments(row)))
+        return list_page(_LISTING, query, self._reader, _summary)
 
     def move(
         self, id: str, to: TrainingStatus, reason: str = "", *, expected: TrainingStatus | None = None
@@ -214,13 +211,12 @@ class Trainings:
         found = rows.rows(_ONE, key=key)
         if not found:
             raise NotFoundError("training", key)
-        values = _moments(found[0])
+        values = _plain(found[0])
         planned_us = values.pop("planned_us")
         return Training(
             **values
             | {name: kind.validate_json(values[name]) for name, kind in _JSON.items()}
             | {
-                "tags": _tags(rows, [values["id"]]).get(values["id"], {}),
                 "spec": TrainingSpec.model_validate_json(values["spec"]),
                 "plan": None if planned_us is None else self._plan(rows, values["id"], planned_us),
                 "handle": RunHandle.model_validate_json(values["handle"]) if values["handle"] else None,
@@ -236,24 +232,17 @@ class Trainings:
         return plan
 
 
-def _moments(row: Row) -> dict[str, Any]:
+def _summary(row: Row) -> TrainingSummary:
+    return TrainingSummary(**_plain(row))
+
+
+def _plain(row: Row) -> dict[str, Any]:
     values = dict(row)
+    values["tags"] = split_tags(values["tags"])
     for name in _MOMENTS:
         microseconds = values.pop(f"{name}_us")
         values[name] = None if microseconds is None else from_us(microseconds)
     return values
-
-
-def _tags(rows: Rows, ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    names = {f"id_{n}": id for n, id in enumerate(ids)}
-    if not names:
-        return {}
-    marks = ", ".join(f":{name}" for name in names)
-    tags: dict[str, dict[str, str]] = {}
-    sql = f"SELECT training_id, name, value FROM training_tag WHERE training_id IN ({marks}) ORDER BY training_id, name"  # noqa: S608 - marks are our own
-    for row in rows.rows(sql, **names):
-        tags.setdefault(row["training_id"], {})[row["name"]] = row["value"]
-    return tags
 
 
 def _checked_tags(tags: Mapping[str, str]) -> dict[str, str]:

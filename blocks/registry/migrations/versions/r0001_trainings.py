@@ -68,6 +68,7 @@ def upgrade() -> None:
         sa.Column("experiment_id", KEY, nullable=False),
         sa.Column("status", KEY, nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.Column("changed_us", sa.BigInteger(), nullable=False),
         sa.Column("started_us", sa.BigInteger(), nullable=True),
@@ -77,11 +78,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name="uq_training_name"),
     )
     op.create_index("ix_training_changed_us_id", "training", ["changed_us", "id"], unique=False)
-    op.create_index("ix_training_created_us_id", "training", ["created_us", "id"], unique=False)
+    op.create_index("ix_training_created_us_id_name", "training", ["created_us", "id", "name"], unique=False)
     op.create_index(
         "ix_training_experiment_id_created_us_id", "training", ["experiment_id", "created_us", "id"], unique=False
     )
     op.create_index("ix_training_status_created_us_id", "training", ["status", "created_us", "id"], unique=False)
+    op.create_index("ix_training_status_id", "training", ["status", "id"], unique=False)
     op.create_table(
         "metric_series",
         sa.Column("id", SERIAL, nullable=False),
