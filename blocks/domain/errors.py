@@ -27,11 +27,17 @@ MakerflowError
 A class takes facts, keeps them as attributes and writes its own message: what happened, to what, and what to do.
 """
 
+import copyreg
 from collections.abc import Sequence
+from typing import Any
 
 
 class MakerflowError(Exception):
-    """The root of every error that this product raises on purpose."""
+    """The root of every error that this product raises on purpose. Each can be pickled, with its facts."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls the constructor with the message, where ours take facts.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined] # typeshed leaves it out
 
 
 class TransientError(MakerflowError):

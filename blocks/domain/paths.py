@@ -1,7 +1,7 @@
 """Storage paths: `obs://{endpoint}/{container}/{path}`, `s3://bucket/path`, `nas://{id}:/{path}`, `file:///path`.
 
 A path is parsed once, at the edge, and printed back exactly: `str(StoragePath.parse(text))` names the same objects as
-`text`. What is refused, and why, is in `_check_key`: the rules that keep a key inside the directory it is staged to.
+`text`. What is refused, and why, is in `_flaw`: the rules that keep a key inside the directory it is staged to.
 """
 
 import re
@@ -110,9 +110,10 @@ def check_relative_key(key: str) -> str:
     Raises:
         InvalidInputError: It says which rule the key breaks.
     """
-    if not key:
-        raise _invalid(repr(key), "it is empty")
-    _check_key(key, key)
+    why = "it is empty" if not key else _flaw(key)
+    if why:
+        remedy = "Use a path below the directory, such as train.py or data/part-1.csv."
+        raise InvalidInputError(f"The name {key[:200]!r} is refused", why, remedy)
     return key
 
 
@@ -126,17 +127,24 @@ def local_path(directory: Path, key: str) -> Path:
 
 
 def _check_key(text: str, key: str) -> None:
+    if why := _flaw(key):
+        raise _invalid(text, why)
+
+
+def _flaw(key: str) -> str:
+    """Why a key is never staged; empty when it can be. The root's key is empty, and fine."""
     if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
-        raise _invalid(text, f"its key is longer than {MAX_KEY_BYTES} bytes")
-    if any(ord(c) < 0x20 or ord(c) == 0x7F or 0x80 <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in key):
-        raise _invalid(text, "its key holds a control character (NUL, newline, ...) or a lone surrogate")
+        return f"its key is longer than {MAX_KEY_BYTES} bytes"
+    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in key):
+        return "its key holds a control character (NUL, newline, ...) or a lone surrogate"
     if "\\" in key:
-        raise _invalid(text, "its key holds a backslash, which separates folders on Windows")
+        return "its key holds a backslash, which separates folders on Windows"
     for segment in key.split("/") if key else ():
         if segment in ("", ".", ".."):
-            raise _invalid(text, f"its key holds the segment {segment!r}, which names no object")
+            return f"its key holds the segment {segment!r}, which names no object"
         if len(segment.encode()) > MAX_SEGMENT_BYTES:
-            raise _invalid(text, f"its key holds a name longer than {MAX_SEGMENT_BYTES} bytes")
+            return f"its key holds a name longer than {MAX_SEGMENT_BYTES} bytes"
+    return ""
 
 
 def _parse_bucket(text: str, scheme: Scheme, authority: str, rest: str) -> StoragePath:

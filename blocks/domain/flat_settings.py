@@ -1,0 +1,88 @@
+"""Settings without their groups: `workers=2` for `instances={"workers": 2}`, and one set of settings over another."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from blocks.domain.spec_values import named_paths, named_values
+
+GROUPS: dict[str, dict[str, str]] = {
+    "algorithm": {
+        "provided": "provided",
+        "entry_point": "entry_point",
+        "hyperparameters": "hyperparameters",
+    },
+    "instances": {"image": "image", "flavor": "flavor", "workers": "workers"},
+    "inputs": {"datasets": "datasets", "checkpoint_input": "checkpoint"},
+    "outputs": {"output": "path", "checkpoint_output": "checkpoint"},
+    "metrics": {"metric_expressions": "expressions", "metrics_of_all_workers": "all_workers"},
+    "limits": {"max_minutes": "max_minutes", "storage_gb": "storage_gb", "log_management": "log_management"},
+}
+"""The flat names that stand beside the groups: group to (flat name to field of the group)."""
+
+
+def group_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Move flat names (`entry_point`, `workers`, `output`, ...) into their groups; grouped ones stay as they are.
+
+    `algorithm` may be a path, and `max_time_seconds` stands for `max_minutes`.
+
+    Raises:
+        ValueError: A setting is given both flat and in its group, or a group is none.
+    """
+    grouped = dict(values)
+    if isinstance(grouped.get("algorithm"), str):
+        grouped["algorithm"] = {"path": grouped["algorithm"]}
+    if "max_time_seconds" in grouped:
+        if "max_minutes" in grouped:
+            raise ValueError("the maximum time is given twice, as max_time_seconds and as max_minutes")
+        grouped["max_minutes"] = _minutes(grouped.pop("max_time_seconds"))
+    for group, names in GROUPS.items():
+        given = {names[flat]: grouped.pop(flat) for flat in list(names) if flat in grouped}
+        if not given:
+            continue
+        present = _group(group, grouped.get(group))
+        if twice := sorted(given.keys() & present.keys()):
+            raise ValueError(f"{group}.{twice[0]} is given twice, beside its group and in it")
+        grouped[group] = present | given
+    return grouped
+
+
+def merge_fields(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`overrides` over `base`, group by group; lists of named things name by name (an override's order comes last)."""
+    merged = dict(base)
+    for key, value in overrides.items():
+        current = merged.get(key)
+        value = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        if key in ("hyperparameters", "datasets", "tags"):
+            value, current = (_listed(key, items) for items in (value, current or ()))
+            given = [_name_of(item) for item in value]
+            merged[key] = [item for item in current if _name_of(item) not in given] + value
+        elif isinstance(current, Mapping) and isinstance(value, Mapping):
+            merged[key] = merge_fields(current, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _listed(key: str, items: object) -> list[Any]:
+    items = named_paths(items) if key == "datasets" else named_values(items)
+    many = items if isinstance(items, list | tuple) else [items]
+    return [item.model_dump() if isinstance(item, BaseModel) else item for item in many]
+
+
+def _name_of(item: Any) -> object:
+    return item.get("name") if isinstance(item, Mapping) else item
+
+
+def _group(name: str, value: object) -> dict[str, Any]:
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_unset=True)
+    if value is None or isinstance(value, Mapping):
+        return dict(value or {})
+    raise ValueError(f"{name} is no group of settings: {str(value)[:100]!r}")
+
+
+def _minutes(seconds: object) -> object:
+    """An unusable value stays as it is, to be refused where its field says what is allowed."""
+    return seconds / 60 if isinstance(seconds, int | float) and not isinstance(seconds, bool) else seconds
