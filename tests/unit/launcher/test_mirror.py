@@ -1,0 +1,137 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from blocks.domain.plan import OutputKind, PlannedOutput
+from blocks.launcher import mirror as mirrors
+from blocks.launcher.mirror import Death, Mirror, complete_files
+from blocks.launcher.tree import FoundFile, look
+
+SECOND = 10**9
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Time passes when the test says so."""
+
+    class Clock:
+        now = 1000.0
+
+    monkeypatch.setattr(mirrors.time, "monotonic", lambda: Clock.now)
+    return Clock
+
+
+def mirror(root: Path, kind: OutputKind = OutputKind.CHECKPOINT) -> Mirror:
+    return Mirror(root, PlannedOutput(kind=kind, path="file:///out"), 0)
+
+
+def keys(files: list[FoundFile]) -> set[str]:
+    return {file.key for file in files}
+
+
+def found(key: str, *, modified: float, changed: float | None = None) -> FoundFile:
+    changed = modified if changed is None else changed
+    return FoundFile(key, f"/c/{key}", 1, int(modified * SECOND), int(changed * SECOND), hash(key))
+
+
+def test_a_file_is_ready_when_it_has_not_changed_for_a_moment(tmp_path, clock):
+    watched = mirror(tmp_path)
+    (tmp_path / "a").write_text("1")
+    assert not watched.ready()
+    clock.now += 0.5
+    assert not watched.ready()
+    (tmp_path / "a").write_text("12")
+    clock.now += 0.9
+    assert not watched.ready()
+    clock.now += 1
+    assert keys(watched.ready()) == {"a"}
+
+
+def test_a_file_that_was_renamed_into_place_is_ready_at_once(tmp_path, clock):
+    (tmp_path / "a.tmp").write_text("1")
+    changed = os.stat(tmp_path / "a.tmp").st_ctime_ns
+    deadline = time.time() + 10
+    while os.stat(tmp_path / "a.tmp").st_ctime_ns == changed and time.time() < deadline:
+        os.rename(tmp_path / "a.tmp", tmp_path / "a")  # until the kernel's clock has ticked
+        os.rename(tmp_path / "a", tmp_path / "a.tmp")
+    os.rename(tmp_path / "a.tmp", tmp_path / "a")
+    assert keys(mirror(tmp_path).ready()) == {"a"}
+
+
+def test_a_name_that_says_itself_that_it_is_unfinished_waits(tmp_path, clock):
+    watched = mirror(tmp_path)
+    (tmp_path / "a.tmp").write_text("1")
+    watched.ready()
+    clock.now += 5
+    assert not watched.ready()
+
+
+def test_what_is_at_its_place_is_not_sent_again_until_it_changes(tmp_path, clock):
+    watched = mirror(tmp_path)
+    (tmp_path / "a").write_text("1")
+    watched.ready()
+    clock.now += 2
+    (file,) = watched.ready()
+    watched.note_sent(file)
+    clock.now += 2
+    assert not watched.ready()
+    assert not watched.rest(None)[0]
+    (tmp_path / "a").write_text("12")
+    assert keys(watched.rest(None)[0]) == {"a"}
+
+
+def test_a_file_that_grows_all_the_time_is_sent_again_and_again(tmp_path, clock):
+    watched = mirror(tmp_path, OutputKind.TENSORBOARD)
+    events = tmp_path / "events.out.tfevents"
+    events.write_text("1")
+    (file,) = watched.ready()
+    watched.note_sent(file)
+    events.write_text("12")
+    assert not watched.ready()
+    clock.now += mirrors.GROWING_SECONDS
+    assert keys(watched.ready()) == {"events.out.tfevents"}
+
+
+def test_what_a_killed_worker_left_half_written_is_never_sent(tmp_path, clock):
+    watched = mirror(tmp_path)
+    (tmp_path / "whole").write_text("1")
+    (tmp_path / "half").write_text("1")
+    watched.bury(Death(time.time(), {"half"}))
+    watched.ready()
+    clock.now += 5
+    assert keys(watched.ready()) == {"whole"}
+
+
+def test_a_worker_that_ended_by_itself_has_finished_its_files():
+    files = [found("a", modified=100)]
+    assert complete_files(files, None) == files
+
+
+def test_of_a_killed_worker_the_newest_file_may_be_half_written():
+    files = [found("1", modified=99.2), found("2", modified=99.5)]
+    assert keys(complete_files(files, Death(100))) == {"1"}
+
+
+def test_a_killed_worker_wrote_whole_what_it_renamed_or_left_alone():
+    renamed = [found("1", modified=99.2), found("2", modified=99.5, changed=99.6)]
+    assert keys(complete_files(renamed, Death(100))) == {"1", "2"}
+    assert keys(complete_files([found("1", modified=90)], Death(100))) == {"1"}
+
+
+def test_the_links_that_leave_a_directory_are_refused_by_name(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "file").write_text("1")
+    (tmp_path / "in" / "good").symlink_to("file")
+    (tmp_path / "in" / "bad").symlink_to("/etc/passwd")
+    tree = look(tmp_path / "in")
+    assert keys(tree.files) == {"file", "good"}
+    assert tree.refused == ["bad is a link to /etc/passwd, outside of the directory"]
+
+
+def test_a_directory_that_was_replaced_by_a_link_is_refused(tmp_path):
+    (tmp_path / "in").symlink_to("/etc")
+    tree = look(tmp_path / "in")
+    assert not tree.files
+    assert "replaced by a link" in tree.refused[0]
