@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -29,7 +29,7 @@ REFRESH_PER_SECOND = 4
 class LiveDisplay:
     """Draws itself a few times a second, whatever comes in meanwhile."""
 
-    def __init__(self, stream: TextIO, name: str) -> None:
+    def __init__(self, console: Console, name: str) -> None:
         self._lock = threading.Lock()
         self._name, self._status = name, "starting"
         self._notes: deque[str] = deque(maxlen=4)
@@ -46,7 +46,6 @@ class LiveDisplay:
         self._tasks = {
             stage: self._stages.add_task(label, start=False, total=None, detail="") for stage, label in STAGES.items()
         }
-        console = Console(file=stream, markup=False, emoji=False, highlight=False)
         # It sees the process's own stdout and stderr too, so that a warning does not tear the picture.
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=REFRESH_PER_SECOND)
         self._live.start()

@@ -46,9 +46,11 @@ def open_display(stream: TextIO, name: str, *, with_output: bool) -> Iterator[Di
     """
     display: Display
     if stream.isatty():
+        from rich.console import Console
+
         from deployments.cli.live import LiveDisplay
 
-        display = LiveDisplay(stream, name)
+        display = LiveDisplay(Console(file=stream, markup=False, emoji=False, highlight=False), name)
     else:
         display = PlainDisplay(stream, with_output=with_output)
     try:

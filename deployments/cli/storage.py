@@ -21,13 +21,14 @@ def list_entries(
 ) -> None:
     """List what is at or below a path."""
     from blocks.connections.platform import open_platform
-    from blocks.domain.errors import InputMissingError
     from blocks.domain.paths import StoragePath
+    from blocks.storage.base import Rights
 
     place = StoragePath.parse(storage_path("PATH", path))
-    entries = list(open_platform().storage(place).entries(place, recursive=recursive))
-    if not entries and not open_platform().storage(place).exists(place) and place.key:
-        raise InputMissingError(str(place))
+    storage = open_platform().storage(place)
+    entries = list(storage.entries(place, recursive=recursive))
+    if not entries and place.key:
+        storage.check(place, Rights.READ)  # raises when there is nothing to be empty
     if as_json:
         items = [
             {
