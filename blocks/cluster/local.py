@@ -9,7 +9,7 @@ from blocks.cluster import agent_lock, allocation, cgroups
 from blocks.cluster.agent_process import start_agent
 from blocks.cluster.base import Cluster, Cursor, Secrets, Selector
 from blocks.cluster.capacity import Room, capacity, check_fits
-from blocks.cluster.events import is_over
+from blocks.cluster.events import is_over, last_event
 from blocks.cluster.layout import RunLayout, read_json, write_json
 from blocks.cluster.output import Output, lines_of
 from blocks.cluster.processes import count_processes, end_processes
@@ -195,10 +195,10 @@ def _state(layout: RunLayout, summary: Summary) -> RunState:
     """What is known of one run, but for its processes."""
     agent_lives = agent_lock.is_held(layout.lock)  # asked first: a dead one writes no more
     state = read_json(layout.state) or {}
-    phase = RunPhase(state.get("phase", RunPhase.QUEUED))
-    detail = state.get("detail", "")
-    if is_over(layout.events):
-        phase = RunPhase.FINISHED
+    last = last_event(layout.events) or {}
+    phase, detail = RunPhase(state.get("phase", RunPhase.QUEUED)), state.get("detail", "")
+    if last.get("kind") == "finished":
+        phase, detail = RunPhase.FINISHED, last["message"]
     elif not agent_lives:
         phase, detail = RunPhase.LOST, f"what ran it died; {layout.agent_log} may say why"
     return RunState(

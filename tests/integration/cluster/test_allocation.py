@@ -66,7 +66,7 @@ def test_a_ticket_is_what_its_file_is_called(placed):
     assert Ticket.read(ticket.name) == ticket
 
 
-@pytest.mark.req("TRN-07")
+@pytest.mark.req("TRN-05")
 def test_runs_are_placed_in_the_order_of_their_creation_whatever_the_order_of_asking(home):
     first, second = Agent(home, "b", created_us=1, vcpus=2), Agent(home, "a", created_us=2, vcpus=2)
     assert second.place() == "waiting for its turn: 1 run is ahead"
@@ -154,7 +154,7 @@ def test_a_stopped_run_leaves_the_queue(home):
     assert not list((home / "queue").glob("*run-1*"))
 
 
-@pytest.mark.req("TRN-07")
+@pytest.mark.req("TRN-05")
 def test_many_agents_that_start_and_die_at_once_never_use_more_than_there_is(home):
     agents = []
     for number in range(12):

@@ -22,7 +22,7 @@ def run_in(group: cgroups.WorkerCgroup, program: str) -> subprocess.CompletedPro
 
 
 @needs_memory
-@pytest.mark.req("TRN-07")
+@pytest.mark.req("TRN-05")
 def test_a_worker_that_takes_more_memory_than_its_flavor_is_killed_and_counted(run):
     group = cgroups.create_worker_cgroup(run.directory, 0, 1, 64)
     assert group
@@ -33,7 +33,7 @@ def test_a_worker_that_takes_more_memory_than_its_flavor_is_killed_and_counted(r
 
 
 @needs_cpu
-@pytest.mark.req("TRN-07")
+@pytest.mark.req("TRN-05")
 def test_a_worker_gets_the_cpu_of_its_flavor_and_no_more(run):
     group = cgroups.create_worker_cgroup(run.directory, 0, 0.2, 64)
     assert group

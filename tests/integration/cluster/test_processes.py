@@ -70,7 +70,7 @@ def test_a_zombie_is_not_a_process(run, start):
     assert find_processes(run.directory) == []
 
 
-@pytest.mark.req("TRN-12")
+@pytest.mark.req("TRN-13")
 @pytest.mark.parametrize("environment", ["os.environ", "{}"])
 def test_a_daemon_is_ended_also_when_it_dropped_its_environment(run, start, environment):
     start(f"{SUBREAPER}\n" + textwrap.dedent(DAEMON.format(environment=environment)) + f"\n{SLEEP}")
@@ -79,7 +79,7 @@ def test_a_daemon_is_ended_also_when_it_dropped_its_environment(run, start, envi
     assert find_processes(run.directory) == []
 
 
-@pytest.mark.req("TRN-12")
+@pytest.mark.req("TRN-13")
 def test_who_ends_politely_is_not_killed(run, start):
     start(SLEEP)
     wait_for(run, 1)
@@ -94,7 +94,7 @@ def test_a_halted_process_is_given_the_chance_to_end_politely(run, start):
     assert end_processes(run.directory, 10).terminated == 1
 
 
-@pytest.mark.req("TRN-12")
+@pytest.mark.req("TRN-13")
 def test_who_ignores_the_polite_signal_is_killed_after_the_grace(run, start):
     ready = run.directory / "ready"
     start(f"import signal, sys; signal.signal(15, signal.SIG_IGN); open({str(ready)!r}, 'w'); {SLEEP}")

@@ -1,0 +1,154 @@
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blocks.cluster.agent_process import agent_pid
+from blocks.cluster.base import Cluster, Selector
+from blocks.cluster.layout import RunLayout
+from blocks.cluster.local import CLUSTER, LocalCluster
+from blocks.domain.plan import PlannedInput, PlannedObject, Resources, RunHandle, RunImage, RunPlan
+from tests.contract.cluster_contract import (
+    BEGINNING,
+    QUICK,
+    SLOW,
+    ClusterContract,
+    ClusterSite,
+    state_of,
+    until_it_prints,
+    until_over,
+)
+from tests.processes import processes_of
+
+
+class LocalSite(ClusterSite):
+    """A home of the test's own on this machine."""
+
+    def __init__(self, directory: Path) -> None:
+        self.home = directory / "home"
+        self._sources = directory / "sources"
+        self._count = 0
+
+    def connect(self) -> LocalCluster:
+        return LocalCluster(self.home, vcpus=2, memory_mib=4096)
+
+    def plan(self, program: str, **changes: object) -> RunPlan:
+        self._count += 1
+        source = self._sources / str(self._count)
+        source.mkdir(parents=True)
+        file = source / "main.py"
+        file.write_text(program)
+        facts = file.stat()
+        etag = f"{facts.st_size}-{facts.st_mtime_ns}-{facts.st_ino}"
+        object_ = PlannedObject(key="main.py", path=f"file://{file}", size=facts.st_size, etag=etag)
+        plan = {
+            "run_id": f"run-{self._count}",
+            "created": BEGINNING,
+            "workers": 1,
+            "resources": Resources(vcpus=1, memory_mib=256),
+            "image": RunImage(name="this", python=sys.executable),
+            "entry_point": "main.py",
+            "inputs": [PlannedInput(kind="source", path=f"file://{source}", objects=(object_,))],
+            "storage_mib": 64,
+            "time_limit_seconds": 600,
+        }
+        return RunPlan.model_validate({**plan, **changes})
+
+    def kill_what_runs(self, handle: RunHandle) -> None:
+        pid = agent_pid(RunLayout(self.home, handle.run_id))
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+
+
+class TestLocalCluster(ClusterContract):
+    @pytest.fixture
+    def site(self, tmp_path: Path) -> Iterator[LocalSite]:
+        site = LocalSite(tmp_path)
+        yield site
+        cluster = site.connect()
+        for state in cluster.find(Selector()):
+            cluster.stop(state.handle, 0)
+            cluster.remove(state.handle)
+        assert processes_of(site.home) == []
+        assert [entry.name for entry in (site.home / "runs").iterdir()] == []
+        assert list((site.home / "queue").glob("*.*")) == []
+
+    def test_secrets_reach_the_agent_and_nothing_else(self, site, cluster):
+        handle = cluster.launch(site.plan(SLOW), {"store": {"secret_access_key": "hush-hush"}})
+        until_it_prints(cluster, handle)
+        for pid, _ in processes_of(site.home):
+            assert (
+                b"hush-hush"
+                not in Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+            )
+        files = [path for path in site.home.rglob("*") if path.is_file()]
+        assert not [path for path in files if b"hush-hush" in path.read_bytes()]
+        cluster.stop(handle, 0)
+
+    def test_the_agent_is_a_session_of_its_own_with_nothing_of_the_callers(self, site, cluster, monkeypatch, tmp_path):
+        for name in ("PREFECT_API_KEY", "MAKERFLOW_REGISTRY_URL", "PYTHONSTARTUP"):
+            monkeypatch.setenv(name, "private")
+        with (tmp_path / "open").open("w") as file:
+            os.set_inheritable(file.fileno(), True)
+            handle = cluster.launch(site.plan(SLOW))
+        until_it_prints(cluster, handle)
+        pid = agent_pid(RunLayout(site.home, handle.run_id))
+        assert pid
+        assert os.getsid(pid) == pid
+        assert b"private" not in Path(f"/proc/{pid}/environ").read_bytes()
+        assert str(tmp_path / "open") not in {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+        cluster.stop(handle, 0)
+
+    def test_a_run_directory_without_an_agent_is_lost_and_can_be_launched(self, site, cluster):
+        """What a process leaves that is killed between making the directory and starting the agent."""
+        plan = site.plan(QUICK)
+        handle = cluster.launch(plan)
+        until_over(cluster, handle)
+        cluster.remove(handle)
+        layout = RunLayout(site.home, plan.run_id)
+        from blocks.cluster.run_directory import create_run
+
+        lock = create_run(layout, plan)
+        assert lock is not None
+        os.close(lock)
+        assert state_of(cluster, handle).phase == "lost"
+        cluster.launch(plan)
+        assert until_over(cluster, handle)[-1].cause == "ok"
+
+    def test_an_agent_that_hangs_is_ended_by_stop(self, site, cluster, monkeypatch):
+        monkeypatch.setattr("blocks.cluster.stopping._ENDING_SECONDS", 0.5)
+        handle = cluster.launch(site.plan(SLOW))
+        until_it_prints(cluster, handle)
+        pid = agent_pid(RunLayout(site.home, handle.run_id))
+        assert pid
+        os.kill(pid, signal.SIGSTOP)
+        assert cluster.stop(handle, 0.2).remaining == 0
+        assert until_over(cluster, handle)[-1].cause == "stopped"
+
+    def test_tidying_removes_what_half_done_work_left(self, site, cluster):
+        handle = cluster.launch(site.plan(QUICK))
+        until_over(cluster, handle)
+        left = site.home / "runs" / ".new-run-9-x"
+        left.mkdir()
+        assert cluster.tidy() == []
+        os.utime(left, (0, 0))
+        assert cluster.tidy() == ["directory .new-run-9-x"]
+
+    def test_read_only_trees_are_removed(self, site, cluster):
+        handle = cluster.launch(site.plan("import os\nos.makedirs('a/b')\nopen('a/b/c', 'w')\nos.chmod('a/b', 0o500)"))
+        until_over(cluster, handle)
+        cluster.remove(handle)
+        assert list((site.home / "runs").iterdir()) == []
+
+    def test_the_plan_on_disk_is_the_plan_that_was_launched(self, site, cluster: Cluster):
+        plan = site.plan(QUICK)
+        handle = cluster.launch(plan)
+        layout = RunLayout(site.home, handle.run_id)
+        assert RunPlan.model_validate_json(layout.plan.read_text()) == plan
+        assert json.loads(layout.settings.read_text())["home"] == str(site.home)
+        assert handle.cluster == CLUSTER
+        until_over(cluster, handle)
