@@ -1,13 +1,19 @@
 """`makerflow storage ...`: look at and move data with the connections that trainings use."""
 
-from typing import Annotated
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployments.cli import documents
 from deployments.cli.fields import size_text, storage_path
 from deployments.cli.loading import command_group
-from deployments.cli.output import AsJson, write_document, write_table
+from deployments.cli.output import AsJson, write, write_document, write_table
+
+if TYPE_CHECKING:
+    from blocks.domain.paths import StoragePath
 
 app = command_group("Look at and move data in object stores, NAS and directories.")
 
@@ -47,3 +53,74 @@ def list_entries(
         for e in entries
     ]
     write_table(("SIZE", "MODIFIED", "NAME"), rows, empty="It is empty.")
+
+
+@app.command("cp")
+def copy(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="SOURCE... TARGET", help="s3://, obs://, nas://, file:// or local.")
+    ],
+    *,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Copy all objects below a folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at the target.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy between any two stores. A target that ends in / (or one of several sources) is a folder to copy into."""
+    from blocks.connections.platform import open_platform
+    from blocks.storage import transfer
+
+    pairs = places(paths)
+    copied = []
+    for source, target in pairs:
+        with _progress(str(source)) as (total, progress):
+            copied.append(
+                transfer.copy(
+                    source,
+                    target,
+                    open_platform().storage,
+                    recursive=recursive,
+                    overwrite=overwrite,
+                    total=total,
+                    progress=progress,
+                )
+            )
+    files, size = sum(one.files for one in copied), sum(one.bytes for one in copied)
+    if as_json:
+        items = [{"source": str(source), "target": str(target)} for source, target in pairs]
+        write_document({"status": "COMPLETE", "files": files, "bytes": size, "items": items})
+    else:
+        write(f"{files} files, {size_text(size)}, to {pairs[0][1] if len(pairs) == 1 else paths[-1]}")
+
+
+def places(texts: list[str]) -> list[tuple["StoragePath", "StoragePath"]]:
+    """What is copied where, from `SOURCE... TARGET`.
+
+    Raises:
+        InvalidInputError: There are fewer than two, or one is no path.
+    """
+    from pathlib import Path
+
+    from blocks.domain.errors import InvalidInputError
+    from blocks.domain.paths import StoragePath
+
+    if len(texts) < 2:
+        raise InvalidInputError("storage cp", "there is no target", "Give one or more sources, then the target.")
+    sources = [StoragePath.parse(storage_path("SOURCE", text)) for text in texts[:-1]]
+    last = texts[-1]
+    target = StoragePath.parse(storage_path("TARGET", last))
+    into = len(sources) > 1 or last.endswith("/") or ("://" not in last and Path(last).expanduser().is_dir())
+    return [(source, target / source.name if into else target) for source in sources]
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """A bar on stderr, if that is a terminal: gives what is told of the total, and of each piece."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
+    title_column = TextColumn("{task.description}", markup=False)
+    columns = (title_column, BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda size: bar.update(task, total=size), lambda size: bar.advance(task, size)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.paths import StoragePath
 from deployments.cli import fields
+from deployments.cli.storage import places
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,17 @@ def test_an_unknown_status_is_refused_with_those_that_exist() -> None:
 )
 def test_a_refused_field_is_named_by_what_set_it(model: str, location: tuple[int | str, ...], option: str) -> None:
     assert fields.option_of(model, location) == option
+
+
+def test_copies_go_to_the_target_itself_or_into_it_when_it_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+
+    def targets(*texts: str) -> list[str]:
+        return [str(target) for _, target in places(list(texts))]
+
+    assert targets("/a/x", "s3://b/y") == ["s3://b/y"]
+    assert targets("/a/x", "s3://b/y/") == ["s3://b/y/x"]
+    assert targets("/a/x", "/a/z", "s3://b/y") == ["s3://b/y/x", "s3://b/y/z"]
+    assert targets("s3://b/x", str(tmp_path / "there")) == [f"file://{tmp_path}/there/x"]
+    with pytest.raises(InvalidInputError, match="no target"):
+        places(["/a"])
