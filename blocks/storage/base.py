@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Flag, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,28 @@ class Uploaded:
     etag: str
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One line of a listing.
+
+    Attributes:
+        key: Relative to the listed path; the name when the path is one object.
+        size: Bytes; None for a folder.
+        modified: When it last changed; None for a folder of an object store.
+        etag: As in `PlannedObject`; empty for a folder.
+    """
+
+    key: str
+    size: int | None
+    modified: datetime | None
+    etag: str
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether there is more below it."""
+        return self.size is None
+
+
 class Storage(ABC):
     """One kind of store, opened with one connection's credentials. Safe to use from several threads.
 
@@ -78,6 +101,21 @@ class Storage(ABC):
             InputMissingError: There is nothing.
             InvalidInputError: A key could not be staged inside a directory; it is named.
         """
+
+    @abstractmethod
+    def entries(self, path: StoragePath, *, recursive: bool = False) -> Iterator[Entry]:
+        """What is at or below `path`, in the order of the keys: the folder's own entries, or all objects.
+
+        Unlike `plan` it shows also what could not be staged. Nothing there gives nothing.
+        """
+
+    @abstractmethod
+    def is_empty(self, path: StoragePath) -> bool:
+        """Whether there is no object at `path`, nor below it; quick, however many there are."""
+
+    @abstractmethod
+    def addresses(self, objects: Sequence[PlannedObject]) -> list[str]:
+        """The name under which a cache keeps each object. Equal names mean equal bytes, in whatever store they lie."""
 
     @abstractmethod
     def fetch(self, objects: Sequence[PlannedObject], into: "Cache", progress: Progress) -> Iterator[Fetched]:
@@ -105,6 +143,8 @@ class Storage(ABC):
         Raises:
             AccessDeniedError: It names bucket, path and the missing right.
             InputMissingError: READ was asked for and there is nothing at `path`, or the bucket does not exist.
+            UnknownStoreError: WRITE was asked for and the bucket does not exist, or its certificate is not trusted.
+            StorageUnavailableError: The store does not answer.
         """
 
     @abstractmethod

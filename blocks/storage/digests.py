@@ -1,0 +1,66 @@
+"""What proves that a file holds the bytes it should.
+
+A digest is text: `md5:{hex}`, `sha256:{hex}`, or `parts:{bytes}:{hex}`, the SHA-256 of the SHA-256s of the parts of
+that many bytes, which are computed side by side while the parts arrive in any order.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_BLOCK = 1 << 20
+_MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+def is_md5(etag: str) -> bool:
+    """Whether an ETag looks like the MD5 of the object: not that of a multipart upload, nor a directory's."""
+    return _MD5.fullmatch(etag) is not None
+
+
+def md5(*chunks: "bytes | memoryview") -> str:
+    """The hexadecimal MD5 of the chunks together."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def multipart_etag(part_md5s: Iterable[str]) -> str:
+    """The ETag that S3 gives to an object that was uploaded in parts with these MD5s."""
+    digests = [bytes.fromhex(part) for part in part_md5s]
+    return f"{md5(*digests)}-{len(digests)}"
+
+
+def digest_of_parts(part_bytes: int, part_sha256s: Iterable[str]) -> str:
+    """The digest of a file from the hexadecimal SHA-256 of each of its parts, in order."""
+    return f"parts:{part_bytes}:{hashlib.sha256(''.join(part_sha256s).encode()).hexdigest()}"
+
+
+def digest_like(digest: str, file: Path) -> str:
+    """The digest of `file`, of the kind that `digest` is."""
+    kind, _, rest = digest.partition(":")
+    with file.open("rb", buffering=0) as stream:
+        if kind == "parts":
+            part_bytes = int(rest.partition(":")[0])
+            return digest_of_parts(part_bytes, _part_digests(stream, part_bytes))
+        return f"{kind}:{_digest(stream, kind)}"
+
+
+def _digest(stream: BinaryIO, kind: str) -> str:
+    digest = hashlib.new(kind, usedforsecurity=False)
+    while block := stream.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _part_digests(stream: BinaryIO, part_bytes: int) -> Iterator[str]:
+    while True:
+        digest, left = hashlib.sha256(), part_bytes
+        while left and (block := stream.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)
+        if left == part_bytes:
+            return
+        yield digest.hexdigest()

@@ -1,0 +1,203 @@
+"""Storage in a directory of this machine: `file://`, and `nas://` where it is mounted."""
+
+import errno
+import os
+import queue
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from blocks.domain.errors import AccessDeniedError, InputMissingError, InvalidInputError, StorageUnavailableError
+from blocks.domain.paths import Scheme, StoragePath
+from blocks.domain.plan import PlannedObject
+from blocks.storage.arrivals import Arrivals
+from blocks.storage.base import Entry, Fetched, LocalFile, Progress, Rights, Storage, Uploaded
+from blocks.storage.cache import Cache
+from blocks.storage.disk import disk_limits
+from blocks.storage.file_copy import copy_into_cache, put_file
+from blocks.storage.keys import check_keys
+from blocks.storage.local_files import file_etag, scan
+
+_AT_ONCE = 4
+
+
+class DirectoryStorage(Storage):
+    """The files below a mount point.
+
+    Args:
+        root: The path that the mount point stands for: `file:///` or `nas://{id}:/`.
+        mount: The mount point.
+    """
+
+    def __init__(self, root: StoragePath, mount: Path) -> None:
+        self._root, self._mount = root, Path(os.path.realpath(mount))
+
+    def plan(self, path: StoragePath) -> list[PlannedObject]:
+        """See `Storage.plan`."""
+        place = self._existing(path)
+        if place.is_file():
+            status = place.stat()
+            return [PlannedObject(key=path.name, path=str(path), size=status.st_size, etag=file_etag(status))]
+        with _said_clearly(path, "read"):
+            found = scan(place)
+        if not found:
+            raise InputMissingError(str(path), "there is no file in it")
+        check_keys([file.key for file in found], path)
+        prefix = _prefix(path)
+        return [
+            PlannedObject(key=file.key, path=prefix + file.key, size=file.status.st_size, etag=file.etag)
+            for file in found
+        ]
+
+    def entries(self, path: StoragePath, *, recursive: bool = False) -> Iterator[Entry]:
+        """See `Storage.entries`."""
+        place = self.local(path)
+        with _said_clearly(path, "read"):
+            if place.is_file():
+                yield _entry(path.name, place.stat())
+            elif place.is_dir() and recursive:
+                yield from (_entry(file.key, file.status) for file in scan(place))
+            elif place.is_dir():
+                for child in sorted(os.scandir(place), key=lambda child: child.name):
+                    status = child.stat(follow_symlinks=child.is_file())
+                    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+                    yield Entry(child.name, None, modified, "") if child.is_dir() else _entry(child.name, status)
+
+    def is_empty(self, path: StoragePath) -> bool:
+        """See `Storage.is_empty`."""
+        place = self.local(path)
+        with _said_clearly(path, "read"):
+            if not place.is_dir():
+                return not os.path.lexists(place)
+            return not any(names for _, _, names in os.walk(place))
+
+    def addresses(self, objects: Sequence[PlannedObject]) -> list[str]:
+        """A file's ETag says something about its own path only."""
+        identities = ("\n".join((str(self._mount), planned.path, planned.etag)) for planned in objects)
+        return [f"at-{sha256(identity.encode()).hexdigest()}" for identity in identities]
+
+    def fetch(self, objects: Sequence[PlannedObject], into: Cache, progress: Progress) -> Iterator[Fetched]:
+        """See `Storage.fetch`."""
+        wanted = dict(zip(self.addresses(objects), objects, strict=True))
+        for address, file in into.find(wanted).items():
+            yield Fetched(wanted.pop(address), file, cached=True)
+        total = sum(planned.size for planned in wanted.values())
+        into.make_room(total)
+        arrived: queue.SimpleQueue[tuple[str, Path, bool]] = queue.SimpleQueue()
+        arrivals = Arrivals(into, lambda *found: arrived.put(found))
+        with disk_limits(into.directory, total), ThreadPoolExecutor(_AT_ONCE, "makerflow-copy") as pool:
+            try:
+                jobs = [
+                    pool.submit(copy_into_cache, self.local(planned.path), planned, address, arrivals, progress)
+                    for address, planned in wanted.items()
+                ]
+                for job in as_completed(jobs):
+                    job.result()
+                    yield from (Fetched(wanted[a], file, cached=cached) for a, file, cached in _drain(arrived))
+            finally:
+                pool.shutdown(cancel_futures=True)
+                arrivals.settle()
+            yield from (Fetched(wanted[a], file, cached=cached) for a, file, cached in _drain(arrived))
+
+    def upload(self, files: Iterable[LocalFile], to: StoragePath, progress: Progress) -> Iterator[Uploaded]:
+        """See `Storage.upload`."""
+
+        def put(file: LocalFile) -> Uploaded:
+            path = to / file.key
+            with _said_clearly(path, "write"):
+                status = put_file(file.path, self.local(path), progress)
+            return Uploaded(file.key, path, status.st_size, file_etag(status))
+
+        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="makerflow-copy")
+        try:
+            for job in as_completed([pool.submit(put, file) for file in files]):
+                yield job.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def check(self, path: StoragePath, rights: Rights) -> None:
+        """See `Storage.check`."""
+        if Rights.READ in rights:
+            place = self._existing(path)
+            with _said_clearly(path, "read"):
+                place.open("rb").close() if place.is_file() else os.scandir(place).close()
+        if Rights.WRITE in rights:
+            place = self.local(path)
+            while not place.exists():
+                place = place.parent
+            with _said_clearly(path, "write"):
+                # Not `os.access`, which says nothing about read-only file systems and roots. It has no name.
+                tempfile.TemporaryFile(dir=place).close()
+
+    def delete(self, path: StoragePath) -> int:
+        """See `Storage.delete`."""
+        if not path.key:
+            raise InvalidInputError(f"{path} is not deleted", "it is the whole store", "Name a path in it.")
+        place = self.local(path)
+        with _said_clearly(path, "delete"):
+            if place.is_symlink() or place.is_file():
+                place.unlink()
+                return 1
+            files = sum(len(names) for _, _, names in os.walk(place))
+            if place.is_dir():
+                shutil.rmtree(place)
+            return files
+
+    def local(self, path: StoragePath | str) -> Path:
+        """Where a path of this store is on this machine.
+
+        Raises:
+            InvalidInputError: A symlink leads it out of the mount point.
+        """
+        place = path if isinstance(path, StoragePath) else StoragePath.parse(path)
+        local = self._mount / place.key
+        if place.scheme is Scheme.NAS:
+            real = Path(os.path.realpath(local))
+            if not real.is_relative_to(self._mount):
+                raise InvalidInputError(
+                    f"{place} is refused", f"a symlink leads it to {real}", "Name a path in the NAS."
+                )
+        return local
+
+    def _existing(self, path: StoragePath) -> Path:
+        place = self.local(path)
+        with _said_clearly(path, "read"):
+            if not (place.is_file() or place.is_dir()):
+                raise InputMissingError(str(path))
+        return place
+
+
+@contextmanager
+def _said_clearly(path: StoragePath, right: str) -> Iterator[None]:
+    """What the system's errors mean for a request on `path`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputMissingError(str(path), f"{error.filename} vanished") from error
+    except PermissionError as error:
+        raise AccessDeniedError(path.store, str(path), right, str(error)) from error
+    except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+        raise InvalidInputError(f"{path} is refused", str(error), "A file and a folder cannot share a name.") from error
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            raise AccessDeniedError(path.store, str(path), right, "the file system is read-only") from error
+        raise StorageUnavailableError(str(path), str(error)) from error
+
+
+def _drain(arrived: "queue.SimpleQueue[tuple[str, Path, bool]]") -> Iterator[tuple[str, Path, bool]]:
+    while not arrived.empty():
+        yield arrived.get()
+
+
+def _entry(key: str, status: os.stat_result) -> Entry:
+    return Entry(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), file_etag(status))
+
+
+def _prefix(path: StoragePath) -> str:
+    text = str(path)
+    return text if text.endswith("/") else f"{text}/"

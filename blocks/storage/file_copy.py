@@ -1,0 +1,135 @@
+"""Copies of local files: into the cache, and to their place in a directory."""
+
+import fcntl
+import filecmp
+import os
+import time
+import uuid
+from hashlib import sha256
+from pathlib import Path
+
+from blocks.domain.errors import InputChangedError, InputMissingError
+from blocks.domain.plan import PlannedObject
+from blocks.storage.arrivals import BUSY_SECONDS, Arrivals, BusyError
+from blocks.storage.base import Progress
+from blocks.storage.disk import disk_limits
+from blocks.storage.incoming import Incoming
+from blocks.storage.local_files import file_etag
+
+_BLOCK = 1 << 20
+_FICLONE = 0x40049409
+"""linux/fs.h: share the blocks of another file until one of the two is written."""
+
+
+def copy_into_cache(file: Path, planned: PlannedObject, address: str, arrivals: Arrivals, progress: Progress) -> None:
+    """Bring one planned file in, unless somebody else does.
+
+    Raises:
+        InputMissingError: The file is gone.
+        InputChangedError: It is not, or did not stay, as planned.
+    """
+    while True:
+        try:
+            incoming = arrivals.claim(address)
+            break
+        except BusyError:
+            time.sleep(BUSY_SECONDS)
+    if incoming is None:
+        return
+    try:
+        digest = _copy(file, planned, incoming, progress)
+    except BaseException:
+        incoming.close()
+        raise
+    arrivals.add(incoming, digest)
+
+
+def put_file(file: Path, target: Path, progress: Progress) -> os.stat_result:
+    """Put a copy of `file` at `target` in one step, safe on the disk; nothing is written when the bytes are there.
+
+    Raises:
+        InputMissingError: The file is gone.
+        CapacityError: The target's disk is full.
+    """
+    try:
+        source = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise InputMissingError(str(file), "it vanished before it was uploaded") from error
+    try:
+        size = os.fstat(source).st_size
+        if target.is_file() and target.stat().st_size == size and filecmp.cmp(file, target, shallow=False):
+            progress(size)
+            return target.stat()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with disk_limits(target.parent, size):
+            return _replace(source, target, progress)
+    finally:
+        os.close(source)
+
+
+def _copy(file: Path, planned: PlannedObject, incoming: Incoming, progress: Progress) -> str:
+    try:
+        source = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputMissingError(planned.path, "it is gone") from error
+    try:
+        _check(planned, source)
+        incoming.restart()
+        cloned = _clone(source, incoming.descriptor)
+        digest, offset = sha256(), 0
+        while data := os.pread(source, _BLOCK, offset):
+            if not cloned:
+                incoming.write(data, offset)
+            digest.update(data)
+            offset += len(data)
+            progress(len(data))
+        _check(planned, source)
+        if offset != planned.size:
+            raise InputChangedError(planned.path, f"{planned.size} bytes", f"{offset} bytes")
+    finally:
+        os.close(source)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _check(planned: PlannedObject, descriptor: int) -> None:
+    found = file_etag(os.fstat(descriptor))
+    if found != planned.etag:
+        raise InputChangedError(planned.path, f"ETag {planned.etag}", f"ETag {found}")
+
+
+def _clone(source: int, target: int) -> bool:
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False  # most file systems cannot
+    return True
+
+
+def _replace(source: int, target: Path, progress: Progress) -> os.stat_result:
+    temporary = f"{target.parent}/.makerflow-{uuid.uuid4().hex}~"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with open(descriptor, "wb", buffering=0) as copy:
+            offset = 0
+            while data := os.pread(source, _BLOCK, offset):
+                view = memoryview(data)
+                while len(view):
+                    view = view[copy.write(view) or 0 :]
+                offset += len(data)
+                progress(len(data))
+            os.fsync(descriptor)
+            status = os.fstat(descriptor)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_directory(target.parent)
+    return status
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

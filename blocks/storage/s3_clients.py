@@ -1,0 +1,149 @@
+"""The two clients of an object store, made from one set of settings so that they cannot drift apart.
+
+boto3 is the control plane: listing, head, access checks, multipart uploads, errors with codes. obstore moves the bulk
+of the bytes. Credentials, endpoint, region and certificate authority are found by botocore, from the connection or from
+the usual AWS environment and files, and handed to obstore.
+"""
+
+import os
+import tempfile
+import threading
+import weakref
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blocks.domain.errors import AccessDeniedError, UnknownStoreError
+from blocks.domain.paths import Scheme, StoragePath
+from blocks.storage.connection import Connection
+from blocks.storage.patience import Patience
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+_DEFAULT_REGION = "us-east-1"
+
+
+class S3Clients:
+    """Opens each client at its first use. Safe to use from several threads."""
+
+    def __init__(self, path: StoragePath, connection: Connection | None, patience: Patience) -> None:
+        self._path, self._connection, self._patience = path, connection or Connection(), patience
+        self._bulk: dict[str, S3Store] = {}
+        self._lock = threading.Lock()
+
+    @cached_property
+    def endpoint_url(self) -> str:
+        """Where the store is. boto3 is asked only when neither the path nor the connection says it."""
+        if self._connection.endpoint_url:
+            return self._connection.endpoint_url.rstrip("/")
+        if self._path.scheme is Scheme.OBS:
+            return f"https://{self._path.authority}"
+        return str(self.control.meta.endpoint_url)
+
+    @property
+    def control(self) -> Any:
+        """The control plane's client."""
+        with self._lock:
+            return self._control
+
+    def bulk(self, bucket: str) -> "S3Store":
+        """The client for the bytes of one bucket."""
+        control = self.control
+        with self._lock:
+            if bucket not in self._bulk:
+                self._bulk[bucket] = self._open_bulk(control, bucket)
+            return self._bulk[bucket]
+
+    @cached_property
+    def session(self) -> Any:
+        """The boto3 session that finds the credentials."""
+        import boto3
+        from botocore.exceptions import BotoCoreError
+
+        given = self._connection
+        try:
+            return boto3.Session(
+                aws_access_key_id=given.access_key_id or None,
+                aws_secret_access_key=given.secret_access_key or None,
+                aws_session_token=given.session_token or None,
+                region_name=given.region or None,
+            )
+        except BotoCoreError as error:  # a profile that does not exist
+            raise UnknownStoreError(str(self._path), str(error), "Correct the AWS configuration.") from error
+
+    @cached_property
+    def _control(self) -> Any:
+        from botocore.config import Config
+
+        patience = self._patience
+        style: dict[str, Any] = {"addressing_style": "path" if self._connection.path_style else "virtual"}
+        config = Config(
+            connect_timeout=patience.connect_seconds,
+            read_timeout=patience.answer_seconds,
+            retries={"total_max_attempts": 1},  # `retrying` does it, and heeds Retry-After
+            max_pool_connections=patience.requests,
+            # Many S3-compatible stores refuse the checksums that AWS now adds on its own.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3=None if self._uses_environment else style,  # type: ignore[arg-type] # the stubs' type is private
+        )
+        return self.session.client(
+            "s3",
+            endpoint_url=None if self._uses_environment else self.endpoint_url,
+            region_name=self.session.region_name or _DEFAULT_REGION,
+            verify=self._authority_file or None,
+            config=config,
+        )
+
+    @property
+    def _uses_environment(self) -> bool:
+        return not self._connection.endpoint_url and self._path.scheme is Scheme.S3
+
+    @cached_property
+    def _authority_file(self) -> str:
+        """Botocore wants a file; it lives as long as this object."""
+        if not self._connection.ca_certificate:
+            return ""
+        descriptor, name = tempfile.mkstemp(prefix="makerflow-ca-", suffix=".pem")
+        with os.fdopen(descriptor, "w") as file:
+            file.write(self._connection.ca_certificate)
+        weakref.finalize(self, Path(name).unlink, missing_ok=True)
+        return name
+
+    def _authority(self) -> str:
+        """The PEM text of the certificate authority, empty for the system's own."""
+        core = self.session._session  # boto3 has no public way to a setting of the profile
+        bundle = self._connection.ca_certificate or core.get_config_variable("ca_bundle")
+        if not bundle or self._connection.ca_certificate:
+            return self._connection.ca_certificate
+        try:
+            return Path(bundle).read_text()
+        except OSError as error:
+            raise UnknownStoreError(str(self._path), f"AWS_CA_BUNDLE cannot be read: {error}", "Correct it.") from error
+
+    def _open_bulk(self, control: Any, bucket: str) -> "S3Store":
+        from obstore.auth.boto3 import Boto3CredentialProvider
+        from obstore.store import S3Store
+
+        if self.session.get_credentials() is None:
+            raise AccessDeniedError(bucket, str(self._path), "read or write", "no credentials were found")
+        patience = self._patience
+        virtual = (getattr(control.meta.config, "s3", None) or {}).get("addressing_style") == "virtual"
+        endpoint = str(control.meta.endpoint_url)
+        authority = self._authority()
+        return S3Store(
+            bucket,
+            endpoint=endpoint.replace("://", f"://{bucket}.", 1) if virtual else endpoint,
+            virtual_hosted_style_request=virtual,
+            region=control.meta.region_name,
+            credential_provider=Boto3CredentialProvider(self.session),
+            client_options={
+                "allow_http": True,
+                "connect_timeout": timedelta(seconds=patience.connect_seconds),
+                "timeout": timedelta(days=1),  # a request may take long as long as it moves: see `Patience`
+                **({"root_certificate": authority} if authority else {}),
+            },
+            retry_config={"max_retries": 0},  # `retrying` does it, and heeds Retry-After
+        )

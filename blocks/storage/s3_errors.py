@@ -1,0 +1,130 @@
+"""What the S3 clients' errors mean: their exceptions stop here.
+
+Each function returns the error to raise: one of `blocks.domain.errors`, or an `AttemptError` when another attempt may
+help.
+"""
+
+import re
+from typing import Any
+
+from blocks.domain.errors import (
+    AccessDeniedError,
+    InputMissingError,
+    MakerflowError,
+    PermanentError,
+    UnknownStoreError,
+)
+from blocks.domain.paths import StoragePath
+from blocks.storage.patience import AttemptError
+
+READ_OBJECT = "read (s3:GetObject)"
+READ_LIST = "read (s3:ListBucket)"
+WRITE_OBJECT = "write (s3:PutObject)"
+DELETE_OBJECT = "delete (s3:DeleteObject)"
+
+_CREDENTIALS = {
+    "InvalidAccessKeyId": "the store does not know the access key",
+    "SignatureDoesNotMatch": "the secret does not belong to the access key",
+    "ExpiredToken": "the session token has expired",
+    "ExpiredTokenException": "the session token has expired",
+    "TokenRefreshRequired": "the session token has expired",
+    "InvalidToken": "the session token is not valid",
+    "RequestTimeTooSkewed": "this machine's clock differs too much from the store's",
+    "AccountProblem": "the account is suspended",
+}
+_ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+_LATER = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException"}
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+
+
+def control_error(error: Exception, path: StoragePath, right: str, endpoint: str) -> MakerflowError | AttemptError:
+    """What an exception of boto3 means for a request on `path` that needed `right`."""
+    from botocore import exceptions as botocore
+
+    if isinstance(error, botocore.ClientError):
+        return _answered(error, path, right)
+    if isinstance(
+        error, botocore.NoCredentialsError | botocore.PartialCredentialsError | botocore.CredentialRetrievalError
+    ):
+        return _denied(path, right, f"no usable credentials were found: {error}")
+    if isinstance(error, botocore.SSLError):
+        return untrusted(path, endpoint, str(error))
+    if isinstance(error, botocore.HTTPClientError | botocore.ConnectionError | botocore.EndpointConnectionError):
+        return AttemptError(f"{endpoint} does not answer: {error}")
+    if isinstance(error, botocore.BotoCoreError):
+        return UnknownStoreError(str(path), str(error), "Correct the connection or the AWS configuration.")
+    raise error
+
+
+def bulk_error(error: Exception, path: str, bucket: str, right: str) -> MakerflowError | AttemptError:
+    """What an exception of obstore means."""
+    text = str(error)
+    status, code = _first(_STATUS, text), _first(_CODE, text)
+    reason = text.partition("\n\nDebug source")[0]
+    if isinstance(error, FileNotFoundError):
+        return InputMissingError(path, f"the bucket {bucket} is gone" if code == "NoSuchBucket" else "it is gone")
+    if code in _CREDENTIALS or status in ("401", "403"):
+        return AccessDeniedError(bucket, path, right, _CREDENTIALS.get(code, code))
+    if status.startswith("4") and status not in ("408", "409", "425", "429") and code not in _LATER:
+        return UnknownStoreError(path, f"the store refused the request: {reason}", "Correct the connection.")
+    return AttemptError(reason)
+
+
+def asks_to_wait(error: AttemptError) -> bool:
+    """Whether the store itself said that it has too much to do."""
+    return _first(_STATUS, error.reason) in ("429", "503")
+
+
+def untrusted(path: StoragePath, endpoint: str, why: str) -> UnknownStoreError:
+    """The error of a certificate that does not check."""
+    return UnknownStoreError(
+        str(path),
+        f"the TLS certificate of {endpoint} is not trusted ({why})",
+        "Give its authority's certificate: `makerflow connection set ... --ca FILE`, or AWS_CA_BUNDLE.",
+    )
+
+
+def missing_bucket(path: StoragePath, right: str) -> PermanentError:
+    """The error of a bucket that does not exist."""
+    if right in (READ_OBJECT, READ_LIST):
+        return InputMissingError(str(path), f"the bucket {path.bucket} does not exist")
+    return UnknownStoreError(str(path), f"the bucket {path.bucket} does not exist", "Create it, or correct the path.")
+
+
+def _answered(error: Any, path: StoragePath, right: str) -> MakerflowError | AttemptError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    metadata = error.response.get("ResponseMetadata", {})
+    status = int(metadata.get("HTTPStatusCode", 0))
+    if code == "NoSuchBucket":
+        return missing_bucket(path, right)
+    if code in ("NoSuchKey", "404"):
+        return InputMissingError(str(path))
+    if code in _CREDENTIALS:
+        return _denied(path, right, _CREDENTIALS[code])
+    if status in (401, 403):
+        return _denied(path, right, message if code in ("", "403") or not message else f"{code}: {message}")
+    if code in _ELSEWHERE or status in (301, 307):
+        return UnknownStoreError(str(path), f"the bucket is in another region ({message})", "Correct the region.")
+    if status >= 500 or status in (408, 425, 429) or code in _LATER:
+        return AttemptError(f"it answered {status} {code}: {message}", _retry_after(metadata.get("HTTPHeaders", {})))
+    return UnknownStoreError(str(path), f"the store refused the request: {code} {message}", "Correct the connection.")
+
+
+def _retry_after(headers: dict[str, str]) -> float:
+    """Seconds; the other form of the header, a date, is not worth trusting the two clocks for."""
+    try:
+        return max(0.0, float(headers.get("retry-after", "0")))
+    except ValueError:
+        return 0.0
+
+
+def _denied(path: StoragePath, right: str, why: str) -> AccessDeniedError:
+    return AccessDeniedError(path.bucket, str(path), right, why)
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return match[1] if match else ""
