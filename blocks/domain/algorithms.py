@@ -206,7 +206,7 @@ TABULAR = ProvidedAlgorithmEntry(
             "What is trained.",
         ),
         _whole("iterations", 100, (1, 10_000), "Boosting rounds, trees, or passes over the rows."),
-        _real("learning_rate", 0, (0, 10), "0: the estimator's usual one (0.1, -, 0.01, 0.001)."),
+        _real("learning_rate", 0, (0, 10), "0: the estimator's usual one (0.1, -, 0.03, 0.001)."),
         _real("l2", 0.0001, (0, 1_000_000), "Strength of the L2 penalty; not of random_forest."),
         _whole("max_depth", 0, (0, 64), "Depth of each tree; 0: no limit."),
         _whole("max_leaf_nodes", 31, (2, 65_536), "Leaves of each tree of gradient_boosting."),

@@ -16,11 +16,15 @@ from .table import Array
 
 @dataclass(frozen=True)
 class Rows:
-    """Transformed features, with the target and each row's weight."""
+    """Transformed features, with the target and each row's weight.
+
+    Attributes:
+        weights: None when all count alike; not ones, with which scikit-learn takes much longer to make its bins.
+    """
 
     features: Array
     target: Array
-    weights: Array
+    weights: Array | None
 
 
 @dataclass(frozen=True)

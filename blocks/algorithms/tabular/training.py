@@ -178,7 +178,7 @@ def _iterate(
     settings: Settings, problem: Problem, transformer: Any, rounds: Rounds, keep: Callable[[], object]
 ) -> dict[str, float]:
     """Train, printing metrics and keeping checkpoints; the last metrics."""
-    weights = compute_sample_weight("balanced" if settings.class_weight == "balanced" else None, problem.target)
+    weights = compute_sample_weight("balanced", problem.target) if settings.class_weight == "balanced" else None
     rows = Rows(transformer.transform(problem.rows), problem.target, weights)
     asked = [rows.features, *([transformer.transform(problem.held_out[0])] if problem.held_out else [])]
     patience = _Patience(settings.patience)
