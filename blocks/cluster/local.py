@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from blocks.cluster import agent_lock, allocation, cgroups
@@ -73,12 +74,7 @@ class LocalCluster(Cluster):
     def launch(self, plan: RunPlan, secrets: Secrets | None = None) -> RunHandle:
         """As promised. The agent, and so the workers, outlive the calling process."""
         layout = RunLayout(self._home, plan.run_id)
-        needs = Room(plan.resources.vcpus, plan.resources.memory_mib, plan.resources.gpus).times(plan.workers)
-        if not layout.directory.exists():
-            check_fits(plan.run_id, needs, self.capacity)
-        lock = create_run(layout, plan)
-        if lock is None:
-            lock = agent_lock.acquire(layout.lock)
+        lock = self._claim(layout, plan)
         if lock is not None:
             try:
                 self._start(layout, lock, secrets or {})
@@ -163,6 +159,18 @@ class LocalCluster(Cluster):
                 removed.append(f"directory {directory.name}")
         return removed
 
+    def _claim(self, layout: RunLayout, plan: RunPlan) -> int | None:
+        """The lock of an agent to be started, the run's directory made if need be; None when an agent lives."""
+        while True:
+            if not layout.directory.exists():
+                needs = Room(plan.resources.vcpus, plan.resources.memory_mib, plan.resources.gpus)
+                check_fits(plan.run_id, needs.times(plan.workers), self.capacity)
+                lock = create_run(layout, plan)
+                if lock is not None:
+                    return lock
+            with suppress(FileNotFoundError):  # removed meanwhile
+                return agent_lock.acquire(layout.lock)
+
     def _start(self, layout: RunLayout, lock: int, secrets: Secrets) -> None:
         """With the agent's lock in hand: start it, unless the run is over."""
         if is_over(layout.events):
@@ -198,7 +206,7 @@ def _state(layout: RunLayout, summary: Summary) -> RunState:
     last = last_event(layout.events) or {}
     phase, detail = RunPhase(state.get("phase", RunPhase.QUEUED)), state.get("detail", "")
     if last.get("kind") == "finished":
-        phase, detail = RunPhase.FINISHED, last["message"]
+        phase, detail = RunPhase.FINISHED, last.get("message", "")
     elif not agent_lives:
         phase, detail = RunPhase.LOST, f"what ran it died; {layout.agent_log} may say why"
     return RunState(

@@ -58,7 +58,7 @@ def test_an_event_that_finds_no_room_is_not_written_by_half(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "run-1.jsonl").stat().st_size + 10, hard))
     try:
-        with pytest.raises(OSError, match="No space left|File too large"):
+        with pytest.raises(OSError, match=r"No space left|File too large"):
             log.append("queued", reason="y")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
