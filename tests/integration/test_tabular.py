@@ -188,7 +188,7 @@ def test_many_files_of_several_kinds_are_read_as_one(tabular: Algorithm) -> None
     assert code == 0, output
     rows = 2 * (100 - table.slice(0, 100)["bought"].null_count) + 200 - table.slice(100)["bought"].null_count
     held_out = round(rows * 0.25)
-    assert f"{rows - held_out} rows to learn from, {held_out} held out, 3 features, 2 classes" in output
+    assert f"{rows - held_out} rows, {held_out} more held out, with 3 features and 2 classes" in output
 
 
 def test_a_column_that_is_text_in_one_file_is_text_in_all(tabular: Algorithm) -> None:

@@ -134,10 +134,10 @@ def read_problem(settings: Settings, places: Places) -> Problem:
     classes = np.unique(target) if task == "classification" else np.array([])
     if task == "classification" and len(classes) < 2:
         raise InputError(f"the target {settings.target!r} has only the value {classes[0]!r}: there is nothing to learn")
-    shown = f", {len(classes)} classes" if len(classes) else ""
+    known = f" and {len(classes)} classes" if len(classes) else ""
     unseen_count = len(held_out[1]) if held_out else 0
-    print(f"{task} of {settings.target!r}: {len(rows)} rows to learn from, {unseen_count} held out, ", end="")
-    print(f"{len(features)} features{shown}", flush=True)
+    sizes = f"{len(rows)} rows, {unseen_count} more held out, with {len(features)} features{known}"
+    print(f"{task} of {settings.target!r} from {sizes}", flush=True)
     return Problem(task, features, classes, rows, target, held_out)
 
 
