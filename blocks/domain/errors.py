@@ -27,7 +27,6 @@ MakerflowError
 A class takes facts, keeps them as attributes and writes its own message: what happened, to what, and what to do.
 """
 
-import copyreg
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +36,14 @@ class MakerflowError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls the constructor with the message, where ours take facts.
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined] # typeshed leaves it out
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[MakerflowError], args: tuple[str, ...], facts: dict[str, Any]) -> MakerflowError:
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(facts)
+    return error
 
 
 class TransientError(MakerflowError):

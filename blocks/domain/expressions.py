@@ -222,8 +222,8 @@ def _cut(output: bytes) -> Iterator[bytes]:
 
 
 def _message(error: Exception) -> str:
-    said = error.args[0] if error.args else error
-    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    said = error.args[0]
+    return said.decode(errors="replace") if isinstance(said, bytes) else str(error)
 
 
 def _refused(expression: str, why: str) -> InvalidInputError:
