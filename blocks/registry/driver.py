@@ -42,14 +42,15 @@ class Driver(ABC):
     Attributes:
         dialect: SQLAlchemy's name of it.
         where: How messages call it; without a password.
-        like: The operator that compares with a pattern and takes upper and lower case as the same.
+        has_part: The quickest condition that `t.name` has the lower-case `:part` (as a LIKE pattern, escaped by "!",
+            `:pattern`), upper and lower case being the same.
         find: The function that tells where in a text another is, from 1; 0 when it is not.
         errors: What its driver raises.
     """
 
     dialect: str
     where: str
-    like: str
+    has_part: str
     find: str
     errors: tuple[type[Exception], ...]
 

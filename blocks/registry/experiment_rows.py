@@ -5,9 +5,9 @@ from sqlmodel import col, select
 from blocks.domain.errors import AlreadyExistsError, BusyError, InUseError
 from blocks.domain.lifecycle import EXPERIMENT, ExperimentStatus
 from blocks.domain.specs import ExperimentSpec
-from blocks.registry.identity import now_us
+from blocks.registry.identity import now_us, storable
 from blocks.registry.status_rows import StatusRows
-from blocks.registry.storing import insert_new, storable
+from blocks.registry.storing import insert_new
 from blocks.registry.tables import ExperimentRow, TrainingRow
 
 NAMED_BLOCKERS = 1000

@@ -1,4 +1,4 @@
-"""Names that the platform gives: ids made once, and moments as the database keeps them."""
+"""Values as the registry keeps them: ids that are made once, moments, and text."""
 
 import re
 import secrets
@@ -49,3 +49,8 @@ def to_us(moment: datetime) -> int:
 def from_us(microseconds: int) -> datetime:
     """The moment, in UTC."""
     return _EPOCH + microseconds * _MICROSECOND
+
+
+def storable(text: str) -> str:
+    """Text as both databases take it: PostgreSQL refuses NUL, and neither can encode half a surrogate pair."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

@@ -114,13 +114,22 @@ def _filter(where: _Where, listing: Listing, query: Query, reader: Reader) -> No
     if query.status:
         _filter_status(where, listing, query.status, reader)
     if query.name:
-        where.add(f"t.name {reader.driver.like} :pattern ESCAPE '!'", {"pattern": _pattern(query.name)})
+        _filter_name(where, query.name.lower(), reader)
     if query.experiment:
         _has(listing, listing.grouped, "experiment")
         where.add("t.experiment_id = :experiment", {"experiment": query.experiment})
     for n, (name, value) in enumerate(sorted(query.tags.items())):
         _has(listing, bool(listing.tags), "tag")
         _filter_tag(where, listing, n, (name, value), reader)
+
+
+def _filter_name(where: _Where, name: str, reader: Reader) -> None:
+    escaped = "".join(f"!{c}" if c in "!%_" else c for c in name)
+    if "*" in name or "?" in name:
+        wild = escaped.replace("*", "%").replace("?", "_")
+        where.add("lower(t.name) LIKE :pattern ESCAPE '!'", {"pattern": wild})
+    else:
+        where.add(reader.driver.has_part, {"part": name, "pattern": f"%{escaped}%"})
 
 
 def _filter_status(where: _Where, listing: Listing, statuses: Sequence[str], reader: Reader) -> None:
@@ -150,7 +159,7 @@ def _filter_tag(where: _Where, listing: Listing, n: int, tag: tuple[str, str | N
 
 def _is_rare(reader: Reader, select: str, parameters: Mapping[str, Any]) -> bool:
     """Whether so few rows match that looking each up and sorting them beats going through the list in its order."""
-    counted = reader.row(f"SELECT count(*) AS n FROM ({select} LIMIT {RARE + 1}) AS some", **parameters)  # noqa: S608 - no text of the user's in it
+    counted = reader.row(f"SELECT count(*) AS n FROM ({select} LIMIT {RARE + 1}) AS found", **parameters)  # noqa: S608 - no text of the user's in it
     return counted is not None and counted["n"] <= RARE
 
 
@@ -175,14 +184,6 @@ def _order(sort: str) -> tuple[str, bool]:
             f"order {sort!r}", "it is unknown", f"Sort by one of: {allowed}; with '-' in front the other way round."
         )
     return column, sort.startswith("-")
-
-
-def _pattern(name: str) -> str:
-    """A LIKE pattern in which only the user's own `*` and `?` are wild."""
-    escaped = "".join(f"!{c}" if c in "!%_" else c for c in name)
-    if "*" in name or "?" in name:
-        return escaped.replace("*", "%").replace("?", "_")
-    return f"%{escaped}%"
 
 
 def _digest(query: Query) -> str:

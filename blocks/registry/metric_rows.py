@@ -8,8 +8,8 @@ from sqlmodel import Session, col, select
 
 from blocks.domain.errors import NotFoundError
 from blocks.domain.metrics import MetricPoint
-from blocks.registry.identity import to_us
-from blocks.registry.storing import storable, table_of
+from blocks.registry.identity import storable, to_us
+from blocks.registry.storing import table_of
 from blocks.registry.tables import PointRow, SeriesRow, TrainingDocumentRow
 from blocks.registry.thinning import CAPACITY, Point, settle, thin
 

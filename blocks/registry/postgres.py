@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from blocks.domain.errors import MakerflowError, RegistryUnavailableError, RegistryUnusableError
+from blocks.domain.errors import InvalidInputError, MakerflowError, RegistryUnavailableError, RegistryUnusableError
 from blocks.registry.driver import Driver
 
 CONNECT_SECONDS = 10
@@ -23,7 +23,8 @@ class PostgresDriver(Driver):
     """PostgreSQL through psycopg, READ COMMITTED."""
 
     dialect = "postgresql"
-    like = "ILIKE"
+    # Not LIKE: without statistics PostgreSQL takes any pattern for a rare one, and sorts everything that has it.
+    has_part = "strpos(lower(t.name), :part) > 0"
     find = "strpos"
     errors = (psycopg.Error,)
 
@@ -66,6 +67,8 @@ class PostgresDriver(Driver):
         """A lost connection, a lock that did not come and a refused log-in may pass; the rest will not."""
         if isinstance(exc, _PASSING):
             return RegistryUnavailableError(f"{self.where}: {_hushed(exc)}")
+        if isinstance(exc, psycopg.DataError):
+            return InvalidInputError("a value", _hushed(exc), "Give one that a PostgreSQL can keep.")
         why = f"{type(exc).__name__}: {_hushed(exc)}"
         return RegistryUnusableError(self.where, why, "Look at it with `makerflow doctor`.")
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from blocks.domain.errors import RegistryUnavailableError
 from blocks.registry.driver import Connection, Driver
-from blocks.registry.identity import from_us
+from blocks.registry.identity import from_us, storable
 from blocks.registry.records import Move
 
 Row = Mapping[str, Any]
@@ -55,7 +55,7 @@ class Reader:
 
     def _select(self, connection: Connection, sql: str, parameters: Mapping[str, Any]) -> list[Row]:
         try:
-            cursor = connection.execute(self.driver.statement(sql), parameters)
+            cursor = connection.execute(self.driver.statement(sql), _storable(parameters))
             names = [column[0] for column in cursor.description]
             found: list[Row] = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except self.driver.errors as exc:
@@ -83,6 +83,10 @@ class Reader:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+def _storable(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: storable(value) if isinstance(value, str) else value for name, value in parameters.items()}
 
 
 class Rows(Protocol):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from blocks.domain.errors import InvalidInputError
 from blocks.registry.driver import Driver
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Sessions:
             raise self._driver.error(exc.orig or exc) from exc
         except SQLAlchemyError as exc:
             raise self._driver.error(exc) from exc
+        except UnicodeEncodeError as exc:
+            raise InvalidInputError("a text", "it is no whole Unicode", "Give it without broken characters.") from exc
 
     def close(self) -> None:
         """Close all connections that are not in use."""

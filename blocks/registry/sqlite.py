@@ -30,7 +30,7 @@ class SQLiteDriver(Driver):
     """SQLite in WAL mode: readers never wait, one writer at a time, a last commit may be lost with the power only."""
 
     dialect = "sqlite"
-    like = "LIKE"
+    has_part = "t.name LIKE :pattern ESCAPE '!'"
     find = "instr"
     errors = (sqlite3.Error,)
 

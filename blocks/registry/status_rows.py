@@ -9,8 +9,8 @@ from sqlmodel import Session, col, select
 
 from blocks.domain.errors import ConcurrentUpdateError, NotFoundError
 from blocks.domain.lifecycle import Lifecycle, StatusT
-from blocks.registry.identity import now_us
-from blocks.registry.storing import changed_rows, storable
+from blocks.registry.identity import now_us, storable
+from blocks.registry.storing import changed_rows
 from blocks.registry.tables import ExperimentRow, MoveRow, TrainingRow
 
 RowT = TypeVar("RowT", ExperimentRow, TrainingRow)
@@ -31,7 +31,7 @@ class StatusRows(Generic[RowT, StatusT]):
         Raises:
             NotFoundError: There is none.
         """
-        found = self._session.get(self.row, id)
+        found = self._session.get(self.row, storable(id))
         if found is None:
             raise NotFoundError(self.lifecycle.kind, id)
         return found

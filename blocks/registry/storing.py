@@ -9,11 +9,6 @@ from sqlmodel import Session, SQLModel
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
-def storable(text: str) -> str:
-    """Text as both databases take it: PostgreSQL refuses NUL, and neither can encode half a surrogate pair."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
-
-
 def table_of(row: type[SQLModel]) -> Table:
     """SQLAlchemy's table of a SQLModel class."""
     table: Table = row.__table__  # type: ignore[attr-defined] # SQLModel adds it to every class that is a table

@@ -13,10 +13,10 @@ from blocks.domain.errors import AlreadyExistsError, BusyError, ConcurrentUpdate
 from blocks.domain.lifecycle import TRAINING, TrainingStatus
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded
 from blocks.domain.specs import TrainingSpec
-from blocks.registry.identity import now_us
+from blocks.registry.identity import now_us, storable
 from blocks.registry.listing import join_tags, tag_hash
 from blocks.registry.status_rows import StatusRows
-from blocks.registry.storing import changed_rows, insert_new, storable
+from blocks.registry.storing import changed_rows, insert_new
 from blocks.registry.tables import TrainingDocumentRow, TrainingRow, TrainingTagRow
 
 _UPLOADED = TypeAdapter(tuple[Uploaded, ...])
