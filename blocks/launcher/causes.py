@@ -14,6 +14,7 @@ from blocks.domain.errors import (
 )
 from blocks.domain.plan import ExitCause
 from blocks.launcher.state import Outcome
+from blocks.launcher.tree import RefusedOutputError
 
 _STAGING: tuple[tuple[type[Exception], ExitCause], ...] = (
     (InputChangedError, ExitCause.INPUT_CHANGED),
@@ -29,7 +30,8 @@ _UPLOADING: tuple[tuple[type[Exception], ExitCause], ...] = (
     (AccessDeniedError, ExitCause.OUTPUT_DENIED),
     (UnknownStoreError, ExitCause.OUTPUT_DENIED),
     (InputMissingError, ExitCause.OUTPUT_DENIED),  # the bucket is gone
-    (InvalidInputError, ExitCause.USER_ERROR),  # a name or a link that cannot be uploaded
+    (RefusedOutputError, ExitCause.USER_ERROR),
+    (InvalidInputError, ExitCause.OUTPUT_DENIED),  # the place is none that can be written to
     (TransientError, ExitCause.LOST),
 )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from blocks.cluster.layout import RunLayout
 from blocks.domain.environment import WorkerDirectories
 from blocks.domain.plan import InputKind, RunPlan
+from blocks.storage.staging import input_directory
 
 EMPTIED = ("source", "model", "tmp")
 """What an attempt leaves there is not the next one's."""
@@ -36,14 +37,14 @@ def make_worker_directories(layout: RunLayout, plan: RunPlan, rank: int, checkpo
     for name in (MODEL, TMP, *KEPT):
         (own / name).mkdir(parents=True, exist_ok=True)
     _copy_source(layout.inputs / InputKind.SOURCE, own / SOURCE)
-    datasets = [i.name for i in plan.inputs if i.kind is InputKind.DATASET]
+    datasets = [i for i in plan.inputs if i.kind is InputKind.DATASET]
     return WorkerDirectories(
         source=str(own / SOURCE),
         model=str(own / MODEL),
         checkpoints=str(own / CHECKPOINTS),
         tensorboard=str(own / TENSORBOARD),
         checkpoint_input=str(checkpoint) if checkpoint else "",
-        datasets={name: str(layout.inputs / "datasets" / name) for name in datasets},
+        datasets={i.name: str(input_directory(layout.inputs, i)) for i in datasets},
         tmp=str(own / TMP),
     )
 

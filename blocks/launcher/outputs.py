@@ -11,6 +11,7 @@ from blocks.domain.plan import OutputKind, PlannedOutput, RunPlan
 from blocks.launcher.directories import MODEL
 from blocks.launcher.mirror import output_path
 from blocks.launcher.stores import Stores
+from blocks.launcher.tree import RefusedOutputError
 from blocks.storage.base import LocalFile
 from blocks.storage.local_files import collect
 
@@ -42,7 +43,7 @@ def upload_model(layout: RunLayout, plan: RunPlan, stores: Stores, report: Repor
     Nothing is uploaded before all of it is known to be fit for it.
 
     Raises:
-        InvalidInputError: A worker left a link out of its directory, or another thing that may not leave the machine.
+        RefusedOutputError: A worker left a link out of its directory, or another thing that may not leave the machine.
         AccessDeniedError: Writing is not allowed.
         StorageUnavailableError: The store failed.
     """
@@ -70,8 +71,11 @@ def upload_logs(layout: RunLayout, plan: RunPlan, stores: Stores, report: Report
 
 def _model_files(directory: Path) -> list[LocalFile]:
     if directory.is_symlink():
-        raise InvalidInputError("EM_MODEL_DIR", "it was replaced by a link", "Let the entry point write into it.")
-    return collect(directory) if directory.exists() else []
+        raise RefusedOutputError("EM_MODEL_DIR", "it was replaced by a link", "Let the entry point write into it.")
+    try:
+        return collect(directory) if directory.exists() else []
+    except InvalidInputError as error:
+        raise RefusedOutputError(error.what, error.why, error.remedy) from error
 
 
 def _upload(output: PlannedOutput, rank: int, files: list[LocalFile], stores: Stores, report: Report) -> None:

@@ -56,7 +56,7 @@ class Synchroniser:
         """Upload what is left of each worker; all that can be, before what cannot be is complained of.
 
         Raises:
-            InvalidInputError: Something may not leave the machine.
+            RefusedOutputError: Something may not leave the machine.
             AccessDeniedError: Writing is not allowed.
             StorageUnavailableError: The store failed.
         """

@@ -10,6 +10,10 @@ from blocks.domain.errors import InvalidInputError
 from blocks.domain.paths import check_relative_key
 
 
+class RefusedOutputError(InvalidInputError):
+    """The entry point left something that may not leave the machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class FoundFile:
     """A file as it was when it was looked at."""
@@ -43,11 +47,11 @@ class Tree:
         """Refuse a tree that holds something which may not leave the machine.
 
         Raises:
-            InvalidInputError: It names what, and why.
+            RefusedOutputError: It names what, and why.
         """
         if self.refused:
             more = f" and {len(self.refused) - 5} more" if len(self.refused) > 5 else ""
-            raise InvalidInputError(
+            raise RefusedOutputError(
                 f"{what} cannot be uploaded",
                 "; ".join(self.refused[:5]) + more,
                 "Let the entry point leave plain files.",

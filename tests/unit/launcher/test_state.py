@@ -12,6 +12,7 @@ from blocks.domain.errors import (
 )
 from blocks.launcher.causes import staging_outcome, uploading_outcome
 from blocks.launcher.state import AgentState, Outcome
+from blocks.launcher.tree import RefusedOutputError
 
 DENIED = AccessDeniedError("b", "s3://b/k", "read")
 
@@ -46,7 +47,8 @@ def test_each_error_of_preparing_has_its_cause(error, cause):
     ("error", "cause"),
     [
         (DENIED, "output_denied"),
-        (InvalidInputError("m", "a link", "x"), "user_error"),
+        (RefusedOutputError("m", "a link", "x"), "user_error"),
+        (InvalidInputError("file:///out", "a file is there", "x"), "output_denied"),
         (StorageUnavailableError("s3://b/k", "503"), "lost"),
         (OSError(errno.EDQUOT, "full"), "disk_full"),
     ],
