@@ -15,9 +15,9 @@ from blocks.cluster.layout import RunLayout, read_json, write_json
 from blocks.cluster.output import Output, lines_of
 from blocks.cluster.processes import count_processes, end_processes
 from blocks.cluster.run_directory import Summary, create_run, discard, half_done, read_summary, remove_run, stored_runs
-from blocks.cluster.stopping import stop_run
+from blocks.cluster.stopping import claim_finished, stop_run
 from blocks.cluster.watch import watch_events
-from blocks.domain.errors import InUseError, NotFoundError
+from blocks.domain.errors import NotFoundError
 from blocks.domain.plan import LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
 
 CLUSTER = "local"
@@ -120,15 +120,10 @@ class LocalCluster(Cluster):
         """As promised; also what a process that died in the middle of a removal left."""
         layout = RunLayout(self._home, handle.run_id)
         try:
-            lock = agent_lock.acquire(layout.lock)
+            lock = claim_finished(layout)
         except FileNotFoundError:
             layout.events.unlink(missing_ok=True)
             return
-        if lock is None or not is_over(layout.events):
-            blocker = ("run", handle.run_id, "its agent lives" if lock is None else "it is not over")
-            if lock is not None:
-                os.close(lock)
-            raise InUseError("run", handle.run_id, "remove", [blocker], "Stop it first.")
         try:
             end_processes(layout.directory, 0)
             allocation.release(layout.directory)

@@ -3,12 +3,14 @@
 import os
 import signal
 import time
+from typing import NoReturn
 
 from blocks.cluster import agent_lock, allocation, cgroups
 from blocks.cluster.agent_process import agent_pid
 from blocks.cluster.events import EventLog, is_over
 from blocks.cluster.layout import RunLayout, read_json, write_json
 from blocks.cluster.processes import end_processes, find_processes, signal_process
+from blocks.domain.errors import InUseError
 from blocks.domain.plan import ExitCause, RunPhase, StopReport
 
 UPLOAD_SECONDS = 300.0
@@ -16,6 +18,9 @@ UPLOAD_SECONDS = 300.0
 
 _ENDING_SECONDS = 15.0
 """How long it may take, beyond the grace, to end the workers. One that takes longer hangs."""
+
+_EXIT_SECONDS = 5.0
+"""How long an agent may take to be gone after it has written the run's last event."""
 
 
 def stop_run(layout: RunLayout, grace_seconds: float) -> StopReport:
@@ -31,11 +36,36 @@ def stop_run(layout: RunLayout, grace_seconds: float) -> StopReport:
                 _ask_agent(layout, grace_seconds)
                 asked_agent = True
         try:
-            return _finish(layout, 0 if asked_agent else grace_seconds)
+            report = _finish(layout, 0 if asked_agent else grace_seconds)
+            return _add_agents(layout, report) if asked_agent else report
         finally:
             os.close(lock)
     except FileNotFoundError:  # never launched, or removed meanwhile: nothing of it is there
         return StopReport()
+
+
+def claim_finished(layout: RunLayout) -> int:
+    """The agent's lock of a run that is over, whose agent may need a moment more to be gone.
+
+    Raises:
+        FileNotFoundError: There is no such run.
+        InUseError: It is not over.
+    """
+    deadline = time.monotonic() + _EXIT_SECONDS
+    while (lock := agent_lock.acquire(layout.lock)) is None:
+        if not is_over(layout.events):
+            _refuse(layout, f"agent {agent_pid(layout)}")
+        if time.monotonic() > deadline:
+            end_processes(layout.directory, 0)
+        time.sleep(0.01)
+    if not is_over(layout.events):
+        os.close(lock)
+        _refuse(layout, "lost")
+    return lock
+
+
+def _refuse(layout: RunLayout, why: str) -> NoReturn:
+    raise InUseError("run", layout.run_id, "remove", [("run", layout.run_id, why)], "Stop it first.")
 
 
 def _ask_agent(layout: RunLayout, grace_seconds: float) -> None:
@@ -65,6 +95,11 @@ def _finish(layout: RunLayout, grace_seconds: float) -> StopReport:
         events.close()
     allocation.release(layout.directory)
     cgroups.remove_groups(layout.directory)
+    return report
+
+
+def _add_agents(layout: RunLayout, report: StopReport) -> StopReport:
+    """What the agent ended, and what was left to us."""
     by_agent = StopReport.model_validate(read_json(layout.stop_report) or {})
     return StopReport(
         terminated=report.terminated + by_agent.terminated,

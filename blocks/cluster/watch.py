@@ -40,13 +40,10 @@ def watch_events(
                 for event in tail.read() if tail else ():
                     yield event
                     heard = time.monotonic()
-            if idle_seconds is None:
-                names = watch.changed(None)
-            elif (left := heard + idle_seconds - time.monotonic()) > 0:
-                names = watch.changed(left)
-            else:
+            if idle_seconds is not None and time.monotonic() - heard >= idle_seconds:
                 yield None
-                heard, names = time.monotonic(), set()
+                heard = time.monotonic()
+            names = watch.changed(None if idle_seconds is None else heard + idle_seconds - time.monotonic())
 
 
 def _in_question(directory: Path, run_id: str, names: set[str] | None) -> list[str]:

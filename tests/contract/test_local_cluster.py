@@ -74,8 +74,8 @@ class TestLocalCluster(ClusterContract):
             cluster.stop(state.handle, 0)
             cluster.remove(state.handle)
         assert processes_of(site.home) == []
-        assert [entry.name for entry in (site.home / "runs").iterdir()] == []
-        assert list((site.home / "queue").glob("*.*")) == []
+        assert list(site.home.glob("runs/*")) == []
+        assert list(site.home.glob("queue/*.*")) == []
 
     def test_secrets_reach_the_agent_and_nothing_else(self, site, cluster):
         handle = cluster.launch(site.plan(SLOW), {"store": {"secret_access_key": "hush-hush"}})
@@ -142,7 +142,7 @@ class TestLocalCluster(ClusterContract):
         handle = cluster.launch(site.plan("import os\nos.makedirs('a/b')\nopen('a/b/c', 'w')\nos.chmod('a/b', 0o500)"))
         until_over(cluster, handle)
         cluster.remove(handle)
-        assert list((site.home / "runs").iterdir()) == []
+        assert list(site.home.glob("runs/*")) == []
 
     def test_the_plan_on_disk_is_the_plan_that_was_launched(self, site, cluster: Cluster):
         plan = site.plan(QUICK)

@@ -114,6 +114,14 @@ def test_an_event_arrives_as_soon_as_it_is_written(tmp_path):
     stream.close()
 
 
+def test_a_watch_that_does_not_wait_still_sees_what_comes(tmp_path):
+    stream = watch(tmp_path, idle_seconds=0)
+    assert next(stream) is None
+    write(tmp_path, "run-1", "queued")
+    assert next(event for event in stream if event).sequence == 1
+    stream.close()
+
+
 def test_a_run_that_was_removed_and_launched_again_is_told_from_the_beginning(tmp_path):
     write(tmp_path, "run-1", "queued", "placed", "finished")
     stream = watch(tmp_path, "run-1", since={"run-1": 2})
