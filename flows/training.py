@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -162,14 +163,19 @@ class TrainingHandle:
 
     @classmethod
     def detached(cls, training_id: str) -> "TrainingHandle":
-        """Start a process of its own that follows the training to its end."""
-        subprocess.Popen(
-            [sys.executable, "-m", "flows", training_id],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        """Start a process of its own that follows the training to its end; its log is below the home."""
+        log = open_platform().settings.home / "logs" / f"{training_id}.log"
+        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "flows", training_id],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        # Reaped as soon as it ends, so that whoever starts many collects no zombies.
+        threading.Thread(target=process.wait, name=f"reaper of {training_id}", daemon=True).start()
         return cls(training_id)
 
     def refresh(self) -> Training:

@@ -22,12 +22,14 @@ starts = pathlib.Path(sys.argv[sys.argv.index("--starts") + 1])
 for step in range(1, 21):
     print(f"step={step} loss={1 / step}", flush=True)
     time.sleep(0.05)
-pathlib.Path(os.environ["EM_MODEL_DIR"], "model.txt").write_text("model")
+if os.environ["RANK"] == "0":
+    pathlib.Path(os.environ["EM_MODEL_DIR"], "model.txt").write_text("model")
 """
 CREATE = """
 import sys
 from blocks.domain.specs import TrainingSpec
 from flows.training import create_training
+print("ready", flush=True)
 create_training(TrainingSpec.model_validate_json(sys.argv[1]))
 """
 
@@ -46,7 +48,7 @@ def campaign(home: Path, tmp_path: Path, kills: int, seed: int) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
     for number in range(kills):
-        kill_once(home, tmp_path / str(number), f"kill-{number}", chance.uniform(1.0, 7.0))
+        kill_once(home, tmp_path / str(number), f"kill-{number}", chance.uniform(0.0, 4.0))
     assert processes_of(home) == []
 
 
@@ -64,12 +66,13 @@ def kill_once(home: Path, directory: Path, name: str, seconds: float) -> None:
             "hyperparameters": {"starts": f"{directory}/starts"},
         }
     )
-    flow = subprocess.Popen([sys.executable, "-c", CREATE, spec])
-    try:
-        flow.wait(seconds)
-    except subprocess.TimeoutExpired:
-        flow.send_signal(signal.SIGKILL)
-        flow.wait()
+    with subprocess.Popen([sys.executable, "-c", CREATE, spec], stdout=subprocess.PIPE) as flow:
+        assert flow.stdout is not None
+        assert flow.stdout.readline() == b"ready\n"
+        try:
+            flow.wait(seconds)
+        except subprocess.TimeoutExpired:
+            flow.send_signal(signal.SIGKILL)
     if not done(name):
         subprocess.run([sys.executable, "-c", CREATE, spec], check=True, timeout=120)
     row = open_platform().registry.trainings.get(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from blocks.connections.platform import open_platform
-from blocks.domain.errors import AlreadyExistsError, BusyError, IllegalTransitionError, InvalidInputError
+from blocks.domain.errors import AlreadyExistsError, BusyError, IllegalTransitionError, InUseError, InvalidInputError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Training
 from flows.experiment import delete_experiment
@@ -121,7 +121,13 @@ def test_a_running_training_is_stopped_and_its_workers_are_gone(make_spec: MakeS
     [result] = results
     assert isinstance(result, Training)
     assert result.status is TrainingStatus.STOPPED
-    with pytest.raises(IllegalTransitionError):
+    assert stop_training("t").status is TrainingStatus.STOPPED
+
+
+@pytest.mark.req("COM-02")
+def test_what_is_complete_cannot_be_stopped(make_spec: MakeSpec) -> None:
+    create_training(make_spec("pass"))
+    with pytest.raises(IllegalTransitionError, match="COMPLETE cannot|from COMPLETE"):
         stop_training("t")
 
 
@@ -152,7 +158,7 @@ def test_a_training_is_copied_with_overrides_changed_and_deleted_with_its_experi
     assert copy.status is TrainingStatus.COMPLETE
     assert {p.name: p.value for p in copy.spec.algorithm.hyperparameters} == {"lr": "0.5", "n": "1"}
     assert change_training("t", description="first", tags={"team": "vision"}).description == "first"
-    with pytest.raises(BusyError, match=copy.name):
+    with pytest.raises(InUseError, match=copy.name):
         delete_experiment("default")
     delete_training("t")
     delete_training(copy.name)
