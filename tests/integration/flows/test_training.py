@@ -127,7 +127,7 @@ def test_a_running_training_is_stopped_and_its_workers_are_gone(make_spec: MakeS
 @pytest.mark.req("COM-02")
 def test_what_is_complete_cannot_be_stopped(make_spec: MakeSpec) -> None:
     create_training(make_spec("pass"))
-    with pytest.raises(IllegalTransitionError, match="COMPLETE cannot|from COMPLETE"):
+    with pytest.raises(IllegalTransitionError, match="from COMPLETE"):
         stop_training("t")
 
 

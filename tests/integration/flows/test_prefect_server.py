@@ -1,0 +1,138 @@
+"""Flows under a real Prefect server: seen in its UI, cancelled from it, retried by it, and exported to it later."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling
+
+from blocks.connections.platform import open_platform
+from blocks.connections.server import ServerFailedError, prefect_server
+from blocks.connections.settings import Settings
+from blocks.domain.lifecycle import TrainingStatus
+from blocks.registry.records import Training
+from flows.training import create_training
+from tasks.export import export_journal
+from tests.integration.flows.conftest import MakeSpec
+from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running, wait_for
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server over a home of its own; its address is what a user's would be."""
+    with prefect_server(Settings(home=tmp_path_factory.mktemp("prefect"))) as address:
+        yield address
+
+
+@pytest.fixture
+def client(api: str) -> Iterator[SyncPrefectClient]:
+    with temporary_settings(updates={PREFECT_API_URL: api}), get_client(sync_client=True) as found:
+        yield found
+
+
+@pytest.fixture
+def online(api: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("MAKERFLOW_PREFECT_API_URL", api)
+    return api
+
+
+def flow_run(client: SyncPrefectClient, name: str) -> FlowRun:
+    [run] = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])))
+    return run
+
+
+@pytest.mark.req("COM-04")
+def test_a_training_is_a_flow_run_of_retryable_tasks_with_a_report(
+    online: str, client: SyncPrefectClient, make_spec: MakeSpec
+) -> None:
+    training = create_training(make_spec(PRINTS_METRICS, "seen"))
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.COMPLETE
+    run = flow_run(client, "seen")
+    assert run.state is not None
+    assert run.state.is_completed()
+    steps = {task.name.rsplit("-", 1)[0] for task in _task_runs(client, run, 6)}
+    assert {"register", "check access", "plan", "launch workers", "follow workers"} <= steps
+    [report] = _artifacts(client, run)
+    assert report["key"] == f"training-{training.id}"
+    assert "| loss |" in str(report["data"])
+    assert "data:image/svg+xml" in str(report["data"])
+
+
+@pytest.mark.req("TRN-13", "COM-04")
+def test_cancelling_in_the_ui_ends_the_workers_and_the_training_is_stopped(
+    online: str, client: SyncPrefectClient, make_spec: MakeSpec
+) -> None:
+    results: list[object] = []
+    follower = threading.Thread(target=lambda: results.append(create_training(make_spec(SLEEPS, "cancelled"))))
+    follower.start()
+    wait_for(lambda: bool(open_platform().registry.trainings.page().items) and is_running("cancelled"))
+    client.set_flow_run_state(flow_run(client, "cancelled").id, Cancelling())
+    follower.join(60)
+    [training] = results
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.STOPPED
+    wait_for(lambda: (state := flow_run(client, "cancelled").state) is not None and state.is_cancelled())
+
+
+@pytest.mark.req("COM-04", "COM-11")
+def test_runs_without_a_server_are_seen_in_its_ui_later_once(
+    api: str, client: SyncPrefectClient, make_spec: MakeSpec
+) -> None:
+    create_training(make_spec(PRINTS_METRICS, "offline"))
+    create_training(make_spec("raise SystemExit(3)", "offline-failed"))
+    assert export_journal(api) == 2
+    assert export_journal(api) == 0
+    run = flow_run(client, "offline")
+    assert run.state is not None
+    assert run.state.is_completed()
+    assert {task.name for task in _task_runs(client, run, 6)} >= {"register", "launch workers"}
+    assert "| loss |" in str(_artifacts(client, run)[0]["data"])
+    failed = flow_run(client, "offline-failed").state
+    assert failed is not None
+    assert failed.is_failed()
+
+
+def test_a_server_that_does_not_answer_is_done_without(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MAKERFLOW_PREFECT_API_URL", "http://127.0.0.1:9/api")
+    training = create_training(make_spec("pass"))
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.COMPLETE
+    assert "does not answer" in caplog.text
+
+
+def test_a_port_in_use_is_said(api: str, home: Path) -> None:
+    port = int(api.rsplit(":", 1)[1].partition("/")[0])
+    with pytest.raises(ServerFailedError, match="in use"), prefect_server(Settings(), port):
+        pass
+
+
+def _task_runs(client: SyncPrefectClient, run: FlowRun, at_least: int) -> list[object]:
+    found: list[object] = []
+    deadline = time.monotonic() + 60
+    while len(found) < at_least and time.monotonic() < deadline:  # the server records task runs from events
+        found = list(client.read_task_runs(flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": [run.id]}})))
+        time.sleep(0.1)
+    return found
+
+
+def _artifacts(client: SyncPrefectClient, run: FlowRun) -> list[dict[str, object]]:
+    body = {"artifacts": {"flow_run_id": {"any_": [str(run.id)]}}}
+    response = client._client.post("/artifacts/filter", json=body)
+    return list(response.raise_for_status().json())
+
+
+@pytest.fixture(autouse=True)
+def _no_server_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "MAKERFLOW_PREFECT_API_URL" not in os.environ
