@@ -4,6 +4,7 @@ While it waits it is one of many, so this module imports the standard library on
 when it is placed.
 """
 
+import errno
 import json
 import os
 import sys
@@ -17,6 +18,10 @@ from blocks.cluster.layout import RunLayout
 from blocks.launcher.journal import Journal
 from blocks.launcher.state import Outcome
 from blocks.launcher.stopping import StopSwitch
+
+RESERVE = "reserve"
+RESERVE_BYTES = 1 << 17
+"""Kept free for the last event and the last state, should the disk be full then."""
 
 USAGE = "usage: python -m blocks.launcher RUN_DIRECTORY [LOCK_DESCRIPTOR] < SECRETS"
 
@@ -52,12 +57,14 @@ def read_secrets() -> Mapping[str, Mapping[str, str]]:
 def see_to_the_end(layout: RunLayout, journal: Journal, switch: StopSwitch) -> None:
     """Take the run from where it stands to its last event."""
     try:
+        (layout.directory / RESERVE).write_bytes(bytes(RESERVE_BYTES))
         outcome = _outcome(layout, journal, switch, read_secrets())
     except Exception as error:  # the top of the process: a run must always get its last event
         traceback.print_exc()
-        outcome = Outcome("launcher_error", f"{type(error).__name__}: {error}. {layout.agent_log} says more.")
+        outcome = _failure(error, layout)
         _sweep(layout)
     release(layout.directory)
+    (layout.directory / RESERVE).unlink(missing_ok=True)
     journal.finish(outcome)
 
 
@@ -91,6 +98,12 @@ def _sweep(layout: RunLayout) -> None:
     from blocks.cluster.processes import end_processes  # not needed by one that waits
 
     end_processes(layout.directory, 0, excluding={os.getpid()})
+
+
+def _failure(error: Exception, layout: RunLayout) -> Outcome:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Outcome("disk_full", f"The disk of {layout.home} is full. Make room, then try again.")
+    return Outcome("launcher_error", f"{type(error).__name__}: {error}. {layout.agent_log} says more.")
 
 
 def _refuse(why: str) -> int:

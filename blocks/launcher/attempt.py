@@ -1,5 +1,6 @@
 """One attempt of all workers: their supervisors started, watched and ended together."""
 
+import contextlib
 import datetime
 import os
 import subprocess
@@ -64,7 +65,8 @@ class Attempt:
             return
         self._request = request
         for rank, process in self._running.items():
-            write_json(self._layout.worker(rank) / f"stop-{self.number}.json", request)
+            with contextlib.suppress(OSError):  # on a full disk it ends all the same, for the usual reason
+                write_json(self._layout.worker(rank) / f"stop-{self.number}.json", request)
             process.terminate()
 
     def gather(self, ranks: Iterable[int]) -> None:

@@ -82,7 +82,8 @@ class Delivery:
             failure = uploading_outcome(error)
             if outcome.cause == ExitCause.OK:
                 return failure
-            return Outcome(outcome.cause, f"{outcome.message} And {what} could not be uploaded: {failure.message}")
+            said = f"{outcome.message.rstrip('.')}. Also, {what} could not be uploaded: {failure.message}"
+            return Outcome(outcome.cause, said)
         return Outcome(outcome.cause, f"{outcome.message} {said}".strip())
 
     def _insist(self, what: str, work: Callable[[], str | None]) -> str:

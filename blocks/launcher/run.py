@@ -3,6 +3,7 @@
 import ctypes
 import datetime
 import os
+import signal
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -14,11 +15,11 @@ from blocks.cluster.cgroups import WorkerCgroup, create_worker_cgroup
 from blocks.cluster.layout import RunLayout, write_json
 from blocks.cluster.processes import end_processes
 from blocks.domain.environment import Rendezvous
-from blocks.domain.plan import ExitCause, ExitRecord, RunPlan
+from blocks.domain.plan import ExitCause, ExitRecord, RunPlan, StopReport
 from blocks.launcher.attempt import Attempt
 from blocks.launcher.causes import staging_outcome
 from blocks.launcher.delivery import Delivery
-from blocks.launcher.directories import make_worker_directories
+from blocks.launcher.directories import TMP, make_worker_directories, remove_tree
 from blocks.launcher.entry import worker_document
 from blocks.launcher.gang import Restart, decide
 from blocks.launcher.journal import Journal
@@ -60,6 +61,7 @@ class Run:
         self._delivery = Delivery(layout, self._plan, self._stores, journal, switch)
         self._ports = PortLease(self._settings.home)
         self._cgroups: list[WorkerCgroup] = []
+        self._records: list[ExitRecord] = []  # of the last attempt
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of a supervisor become our children
 
     def execute(self) -> Outcome:
@@ -67,12 +69,9 @@ class Run:
         outcome = self._journal.state.outcome
         if outcome is None:
             outcome = self._work()
+            self._make_room()
             self._journal.change(outcome=outcome)
-        self._sweep()
-        for cgroup in self._cgroups:
-            cgroup.remove()
-        self._ports.release()
-        release(self._layout.directory)
+        self._clear()
         if self._journal.state.attempt == 0:
             return outcome
         return self._delivery.deliver(outcome)
@@ -186,6 +185,7 @@ class Run:
 
     def _conclude(self, records: list[ExitRecord]) -> Outcome | None:
         """How the run ended, or None when all workers are to be started again."""
+        self._records = records
         state = self._journal.state
         decision = decide(
             records,
@@ -219,11 +219,35 @@ class Run:
     def _stopped(self) -> Outcome:
         return Outcome(ExitCause.STOPPED, "It was stopped before its workers were started.")
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> StopReport:
         """Prove that no process of the run is left but this one."""
-        report = end_processes(self._layout.directory, 0, excluding={os.getpid()})
+        return end_processes(self._layout.directory, 0, excluding={os.getpid()})
+
+    def _make_room(self) -> None:
+        """On a full disk the workers' scratch makes room for the last words."""
+        for rank in range(self._plan.workers):
+            remove_tree(self._layout.worker(rank) / TMP)
+
+    def _clear(self) -> None:
+        """Give back what the workers had, as none is left."""
+        report = self._sweep()
         if self._switch.asked():
-            write_json(self._layout.directory / "stop-report.json", report.model_dump(mode="json"))
+            stopped = [record for record in self._records if record.cause is ExitCause.STOPPED]
+            killed = sum(record.signal == signal.SIGKILL for record in stopped)
+            by_supervisors = StopReport(terminated=len(stopped) - killed, killed=killed)
+            write_json(self._layout.directory / "stop-report.json", _sum(report, by_supervisors).model_dump())
+        for cgroup in self._cgroups:
+            cgroup.remove()
+        self._ports.release()
+        release(self._layout.directory)
+
+
+def _sum(one: StopReport, other: StopReport) -> StopReport:
+    return StopReport(
+        terminated=one.terminated + other.terminated,
+        killed=one.killed + other.killed,
+        remaining=one.remaining + other.remaining,
+    )
 
 
 def _iso(seconds: float) -> str:
