@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from blocks.registry.database import Registry
 
 
-@cache
 def read_settings() -> "Settings":
     """The settings of this process."""
     from blocks.connections.settings import Settings
@@ -16,11 +15,15 @@ def read_settings() -> "Settings":
     return Settings()
 
 
-@cache
 def open_registry() -> "Registry":
     """The registry of this process's settings."""
-    from blocks.registry import database
-
     settings = read_settings()
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return database.open_registry(settings.database_url)
+    return _registry(settings.database_url)
+
+
+@cache
+def _registry(url: str) -> "Registry":
+    from blocks.registry import database
+
+    return database.open_registry(url)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from deployments.cli.fields import count_text
 from deployments.cli.findings import Finding, problem
 from deployments.cli.loading import single_command
 from deployments.cli.output import FAILED, AsJson, clean_block, reserved_stdout, write, write_document
@@ -40,7 +41,7 @@ def doctor(
     if as_json:
         write_document({"status": "PROBLEMS" if wrong else "OK", "findings": [f.document() for f in findings]})
     else:
-        write(f"\n{len(wrong)} problem{'s' * (len(wrong) != 1)}." if wrong else "\nAll is well.")
+        write(f"\n{count_text(len(wrong), 'problem')}." if wrong else "\nAll is well.")
     if wrong:
         raise typer.Exit(FAILED)
 

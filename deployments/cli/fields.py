@@ -159,6 +159,11 @@ def size_text(size: int) -> str:
     return f"{amount:.1f} TiB"
 
 
+def count_text(count: int, what: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def value_text(value: object) -> str:
     """A number with six digits, empty for None, else as it prints."""
     if isinstance(value, float):

@@ -1,7 +1,7 @@
 """Ctrl-C while a training is followed: once stops it, twice leaves it running."""
 
 import os
-import queue
+import select
 import signal
 import threading
 from collections.abc import Callable
@@ -21,7 +21,10 @@ LOOK_AGAIN_SECONDS = 0.2
 
 
 class Interrupts:
-    """Takes SIGINT for as long as its block lasts. The handler only counts; a thread of its own does the work.
+    """Takes SIGINT for as long as its block lasts; a thread of its own does the work.
+
+    The presses are read from Python's wake-up descriptor, so that each counts, also when the main thread is busy in a
+    library for so long that two signals would become one call of a handler.
 
     Args:
         name: The training, for messages.
@@ -43,26 +46,36 @@ class Interrupts:
     ) -> None:
         self.pressed = False
         self._name, self._find, self._tell, self._leave = name, find, tell, leave
-        self._presses: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._presses, self._wake_up = os.pipe()
+        os.set_blocking(self._wake_up, False)
         self._over = threading.Event()
 
     def __enter__(self) -> "Interrupts":
         threading.Thread(target=self._serve, name="interrupts", daemon=True).start()
         self._before = signal.signal(signal.SIGINT, self._press)
+        self._wake_up_before = signal.set_wakeup_fd(self._wake_up, warn_on_full_buffer=False)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
+        signal.set_wakeup_fd(self._wake_up_before)
         signal.signal(signal.SIGINT, self._before)
+        os.close(self._wake_up)  # ends the thread
 
     def _press(self, _signal: int, _frame: FrameType | None) -> None:
         self.pressed = True
-        self._presses.put(None)
 
     def _serve(self) -> None:
-        self._presses.get()
+        try:
+            self._answer()
+        finally:
+            os.close(self._presses)
+
+    def _answer(self) -> None:
+        if not self._pressed_within(None):
+            return
         self._tell(
             f"Ctrl-C: {self._name} is stopped in {CHANGE_OF_MIND_SECONDS:g} s. Ctrl-C again leaves it running instead."
         )
@@ -70,17 +83,23 @@ class Interrupts:
             self._leave_running()
         self._tell(f"Stopping {self._name}; its checkpoints are kept. Ctrl-C again: do not wait for the end.")
         threading.Thread(target=self._stop, name="stop", daemon=True).start()
-        self._presses.get()
+        if not self._pressed_within(None):
+            return
         row = self._find()
         self._leave(row, f"{self._name} is being stopped. How it ends: makerflow training show {self._name}")
         os._exit(INTERRUPTED)
 
-    def _pressed_within(self, seconds: float) -> bool:
-        try:
-            self._presses.get(timeout=seconds)
-        except queue.Empty:
-            return False
-        return True
+    def _pressed_within(self, seconds: float | None) -> bool:
+        """Wait for the next Ctrl-C; False when there was none in time, or the training is over."""
+        while True:
+            ready, _, _ = select.select([self._presses], [], [], seconds)
+            if not ready:
+                return False
+            signals = os.read(self._presses, 1)
+            if not signals:
+                return False
+            if signals[0] == signal.SIGINT:
+                return True
 
     def _leave_running(self) -> None:
         row = self._find()

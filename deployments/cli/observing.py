@@ -79,6 +79,7 @@ class Observer(threading.Thread):
             over = self._over.is_set()
             if event is not None:
                 self._display.event(event)
+                next_look = 0.0
             self._read_output(platform.cluster, handle)
             if monotonic() >= next_look or over:
                 next_look = monotonic() + METRICS_SECONDS

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from deployments.cli.documents import time_text
-from deployments.cli.fields import size_text, value_text
+from deployments.cli.fields import count_text, size_text, value_text
 from deployments.cli.output import clean, clean_block
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ def event_text(event: "RunEvent") -> str:
         case "checkpointed":
             return f"checkpoint {event.path} ({size_text(event.size)})"
         case "uploaded":
-            return f"uploaded {event.output.value}: {event.files} files, {size_text(event.bytes)} to {event.path}"
+            amount = f"{count_text(event.files, 'file')}, {size_text(event.bytes)}"
+            return f"uploaded {event.output.value}: {amount} to {event.path}"
         case "finished":
             return ""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli import documents
-from deployments.cli.fields import size_text, storage_path
+from deployments.cli.fields import count_text, size_text, storage_path
 from deployments.cli.loading import command_group
 from deployments.cli.output import AsJson, write, write_document, write_table
 
@@ -89,7 +89,7 @@ def copy(
         items = [{"source": str(source), "target": str(target)} for source, target in pairs]
         write_document({"status": "COMPLETE", "files": files, "bytes": size, "items": items})
     else:
-        write(f"{files} files, {size_text(size)}, to {pairs[0][1] if len(pairs) == 1 else paths[-1]}")
+        write(f"{count_text(files, 'file')}, {size_text(size)}, to {pairs[0][1] if len(pairs) == 1 else paths[-1]}")
 
 
 def places(texts: list[str]) -> list[tuple["StoragePath", "StoragePath"]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from deployments.cli import documents
-from deployments.cli.fields import duration_text, pair_text, size_text
+from deployments.cli.fields import count_text, duration_text, pair_text, size_text
 from deployments.cli.output import write, write_fields, write_table
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _write_outputs(row: "Training") -> None:
     fields = {}
     for output in row.plan.outputs if row.plan else ():
         upload = arrived.get(output.kind)
-        amount = f"  ({upload.files} files, {size_text(upload.bytes)})" if upload else ""
+        amount = f"  ({count_text(upload.files, 'file')}, {size_text(upload.bytes)})" if upload else ""
         fields[output.kind.value] = output.path + amount
     if fields:
         _section("Outputs")
