@@ -56,9 +56,10 @@ _VALUE = (
 )
 _AFTER_EQUALS = re.compile(rb"=[ \t]*+" + _VALUE, re.VERBOSE)
 _NUMBER_GROUP = _AFTER_EQUALS.groupindex["number"]
-# Without a blank, `host:8080`, `file.py:12` and `16:20:31` are no metrics; `"loss":1` and `loss:0.3` are.
+# Without a blank, `host:8080`, `file.py:12` and `16:20:31` are no metrics; `"loss":1` and `loss:0.3` are. Two digits
+# before the colon are most likely a time's, and not worth a further look.
 _AFTER_COLON = re.compile(
-    rb""":(?:[ \t]++|(?<=["']:)|(?=[+-]?+(?:\d*+\.\d|\d++[eE]|(?i:nan|inf))))""" + _VALUE, re.VERBOSE
+    rb""":(?:[ \t]++|(?<!\d\d:)(?:(?<=["']:)|(?=[+-]?+(?:\d*+\.\d|\d++[eE]|(?i:nan|inf)))))""" + _VALUE, re.VERBOSE
 )
 
 _EDGE_MARKS = "|/.@-"

@@ -50,7 +50,8 @@ for step in range(first, 40):
     dist.all_reduce(mean)
     if rank == 0:
         checkpoint = pathlib.Path(os.environ["EM_CHECKPOINT_DIR"], "last.pt")
-        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, f"{checkpoint}.part")
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+        torch.save(state, f"{checkpoint}.part")
         os.replace(f"{checkpoint}.part", checkpoint)
     dist.barrier()
     print(f"step={step} loss={mean.item() / size!r}", flush=True)
