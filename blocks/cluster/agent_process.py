@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from threading import Thread
 
@@ -27,10 +28,11 @@ def start_agent(layout: RunLayout, lock: int, secrets: Secrets) -> None:
         secrets: Go down its standard input, and nowhere else.
     """
     command = [sys.executable, "-P", "-m", "blocks.launcher", str(layout.directory), str(lock)]
-    with layout.agent_log.open("ab") as log:
+    document = json.dumps({name: dict(values) for name, values in secrets.items()}).encode()
+    with _pipe_holding(document) as (reading, writing, rest), layout.agent_log.open("ab") as log:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE,
+            stdin=reading,
             stdout=log,
             stderr=log,
             cwd=layout.directory,
@@ -38,14 +40,25 @@ def start_agent(layout: RunLayout, lock: int, secrets: Secrets) -> None:
             start_new_session=True,
             pass_fds=(lock,),
         )
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, json.dumps({"pid": process.pid}).encode(), 0)
-    assert process.stdin  # noqa: S101 - asked for above
-    document = json.dumps({name: dict(values) for name, values in secrets.items()})
-    with suppress(BrokenPipeError), process.stdin as pipe:  # one that died at once leaves the run LOST
-        pipe.write(document.encode())
+        reading.close()
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps({"pid": process.pid}).encode(), 0)
+        with suppress(BrokenPipeError):  # one that died at once leaves the run LOST
+            while rest:
+                rest = rest[writing.write(rest) or 0 :]
     # Reaped as soon as it ends, so that a flow that goes on for days collects no zombies.
     Thread(target=process.wait, name=f"reaper of {layout.run_id}", daemon=True).start()
+
+
+@contextmanager
+def _pipe_holding(document: bytes) -> Iterator[tuple[FileIO, FileIO, bytes]]:
+    """A pipe with the document in it, and what did not fit, so that no agent finds it empty if we die meanwhile."""
+    reading, writing = os.pipe()
+    with FileIO(reading) as reader, FileIO(writing, "w") as writer:
+        os.set_blocking(writing, False)
+        kept = os.write(writing, document)
+        os.set_blocking(writing, True)
+        yield reader, writer, document[kept:]
 
 
 def agent_pid(layout: RunLayout) -> int | None:

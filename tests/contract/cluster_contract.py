@@ -200,12 +200,13 @@ class ClusterContract:
     def test_stop_ends_a_running_run_and_another_stop_finds_nothing_to_do(self, site, cluster):
         handle = cluster.launch(site.plan(SLOW))
         until_it_prints(cluster, handle)
-        assert site.connect().stop(handle, 5).remaining == 0
+        report = site.connect().stop(handle, 5)
+        assert report.terminated > 0
+        assert (report.killed, report.remaining) == (0, 0)
         state = state_of(cluster, handle)
         assert (state.phase, state.processes) == (RunPhase.FINISHED, 0)
         assert until_over(cluster, handle)[-1].cause is ExitCause.STOPPED
-        report = cluster.stop(handle, 5)
-        assert report.remaining == 0
+        assert cluster.stop(handle, 5).model_dump() == {"terminated": 0, "killed": 0, "remaining": 0}
         assert len(until_over(cluster, handle)) == len(until_over(site.connect(), handle))
 
     @pytest.mark.req("TRN-13")
@@ -213,7 +214,9 @@ class ClusterContract:
         handle = cluster.launch(site.plan(STUBBORN))
         until_it_prints(cluster, handle)
         began = time.monotonic()
-        assert cluster.stop(handle, 0.5).remaining == 0
+        report = cluster.stop(handle, 0.5)
+        assert report.killed > 0
+        assert report.remaining == 0
         assert time.monotonic() - began < 15
         assert until_over(cluster, handle)[-1].cause is ExitCause.STOPPED
 

@@ -1,7 +1,9 @@
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,17 @@ from tests.contract.cluster_contract import (
     until_over,
 )
 from tests.processes import processes_of
+
+LAUNCHER = """
+import sys
+from pathlib import Path
+from blocks.cluster.local import LocalCluster
+from blocks.domain.plan import RunPlan
+cluster = LocalCluster(Path(sys.argv[1]), vcpus=2, memory_mib=4096)
+plan = RunPlan.model_validate_json(sys.argv[2])
+print("now", flush=True)
+cluster.launch(plan, {"store": {"secret_access_key": "hush"}})
+"""
 
 
 class LocalSite(ClusterSite):
@@ -118,6 +131,32 @@ class TestLocalCluster(ClusterContract):
         assert state_of(cluster, handle).phase == "lost"
         cluster.launch(plan)
         assert until_over(cluster, handle)[-1].cause == "ok"
+
+    @pytest.mark.req("COM-04")
+    def test_who_launches_may_die_at_any_moment_and_launch_again(self, site, cluster):
+        plan = site.plan(QUICK)
+        for milliseconds in (0, 2, 5, 12):
+            launcher = subprocess.Popen(
+                [sys.executable, "-c", LAUNCHER, str(site.home), plan.model_dump_json()], stdout=subprocess.PIPE
+            )
+            with launcher:
+                launcher.stdout.readline()
+                time.sleep(milliseconds / 1000)
+                launcher.kill()
+        handle = cluster.launch(plan)
+        events = until_over(cluster, handle)
+        assert events[-1].cause == "ok"
+        assert [event.kind for event in events].count("started") == 1
+        assert [path for path in (site.home / "runs").iterdir() if not path.name.startswith(".")] == [
+            site.home / "runs" / plan.run_id
+        ]
+        for path in (site.home / "runs").glob(".new-*"):
+            os.utime(path, (0, 0))
+        cluster.tidy()
+
+    def test_secrets_larger_than_a_pipe_reach_the_agent(self, site, cluster):
+        certificates = {f"store-{n}": {"ca_certificate": "x" * 50_000} for n in range(20)}
+        assert until_over(cluster, cluster.launch(site.plan(QUICK), certificates))[-1].cause == "ok"
 
     def test_an_agent_that_hangs_is_ended_by_stop(self, site, cluster, monkeypatch):
         monkeypatch.setattr("blocks.cluster.stopping._ENDING_SECONDS", 0.5)

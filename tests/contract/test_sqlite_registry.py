@@ -1,0 +1,40 @@
+"""The registry in a file of SQLite keeps the registry's promises."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.contract.registry_contract import ExperimentContract, JournalContract, RegistryBase, TrainingContract
+from tests.contract.registry_listing_contract import ChangingListContract, ListingContract
+
+
+class OnSQLite(RegistryBase):
+    """A new file for each test."""
+
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path}/registry.db"
+
+
+class TestExperimentsOnSQLite(OnSQLite, ExperimentContract):
+    """See the contract."""
+
+
+class TestTrainingsOnSQLite(OnSQLite, TrainingContract):
+    """See the contract."""
+
+
+class TestListsOnSQLite(ListingContract):
+    """See the contract."""
+
+    @pytest.fixture(scope="class")
+    def shared_url(self, tmp_path_factory: pytest.TempPathFactory) -> str:
+        return f"sqlite:///{tmp_path_factory.mktemp('registry')}/registry.db"
+
+
+class TestChangingListsOnSQLite(OnSQLite, ChangingListContract):
+    """See the contract."""
+
+
+class TestJournalOnSQLite(OnSQLite, JournalContract):
+    """See the contract."""
