@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -44,7 +44,7 @@ def prepare_output() -> None:
 
 
 def close_output() -> None:
-    """Flush; a reader that has gone (`| head`) is no error."""
+    """Flush what is left."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -52,16 +52,11 @@ def close_output() -> None:
 
 
 def write(text: str, *, end: str = "\n", error: bool = False) -> None:
-    """Print a text of ours, as it is.
-
-    Raises:
-        typer.Exit: Nobody reads any more.
-    """
+    """Print a text of ours, as it is; a reader that has gone (`| head`) is no error."""
     try:
         print(text, end=end, file=sys.stderr if error else sys.stdout)
     except BrokenPipeError:
         _silence_stdout()
-        raise typer.Exit(0) from None
 
 
 def write_document(document: Mapping[str, Any]) -> None:
@@ -107,21 +102,17 @@ def write_fields(fields: Mapping[str, str]) -> None:
 
 
 def write_lines(lines: Iterable[str], *, live: bool = False) -> None:
-    """Print lines that users' code printed.
+    """Print lines that users' code printed, as long as somebody reads them.
 
     Args:
         lines: Without their ends.
         live: Show each one at once, not when there are many.
-
-    Raises:
-        typer.Exit: Nobody reads any more.
     """
     try:
         for line in lines:
             print(clean(line), flush=live)
     except BrokenPipeError:
         _silence_stdout()
-        raise typer.Exit(0) from None
 
 
 @contextmanager
@@ -133,10 +124,12 @@ def reserved_stdout() -> Iterator[TextIO]:
     sys.stdout.flush()
     saved = os.dup(1)
     os.dup2(2, 1)
+    stream = os.fdopen(os.dup(saved), "w", encoding=sys.stdout.encoding, errors="backslashreplace")
     try:
-        with os.fdopen(os.dup(saved), "w", encoding=sys.stdout.encoding, errors="backslashreplace") as stream:
-            yield stream
+        yield stream
     finally:
+        with suppress(BrokenPipeError):  # its reader has gone
+            stream.close()
         sys.stdout.flush()
         os.dup2(saved, 1)
         os.close(saved)
@@ -178,4 +171,5 @@ def _rendered(table: Any) -> str:
 
 
 def _silence_stdout() -> None:
+    """From now on stdout leads nowhere, also what its buffer still holds."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

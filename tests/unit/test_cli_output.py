@@ -1,5 +1,8 @@
 """What users wrote is printed as inert text."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +48,28 @@ def test_a_table_for_a_pipe_is_neither_cut_nor_wrapped_nor_marked_up(capsys: pyt
     assert len(lines) == 3
     assert lines[1].split() == ["[red]a[/red]", long]
     assert lines[2].split() == ["b", ":smile:"]
+
+
+def test_a_reader_that_has_gone_is_no_error_and_no_reason_to_print_on() -> None:
+    program = (
+        "from deployments.cli.output import close_output, prepare_output, write, write_lines\n"
+        "prepare_output()\n"
+        "import itertools, sys\n"
+        "write_lines('x' * 999 for _ in itertools.count())\n"
+        "write('more')\n"
+        "close_output()\n"
+        "sys.stderr.write('done')\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+
+        assert process.stderr.read() == "done"
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(
