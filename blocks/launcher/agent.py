@@ -23,6 +23,9 @@ RESERVE = "reserve"
 RESERVE_BYTES = 1 << 17
 """Kept free for the last event and the last state, should the disk be full then."""
 
+CUT_SHORT = 3
+"""The exit code of an agent whose secrets did not arrive."""
+
 USAGE = "usage: python -m blocks.launcher RUN_DIRECTORY [LOCK_DESCRIPTOR] < SECRETS"
 
 
@@ -38,27 +41,42 @@ def main(arguments: list[str]) -> int:
     elif agent_lock.acquire(layout.lock) is None:
         return _refuse(f"Another agent sees to the run {layout.run_id}.")
     switch = StopSwitch(layout.stop)
+    try:
+        secrets = read_secrets(needed=len(arguments) == 2)
+    except ValueError as error:
+        # The run is found LOST and launched again with its secrets; without them it would fail for a wrong reason.
+        return _refuse(f"The secrets did not arrive whole, so nothing was started: {error}", CUT_SHORT)
     journal = Journal(layout)
     if not journal.is_over:
-        see_to_the_end(layout, journal, switch)
+        see_to_the_end(layout, journal, switch, secrets)
     # Threads that hang in a store, or in an installer, must not keep the process: all is on disk.
     os._exit(0)
 
 
-def read_secrets() -> Mapping[str, Mapping[str, str]]:
-    """The secrets from standard input, which holds nothing afterwards; an empty or closed one holds none."""
+def read_secrets(*, needed: bool) -> Mapping[str, Mapping[str, str]]:
+    """The secrets from standard input, which holds nothing afterwards.
+
+    Args:
+        needed: Whether `launch` started this process: it always hands over a document, be it an empty one. Otherwise
+            an empty or closed standard input holds no secrets.
+
+    Raises:
+        ValueError: There is no document, or not the whole of it: who launched this died meanwhile.
+    """
     text = sys.stdin.read() if sys.stdin else ""
-    document = json.loads(text) if text.strip() else {}
+    document = json.loads(text) if needed or text.strip() else {}
     if not isinstance(document, dict):
-        raise TypeError("standard input does not hold a JSON object of connections")
+        raise ValueError("standard input does not hold a JSON object of connections")
     return document
 
 
-def see_to_the_end(layout: RunLayout, journal: Journal, switch: StopSwitch) -> None:
+def see_to_the_end(
+    layout: RunLayout, journal: Journal, switch: StopSwitch, secrets: Mapping[str, Mapping[str, str]]
+) -> None:
     """Take the run from where it stands to its last event."""
     try:
         (layout.directory / RESERVE).write_bytes(bytes(RESERVE_BYTES))
-        outcome = _outcome(layout, journal, switch, read_secrets())
+        outcome = _outcome(layout, journal, switch, secrets)
     except Exception as error:  # the top of the process: a run must always get its last event
         traceback.print_exc()
         outcome = _failure(error, layout)
@@ -106,6 +124,6 @@ def _failure(error: Exception, layout: RunLayout) -> Outcome:
     return Outcome("launcher_error", f"{type(error).__name__}: {error}. {layout.agent_log} says more.")
 
 
-def _refuse(why: str) -> int:
+def _refuse(why: str, code: int = 2) -> int:
     print(why, file=sys.stderr)
-    return 2
+    return code

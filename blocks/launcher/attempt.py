@@ -36,7 +36,7 @@ class Attempt:
             write_json(directory / "worker.json", document)
             with self._layout.agent_log.open("ab") as log:
                 self._running[rank] = subprocess.Popen(
-                    [str(python), "-I", str(SUPERVISOR), str(directory)],
+                    [str(python), "-I", "-S", str(SUPERVISOR), str(directory)],
                     stdin=subprocess.PIPE,  # never written to: it is closed when this process is gone
                     stdout=log,
                     stderr=log,

@@ -1,4 +1,4 @@
-"""Runs one worker's entry point: `{python} -I supervisor.py WORKER_DIRECTORY`.
+"""Runs one worker's entry point: `{python} -I -S supervisor.py WORKER_DIRECTORY`.
 
 It runs in the user's interpreter, so it is one file, standard library only, Python 3.8 or later, and knows nothing of
 the rest of the product. What it does is in `worker.json`; what came of it is in `exit-{attempt}.json`, with the fields
@@ -24,7 +24,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing `typing` takes as long as half of the rest
+    from typing import Any
 
 READ_BYTES = 1 << 18
 PIPE_BYTES = 1 << 20

@@ -1,5 +1,6 @@
 """What the launcher's tests stand on: interpreters, and proof that no process is left."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from blocks.cluster.base import Secrets
+from blocks.cluster.layout import RunLayout
 from blocks.cluster.local import LocalCluster
 from blocks.cluster.processes import end_processes
+from blocks.cluster.run_directory import create_run
 from tests.integration.launcher.runs import LaunchedRun, make_plan
 from tests.integration.launcher.supervised import Supervised, supervise
 from tests.processes import processes_of
@@ -48,9 +52,12 @@ def launch(directory: Path) -> Iterator[Callable[..., LaunchedRun]]:
     cluster = LocalCluster(directory, vcpus=8, memory_mib=1 << 20)
     launched: list[LaunchedRun] = []
 
-    def launch_run(program: str, **facts: Any) -> LaunchedRun:
+    def launch_run(program: str, *, started: bool = True, secrets: Secrets | None = None, **facts: Any) -> LaunchedRun:
         plan = make_plan(directory.parent, program, **facts)
-        cluster.launch(plan)
+        if started:
+            cluster.launch(plan, secrets)
+        else:
+            os.close(create_run(RunLayout(directory, plan.run_id), plan) or -1)
         launched.append(LaunchedRun(directory, cluster, plan))
         return launched[-1]
 

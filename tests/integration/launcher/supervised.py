@@ -70,7 +70,7 @@ def supervise(directory: Path, python: str, program: str, **facts: object) -> Su
     }
     (directory / "worker.json").write_text(json.dumps(worker))
     process = subprocess.Popen(
-        [python, "-I", supervisor.__file__, str(directory)],
+        [python, "-I", "-S", supervisor.__file__, str(directory)],
         stdin=subprocess.PIPE,
         env={"PATH": os.environ["PATH"], "MAKERFLOW_RUN": str(directory)},
         start_new_session=True,

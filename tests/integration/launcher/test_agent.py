@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -218,12 +219,23 @@ def test_a_plan_of_another_version_ends_with_its_last_event(launch):
 
 @pytest.mark.parametrize("arguments", [[], ["/no/such/run"], ["a", "b", "c"]])
 def test_a_wrong_call_is_answered_clearly(arguments):
-    import subprocess
-
     called = subprocess.run([sys.executable, "-m", "blocks.launcher", *arguments], capture_output=True, text=True)
     assert called.returncode == 2
     assert "usage: python -m blocks.launcher RUN_DIRECTORY" in called.stderr
     assert "Traceback" not in called.stderr
+
+
+def test_an_agent_whose_secrets_were_cut_short_leaves_the_run_to_the_next_one(launch):
+    run = launch("print('never')", started=False)
+    lock = agent_lock.acquire(run.layout.lock)
+    assert lock
+    command = [sys.executable, "-m", "blocks.launcher", str(run.layout.directory), str(lock)]
+    for document in (b"", b'{"s3": {"secret_acc'):
+        called = subprocess.run(command, input=document, capture_output=True, pass_fds=[lock])
+        assert called.returncode == 3
+        assert b"secrets" in called.stderr
+    assert not run.events()
+    os.close(lock)
 
 
 def _entry_point(run, rank: int) -> int:

@@ -1,7 +1,10 @@
 """Entry points that mean no good, each with the state that its run must end in."""
 
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +80,34 @@ def test_one_that_fills_its_data_storage_is_ended_and_told_why(launch):
 def test_one_that_meets_a_full_disk_ends_as_such(launch):
     finished = launch("raise OSError(28, 'No space left on device')").finished()
     assert finished["cause"] == "disk_full"
+
+
+@pytest.fixture
+def small_disk(directory: Path) -> Iterator[int]:
+    """The product's home is a disk of so many bytes."""
+    size = 16 << 20
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs more rights than this machine gives")
+    yield size
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def test_one_that_fills_the_disk_to_the_last_byte_still_gets_its_last_event(launch, small_disk):
+    run = launch(
+        "import os\n"
+        "with open(os.environ['TMPDIR'] + '/all', 'wb', buffering=0) as stream:\n"
+        "    try:\n"
+        "        while stream.write(bytes(1 << 16)): pass\n"
+        "    except OSError:\n"
+        "        while True: stream.write(b'x')"
+    )
+    finished = run.finished()
+    assert finished["cause"] == "disk_full"
+    assert "No space left on device" in finished["message"]
+    assert run.records()[0]["code"] == 1
+    assert run.layout.state.exists()
 
 
 @pytest.mark.req("TRN-08")
