@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from blocks.connections.server import prefect_server
+from blocks.connections.server import announced, prefect_server
 from blocks.connections.settings import Settings
 
 PORT = 4200
@@ -24,12 +24,12 @@ def up(port: int = PORT, say: Callable[[str], None] = print) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     say("Starting the workflow UI ...")
-    with prefect_server(Settings(), port, ui=True) as api:
+    settings = Settings()
+    with prefect_server(settings, port, ui=True) as api, announced(settings, api):
         from tasks.export import export_journal  # Prefect takes seconds to import: the server starts meanwhile
 
         exported = export_journal(api)
         say(f"Workflow UI   {api.removesuffix('/api')}  ({exported} earlier runs added)")
-        say(f"For commands  export MAKERFLOW_PREFECT_API_URL={api}")
-        say("Ctrl-C ends it; trainings go on.")
+        say("Commands on this home use it while it runs. Ctrl-C ends it; trainings go on.")
         while not ended.wait(1):
             pass

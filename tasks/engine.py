@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed, wait_random
 
 from blocks.connections.platform import open_platform
+from blocks.connections.server import configured_api, is_healthy
 from blocks.connections.settings import Settings
 from blocks.domain.errors import is_transient
 from blocks.registry.records import FlowRunRecord, StepRecord
@@ -174,19 +175,13 @@ def publish_report(key: str, description: str, markdown: str) -> None:
 
 
 def reachable_api(settings: Settings) -> str:
-    """The configured Prefect API when it answers, else an empty string."""
-    if not settings.prefect_api_url:
-        return ""
-    try:
-        httpx.get(f"{settings.prefect_api_url.rstrip('/')}/health", timeout=5).raise_for_status()
-    except httpx.HTTPError as error:
-        logger.warning(
-            "The Prefect server %s does not answer (%s): the run goes on without it and is exported later.",
-            settings.prefect_api_url,
-            error,
-        )
-        return ""
-    return settings.prefect_api_url
+    """The Prefect API to use when it answers, else an empty string."""
+    api = configured_api(settings)
+    if not api or is_healthy(api):
+        return api
+    if settings.prefect_api_url:
+        logger.warning("The Prefect server %s does not answer: the run goes on without it and is exported later.", api)
+    return ""
 
 
 def _run_journaled(flow: Flow[P, R], args: Any, kwargs: Any) -> R:

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import Field, SecretStr
 
 from blocks.connections.platform import AWS, Platform, open_platform
-from blocks.connections.server import prefect_server
+from blocks.connections.server import configured_api, is_healthy, prefect_server
 from blocks.connections.settings import Settings
 from blocks.domain.errors import InvalidInputError, NotFoundError
 from blocks.domain.paths import Scheme, StoragePath
@@ -156,8 +156,9 @@ def test_connection(name_or_path: str) -> dict[str, str]:
 
 @contextmanager
 def _prefect(settings: Settings) -> Iterator[None]:
-    if settings.prefect_api_url:
-        with temporary_settings(updates={PREFECT_API_URL: settings.prefect_api_url}):
+    configured = configured_api(settings)
+    if configured and (settings.prefect_api_url or is_healthy(configured)):
+        with temporary_settings(updates={PREFECT_API_URL: configured}):
             yield
         return
     with prefect_server(settings) as api, temporary_settings(updates={PREFECT_API_URL: api}):

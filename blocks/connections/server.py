@@ -29,6 +29,34 @@ class ServerFailedError(PermanentError):
         super().__init__(f"The Prefect server on {address} did not start: {why}. Its log is {log}.")
 
 
+def configured_api(settings: Settings) -> str:
+    """The Prefect API to use: the configured one, else that of `makerflow up` on this home; empty for none."""
+    if settings.prefect_api_url:
+        return settings.prefect_api_url.rstrip("/")
+    with suppress(OSError):
+        return settings.server_file.read_text().strip()
+    return ""
+
+
+def is_healthy(api: str) -> bool:
+    """Whether a Prefect API answers."""
+    try:
+        return httpx.get(f"{api}/health", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def announced(settings: Settings, api: str) -> Iterator[None]:
+    """Let other commands on this home find the API for as long as the block lasts."""
+    settings.server_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.server_file.write_text(api)
+    try:
+        yield
+    finally:
+        settings.server_file.unlink(missing_ok=True)
+
+
 @contextmanager
 def prefect_server(settings: Settings, port: int = 0, *, ui: bool = False) -> Iterator[str]:
     """A Prefect server for as long as the block lasts.

@@ -58,6 +58,11 @@ class Settings(BaseSettings):
         return self.home / self.catalogue.expanduser()
 
     @property
+    def server_file(self) -> Path:
+        """Where `makerflow up` says the address of its API while it runs."""
+        return self.home / "up" / "api"
+
+    @property
     def prefect_home(self) -> Path:
         """Prefect's own private state: its database and profiles."""
         return self.home / "prefect"
