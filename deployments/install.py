@@ -1,7 +1,7 @@
-"""Install this checkout, as it is, into the virtual environment that runs this: `python -m deployments.install EXTRA`.
+"""`pip install`, at our pins, into the virtual environment that runs this: `python -m deployments.install -e .[demo]`.
 
-With uv, which is quick and takes pip's settings of where packages come from; with pip where uv does not work. It is the
-first thing that runs in a new environment, so it imports nothing but the standard library.
+With uv, which is quick and is told pip's settings of where packages come from; with pip where uv does not work. It is
+the first thing that runs in a new environment, so it imports nothing but the standard library.
 """
 
 import os
@@ -17,9 +17,9 @@ UV = (sys.executable, "-m", "uv", "--quiet", "pip", "install", "--python", sys.e
 
 
 def main() -> int:
-    """Install; the installer's exit code."""
-    what = (*CONSTRAINTS, "-e", f".[{sys.argv[1]}]")
-    print(f"Installing Makerflow with what {sys.argv[1]!r} needs into {sys.prefix} ...", flush=True)
+    """Install what the arguments name; the installer's exit code."""
+    what = (*CONSTRAINTS, *sys.argv[1:])
+    print(f"Installing into {sys.prefix} ...", flush=True)
     offline = ("--no-index",) if has_no_index(os.environ) else ()
     environment = os.environ | installer_environment(os.environ)
     if _run((*PIP, *CONSTRAINTS, "uv"), os.environ) == 0 and _run((*UV, *offline, *what), environment) == 0:
