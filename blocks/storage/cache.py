@@ -1,36 +1,36 @@
 """A content-addressed cache of objects, shared by all runs of a machine.
 
 ```
-objects/ab/{address}     complete, verified, read-only; runs get hard links to them
+objects/{address}        complete, verified, read-only; runs get hard links to them
 incoming/{address}       partial, see `incoming.py`
 leases/{id}              locked by a process while it stages
-index.db                 digest, inode and last use of each object
+index.db                 digest, inode and last use of each object; when links were made
 lock                     held while links are made or objects are evicted
 ```
-An entry point that runs as root can write through a hard link, and writing changes the inode. So does each link that
-is made or removed, by its ctime: those made here are recorded under the lock; after any other change the bytes are
-verified again before the next run gets them.
+An entry point that runs as root can write through a hard link, and writing changes the inode: its mtime, and when that
+is set back its ctime. A link that is made or removed changes the ctime too, so the times of our own linking are
+recorded. A file with a ctime of any other time is verified again before the next run gets it.
 """
 
-import errno
-import fcntl
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks.domain.errors import InvalidInputError
-from blocks.storage.cache_index import CacheIndex, Known
+from blocks.storage.cache_index import CacheIndex, Known, LinkWindows
 from blocks.storage.digests import digest_like
-from blocks.storage.disk import disk_limits, free_bytes, no_room
+from blocks.storage.disk import free_bytes, no_room
 from blocks.storage.incoming import Incoming
+from blocks.storage.links import READ_ONLY, place_copy, place_link, same_content
+from blocks.storage.locks import CacheLock, Leases, is_locked
 
-_NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 _ABANDONED_SECONDS = 7 * 24 * 3600
+_VERIFIED_AT_ONCE = 256
+_WORTH_A_THREAD = 1000
 
 
 @dataclass(frozen=True)
@@ -60,42 +60,39 @@ class Cache:
     def __init__(self, directory: Path, limit_bytes: int) -> None:
         self.directory, self.limit_bytes = directory, limit_bytes
         self._objects, self._incoming = directory / "objects", directory / "incoming"
-        self._leases = directory / "leases"
-        for folder in (self._objects, self._incoming, self._leases):
+        for folder in (self._objects, self._incoming, directory / "leases"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._locked():
+        self._base = f"{self._objects}/"
+        self._lock = CacheLock(directory / "lock")
+        self._leases = Leases(directory / "leases", self._lock)
+        with self._lock.held():
             self._index = CacheIndex(directory / "index.db")
 
     def path(self, address: str) -> Path:
         """Where the file of that address is, or would be."""
-        return Path(self._file(address))
+        return self._objects / address
 
     @contextmanager
     def lease(self) -> Iterator[None]:
-        """While it is held, nothing that is used from now on is evicted. Evicts what is too much at the end."""
-        file = self._leases / uuid.uuid4().hex
-        with self._locked():  # so that nobody takes it for a dead one before it is locked
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        """While it is held, nothing that comes in from now on is evicted. Evicts what is too much at the end."""
         try:
-            yield
+            with self._leases.take():
+                yield
         finally:
-            file.unlink(missing_ok=True)
-            os.close(descriptor)
             self.trim()
 
     def find(self, addresses: Iterable[str]) -> dict[str, Path]:
         """The files of those addresses that are here, each verified."""
-        found = {}
-        for known in self._index.find(addresses).values():
-            if self._trusted(known) or self._verify(known):
-                found[known.address] = self.path(known.address)
-        return found
+        known = self._index.find(addresses)
+        windows = self._index.windows()
+        doubtful = [entry for entry in known.values() if not self._trusted(entry, windows)]
+        wrong = set(self._verify(doubtful))
+        return {address: self.path(address) for address in known if address not in wrong}
 
     def link(self, wanted: Sequence[tuple[str, str]]) -> list[int]:
         """Put the file of each (address, target) at its target: a hard link, or a copy where the disk refuses links.
 
-        Only bytes that are known to be right are given out. Done twice, it finds its own work.
+        Only bytes that are known to be right are given out. Done twice, it finds its own work. Hold a lease meanwhile.
 
         Returns:
             The indices of those that are not here, or were damaged: fetch them, then ask again.
@@ -104,32 +101,29 @@ class Cache:
             CapacityError: A copy did not fit on the disk.
             InvalidInputError: A target is a directory.
         """
-        left = list(range(len(wanted)))
+        left: Sequence[int] = range(len(wanted))
         absent: list[int] = []
         while left:
-            copies: list[int] = []
-            suspects: dict[str, Known] = {}
-            known = self._index.find({wanted[i][0] for i in left})
-            with self._locked():
-                gone, doubtful = self._link_known(wanted, left, known, copies, suspects)
-            absent += gone
-            doubtful += [index for index in copies if not self._copy(*wanted[index])]
-            for suspect in suspects.values():
-                self._verify(suspect)
-            left = doubtful
+            known = self._index.find({wanted[index][0] for index in left})
+            round_ = _LinkRound(wanted, known, self._base)
+            with self._lock.held() as clock:
+                began_ns = clock.now_ns()
+                round_.run(left, self._index.windows(), began_ns)
+                self._index.add_window(began_ns, clock.pass_ns(), round_.used, time.time())
+            written = [i for i in round_.refused if not place_copy(self._base + wanted[i][0], wanted[i][1])]
+            absent += round_.absent
+            self._verify([known[wanted[index][0]] for index in round_.doubtful])
+            left = sorted(round_.doubtful + written)
         return sorted(absent)
 
     def claim(self, address: str) -> Incoming | None:
         """The right to bring in that object; None while another process or thread has it."""
         return Incoming.claim(self._incoming, address)
 
-    def settle(self, arrived: Iterable[tuple[Incoming, str]]) -> None:
+    def settle(self, arrived: Sequence[tuple[Incoming, str]]) -> None:
         """Take (complete and verified file, digest) in, and let the claims go."""
-        settled = []
-        arrived = list(arrived)
         try:
-            for incoming, digest in arrived:
-                settled.append((incoming.address, digest, incoming.settle(self.path(incoming.address))))
+            settled = [(inc.address, digest, inc.settle(self.path(inc.address))) for inc, digest in arrived]
             self._index.keep(settled, time.time())
         finally:
             for incoming, _ in arrived:
@@ -158,11 +152,11 @@ class Cache:
         """Evict the least recently used objects until the rest is within the limit; the bytes that were evicted."""
         limit = max(0, self.limit_bytes if limit_bytes is None else limit_bytes)
         excess = self._index.total_bytes() - limit
-        evicted = []
+        evicted: list[str] = []
         freed = 0
         if excess > 0:
-            with self._locked():
-                for address, size in self._index.least_used(self._oldest_lease()):
+            with self._lock.held():
+                for address, size in self._index.least_used(self._leases.oldest()):
                     if freed >= excess:
                         break
                     self.path(address).unlink(missing_ok=True)
@@ -178,12 +172,16 @@ class Cache:
         Removing a link changes the ctime of the file that others still share. Deleting the tree in another way is safe
         too, but then the next run has to verify each file first. Nothing there is fine.
         """
-        with self._locked():
-            shared = self._shared_files(directory)
-            known = self._index.find_inodes(shared)
-            intact = [known[inode] for inode in shared if inode in known and self._trusted(known[inode])]
-            shutil.rmtree(directory, ignore_errors=False, onerror=_missing_is_fine)
-            self._index.touch(self._ctimes(intact), time.time())
+        with self._lock.held() as clock:
+            began_ns = clock.now_ns()
+            windows = self._index.windows()
+            linked = _linked_files(directory)
+            known = self._index.find_inodes(linked)
+            # What was written to must not be taken for right because our unlinking covers the trace.
+            self._index.doubt([entry.id for inode, entry in known.items() if not windows.trust(entry, linked[inode])])
+            if directory.exists():
+                shutil.rmtree(directory)
+            self._index.add_window(began_ns, clock.pass_ns(), (), time.time())
 
     def total_bytes(self) -> int:
         """The sizes of all objects together."""
@@ -192,181 +190,128 @@ class Cache:
     def verify_all(self, progress: Callable[[int], None] = lambda size: None) -> Inspection:
         """Verify every byte of every file, and remove what is wrong, so that it is fetched again when it is needed."""
         everything = self._index.all()
-        damaged = []
-        for known in everything:
-            if not self._verify(known):
-                damaged.append(known.address)
-            progress(known.size)
+        damaged: list[str] = []
+        for start in range(0, len(everything), _VERIFIED_AT_ONCE):
+            some = everything[start : start + _VERIFIED_AT_ONCE]
+            damaged += self._verify(some)
+            progress(sum(known.size for known in some))
         strays = self._remove_strays({known.address for known in everything})
         return Inspection(len(everything), sum(known.size for known in everything), tuple(damaged), strays)
 
-    def _file(self, address: str) -> str:
-        shard = address.index("-") + 1
-        return f"{self._objects}/{address[shard : shard + 2]}/{address}"
+    def _trusted(self, known: Known, windows: LinkWindows) -> bool:
+        status = _status(self._base + known.address)
+        return status is not None and windows.trust(known, status)
 
-    def _link_known(
-        self,
-        wanted: Sequence[tuple[str, str]],
-        indices: Iterable[int],
-        known: dict[str, Known],
-        copies: list[int],
-        suspects: dict[str, Known],
-    ) -> tuple[list[int], list[int]]:
-        """Link what is trusted; returns (absent, doubtful) indices. Runs under the lock."""
-        absent: list[int] = []
-        doubtful: list[int] = []
-        ctimes: dict[str, int] = {}
-        for index in indices:
-            address, target = wanted[index]
-            entry = known.get(address)
-            status = self._status(address) if entry else None
-            if entry is None or status is None:
-                absent.append(index)
-            elif not entry.describes(status) and ctimes.get(address) != status.st_ctime_ns:
-                suspects[address] = entry
-                doubtful.append(index)
-            elif _place(self._file(address), target, status):
-                ctimes[address] = os.stat(self._file(address)).st_ctime_ns
-            else:
-                copies.append(index)
-                ctimes[address] = status.st_ctime_ns
-        self._index.touch(ctimes.items(), time.time())
-        return absent, doubtful
+    def _verify(self, entries: Sequence[Known]) -> list[str]:
+        """Read every byte of these, trust the right ones again, remove the wrong ones; the latters' addresses."""
+        distinct = list(dict.fromkeys(entries))
+        wrong: list[str] = []
+        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="makerflow-verify") as pool:
+            for start in range(0, len(distinct), _VERIFIED_AT_ONCE):
+                some = distinct[start : start + _VERIFIED_AT_ONCE]
+                wrong += self._judge(list(zip(some, pool.map(self._proof, some), strict=True)))
+        return wrong
 
-    def _copy(self, address: str, target: str) -> bool:
-        """Copy where a link is refused; False when somebody wrote meanwhile. A lease keeps the original."""
-        file = self._file(address)
-        temporary = f"{target}.{uuid.uuid4().hex[:8]}~"
-        before = os.stat(file)
-        with disk_limits(Path(target).parent, before.st_size):
-            try:
-                shutil.copyfile(file, temporary)
-                os.chmod(temporary, 0o444)
-                os.replace(temporary, target)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-        return _same_content(before, os.stat(file))
-
-    def _trusted(self, known: Known) -> bool:
-        status = self._status(known.address)
-        return status is not None and known.describes(status)
-
-    def _status(self, address: str) -> os.stat_result | None:
+    def _proof(self, known: Known) -> os.stat_result | None:
+        """The inode of a file, as it was before its bytes were read and found right; None when they are wrong."""
+        before = _status(self._base + known.address)
+        if before is None or before.st_size != known.size:
+            return None
         try:
-            return os.stat(self._file(address), follow_symlinks=False)
+            return before if digest_like(known.digest, self.path(known.address)) == known.digest else None
         except FileNotFoundError:
             return None
 
-    def _verify(self, known: Known) -> bool:
-        """Read every byte; a right file is trusted again, a wrong one is removed."""
-        before = self._status(known.address)
-        file = self.path(known.address)
-        right = before is not None and before.st_size == known.size and digest_like(known.digest, file) == known.digest
-        with self._locked():
-            after = self._status(known.address)
-            if right and before and after and _same_content(before, after):
-                os.chmod(file, 0o444)
-                self._index.keep([(known.address, known.digest, os.stat(file))], time.time())
-                return True
-            if before is None or after is None or before.st_ino == after.st_ino:
-                file.unlink(missing_ok=True)
-                self._index.forget([known.address])
-        return False
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def _oldest_lease(self) -> float:
-        oldest = time.time()
-        for file in self._leases.iterdir():
-            if _held(file):
-                oldest = min(oldest, file.stat().st_mtime)
-            else:
-                file.unlink(missing_ok=True)
-        return oldest
+    def _judge(self, proofs: Sequence[tuple[Known, os.stat_result | None]]) -> list[str]:
+        right, wrong = [], []
+        with self._lock.held():
+            for known, before in proofs:
+                file = self.path(known.address)
+                after = _status(str(file))
+                if before and after and same_content(before, after):
+                    os.chmod(file, READ_ONLY)
+                    right.append((known.address, known.digest, os.stat(file)))
+                elif after is None or before is None or before.st_ino == after.st_ino:
+                    file.unlink(missing_ok=True)
+                    wrong.append(known.address)
+            self._index.keep(right, time.time())
+            self._index.forget(wrong)
+        return wrong
 
     def _drop_abandoned(self) -> None:
         """Partial files that nobody has gone on with for days."""
         for file in self._incoming.iterdir():
-            if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS and not _held(file):
+            status = _status(str(file))
+            if status and time.time() - status.st_mtime > _ABANDONED_SECONDS and not is_locked(file):
                 file.unlink(missing_ok=True)
 
     def _remove_strays(self, known: set[str]) -> int:
         """Files that a process put in place and died before it could record them."""
-        strays = [file for file in self._objects.glob("*/*") if file.name not in known]
-        with self._locked():
+        strays = [file for file in self._objects.iterdir() if file.name not in known]
+        with self._lock.held():
             recorded = self._index.find([file.name for file in strays])
             removed = [file for file in strays if file.name not in recorded]
             for file in removed:
                 file.unlink(missing_ok=True)
         return len(removed)
 
-    def _shared_files(self, directory: Path) -> set[int]:
-        inodes = set()
-        for folder, _, names in os.walk(directory):
-            for name in names:
-                status = os.lstat(f"{folder}/{name}")
-                if status.st_nlink > 1:
-                    inodes.add(status.st_ino)
-        return inodes
 
-    def _ctimes(self, entries: Iterable[Known]) -> list[tuple[str, int]]:
-        found = ((known.address, self._status(known.address)) for known in entries)
-        return [(address, status.st_ctime_ns) for address, status in found if status]
+class _LinkRound:
+    """One pass over what is wanted, under the lock.
+
+    Attributes:
+        absent: Indices of what is not here.
+        doubtful: Of what has to be verified first.
+        refused: Of what the file system would not link.
+        used: Ids of the files that were given out.
+    """
+
+    def __init__(self, wanted: Sequence[tuple[str, str]], known: dict[str, Known], base: str) -> None:
+        self._wanted, self._known, self._base = wanted, known, base
+        self.absent: list[int] = []
+        self.doubtful: list[int] = []
+        self.refused: list[int] = []
+        self.used: list[int] = []
+
+    def run(self, indices: Sequence[int], windows: LinkWindows, began_ns: int) -> None:
+        """Link what is right, two halves side by side: nearly all of the time is the kernel's."""
+        middle = len(indices) // 2 if len(indices) >= _WORTH_A_THREAD else 0
+        first, second = indices[:middle], indices[middle:]
+        with ThreadPoolExecutor(1, thread_name_prefix="makerflow-link") as pool:
+            half = pool.submit(self._run, first, windows, began_ns) if first else None
+            self._run(second, windows, began_ns)
+            if half:
+                half.result()
+
+    def _run(self, indices: Iterable[int], windows: LinkWindows, began_ns: int) -> None:
+        for index in indices:
+            address, target = self._wanted[index]
+            known = self._known.get(address)
+            file = self._base + address
+            status = _status(file) if known else None
+            if known is None or status is None:
+                self.absent.append(index)
+            elif not windows.trust(known, status, began_ns):
+                self.doubtful.append(index)
+            else:
+                self.used.append(known.id)
+                if not place_link(file, target):
+                    self.refused.append(index)
 
 
-def _place(file: str, target: str, status: os.stat_result) -> bool:
-    """Hard-link `file` to `target`; False where the file system refuses."""
+def _status(file: str) -> os.stat_result | None:
     try:
-        os.link(file, target)
+        return os.stat(file)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        return _place(file, target, status)
-    except FileExistsError:
-        return _replace(file, target, status)
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-        return False
-    return True
+        return None
 
 
-def _replace(file: str, target: str, status: os.stat_result) -> bool:
-    there = os.lstat(target)
-    if os.path.isdir(target) and not os.path.islink(target):
-        raise InvalidInputError(f"{target} cannot be staged", "a directory is in its place", "Remove that directory.")
-    if os.path.samestat(there, status):
-        return True
-    os.unlink(target)
-    return _place(file, target, status)
-
-
-def _same_content(before: os.stat_result, after: os.stat_result) -> bool:
-    """Whether nobody wrote between the two; links may have come and gone."""
-    return (before.st_ino, before.st_size, before.st_mtime_ns) == (after.st_ino, after.st_size, after.st_mtime_ns)
-
-
-def _held(file: Path) -> bool:
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _missing_is_fine(function: object, path: str, failure: tuple[type[BaseException], BaseException, object]) -> None:
-    if not isinstance(failure[1], FileNotFoundError):
-        raise failure[1]
+def _linked_files(directory: Path) -> dict[int, os.stat_result]:
+    """Inode to status of the files in a directory that have another name elsewhere."""
+    found = {}
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            status = os.lstat(f"{folder}/{name}")
+            if status.st_nlink > 1:
+                found[status.st_ino] = status
+    return found

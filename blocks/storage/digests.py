@@ -5,6 +5,7 @@ that many bytes, which are computed side by side while the parts arrive in any o
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -50,7 +51,8 @@ def digest_like(digest: str, file: Path) -> str:
 
 def _digest(stream: BinaryIO, kind: str) -> str:
     digest = hashlib.new(kind, usedforsecurity=False)
-    while block := stream.read(_BLOCK):
+    size = max(1, min(_BLOCK, os.fstat(stream.fileno()).st_size))  # a buffer no larger than the file is soon made
+    while block := stream.read(size):
         digest.update(block)
     return digest.hexdigest()
 

@@ -77,7 +77,7 @@ def _copy(file: Path, planned: PlannedObject, incoming: Incoming, progress: Prog
         incoming.restart()
         cloned = _clone(source, incoming.descriptor)
         digest, offset = sha256(), 0
-        while data := os.pread(source, _BLOCK, offset):
+        while data := _read(source, planned.size, offset):
             if not cloned:
                 incoming.write(data, offset)
             digest.update(data)
@@ -97,6 +97,11 @@ def _check(planned: PlannedObject, descriptor: int) -> None:
         raise InputChangedError(planned.path, f"ETag {planned.etag}", f"ETag {found}")
 
 
+def _read(descriptor: int, size: int, offset: int) -> bytes:
+    """The next block of the first `size` bytes. Asking for no more than there is spares a large buffer."""
+    return os.pread(descriptor, min(_BLOCK, size - offset), offset)
+
+
 def _clone(source: int, target: int) -> bool:
     try:
         fcntl.ioctl(target, _FICLONE, source)
@@ -110,8 +115,8 @@ def _replace(source: int, target: Path, progress: Progress) -> os.stat_result:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with open(descriptor, "wb", buffering=0) as copy:
-            offset = 0
-            while data := os.pread(source, _BLOCK, offset):
+            size, offset = os.fstat(source).st_size, 0
+            while data := _read(source, size, offset):
                 view = memoryview(data)
                 while len(view):
                     view = view[copy.write(view) or 0 :]

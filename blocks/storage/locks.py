@@ -1,0 +1,92 @@
+"""Locks of the cache. They are the kernel's, so they die with their holders."""
+
+import fcntl
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_TICK_SECONDS = 0.001
+
+
+class CacheLock:
+    """Held by one process at a time, while it links or evicts; also the clock of the cache's file system."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    @contextmanager
+    def held(self) -> Iterator["FileClock"]:
+        """Wait for the lock and hold it."""
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield FileClock(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class FileClock:
+    """The time that the file system gives to files that change now. It moves in steps of up to ten milliseconds."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def now_ns(self) -> int:
+        """The ctime of a file that is changed now."""
+        os.utime(self._descriptor)
+        return os.fstat(self._descriptor).st_ctime_ns
+
+    def pass_ns(self) -> int:
+        """The time now, once it is over: whatever changes after this call gets a later time."""
+        now = self.now_ns()
+        while self.now_ns() <= now:
+            time.sleep(_TICK_SECONDS)
+        return now
+
+
+class Leases:
+    """Who is staging now: a locked file for each process that does."""
+
+    def __init__(self, directory: Path, lock: CacheLock) -> None:
+        self._directory, self._lock = directory, lock
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Have one."""
+        file = self._directory / uuid.uuid4().hex
+        with self._lock.held():  # so that nobody takes it for a dead one before it is locked
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def oldest(self) -> float:
+        """When the oldest that is still held was taken; now, when there is none. Call it under the lock."""
+        oldest = time.time()
+        for file in self._directory.iterdir():
+            if is_locked(file):
+                oldest = min(oldest, file.stat().st_mtime)
+            else:
+                file.unlink(missing_ok=True)
+        return oldest
+
+
+def is_locked(file: Path) -> bool:
+    """Whether somebody holds a lock on the file."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
