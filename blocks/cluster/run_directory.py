@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -74,19 +74,20 @@ def half_done(home: Path) -> Iterator[Path]:
 
 
 def discard(directory: Path) -> None:
-    """Remove a directory and all below it, also what is read-only, as staged inputs are."""
-    shutil.rmtree(directory, onerror=_allow_and_retry)
+    """Remove a directory and all below it, also what entry points and staging made read-only."""
+    shutil.rmtree(directory, ignore_errors=True)
     if directory.exists():
-        shutil.rmtree(directory, ignore_errors=True)
+        _allow_changes(directory)
+        shutil.rmtree(directory)
 
 
-def _allow_and_retry(function: Callable[[str], object], path: str, _: object) -> None:
-    """Entry points and staging leave directories that not even their owner may change."""
-    with suppress(OSError):
-        os.chmod(os.path.dirname(path), stat.S_IRWXU)
-        if not os.path.islink(path):
-            os.chmod(path, stat.S_IRWXU)
-        shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else os.unlink(path)
+def _allow_changes(directory: Path) -> None:
+    """Give the owner all rights on the directories of a tree, each before it is looked into."""
+    directory.chmod(stat.S_IRWXU)
+    for parent, names, _ in os.walk(directory):
+        for path in (Path(parent, name) for name in names):
+            if not path.is_symlink():
+                path.chmod(stat.S_IRWXU)
 
 
 def _summary(plan: RunPlan) -> Summary:
