@@ -18,7 +18,7 @@ from deployments.cli.output import clean
 from deployments.cli.progress import event_text
 
 if TYPE_CHECKING:
-    from blocks.domain.plan import RunEvent, Staging, Started
+    from blocks.domain.plan import Finished, RunEvent, Staging, Started
     from blocks.registry.records import Series, Training
 
 TAIL_LINES = 8
@@ -54,8 +54,6 @@ class LiveDisplay:
         """Show it in the first line."""
         with self._lock:
             self._status = row.status.value
-            if row.status.value.startswith("COMPLETE"):
-                self._finish("training")
 
     def event(self, event: "RunEvent") -> None:
         """Move the bars."""
@@ -66,7 +64,8 @@ class LiveDisplay:
                 case "started":
                     self._start(event)
                 case "finished":
-                    self._finish("training")
+                    self._deadline = None
+                    self._end(event)
                 case "exited" | "uploaded":
                     pass
                 case _:
@@ -106,6 +105,14 @@ class LiveDisplay:
             self._finish(stage)
         self._deadline = event.deadline
         self._begin("training")
+
+    def _end(self, event: "Finished") -> None:
+        if event.cause.value == "ok":
+            self._finish("training")
+        else:
+            for task in self._tasks.values():
+                self._stages.stop_task(task)
+            self._stages.update(self._tasks["training"], detail=event.cause.value)
 
     def _begin(self, stage: str) -> TaskID:
         task = self._tasks[stage]

@@ -147,7 +147,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise InvalidInputError(question, "it cannot be asked without a terminal", "Answer with --yes.")
+        raise InvalidInputError(question.removesuffix("?"), "nobody can be asked without a terminal", "Give --yes.")
     if not typer.confirm(clean(question), err=True):
         write("Nothing was changed.", error=True)
         raise typer.Exit(FAILED)

@@ -1,0 +1,87 @@
+"""Every command, by its shape."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from deployments.cli.loading import COMMANDS
+from deployments.cli.main import app
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every command that does something, with the words that call it."""
+    if not hasattr(command, "list_commands"):
+        yield " ".join(path), command
+        return
+    for name in command.list_commands(None):
+        yield from leaves(command.get_command(None, name), (*path, name))
+
+
+LEAVES = dict(leaves(typer.main.get_command(app)))
+
+
+def test_there_is_a_command_for_everything_that_a_training_can_go_through() -> None:
+    verbs = ["list", "show", "logs", "metrics", "resume", "stop", "copy", "change", "delete"]
+    trainings = {f"training {verb}" for verb in verbs}
+    experiments = {f"experiment {verb}" for verb in ["create", "list", "show", "retry", "change", "delete"]}
+    rest = {"train", "doctor", "storage ls", "storage cp", "connection set", "connection test", "catalogue images"}
+
+    assert trainings | experiments | rest <= LEAVES.keys()
+
+
+@pytest.mark.parametrize("words", LEAVES)
+def test_every_command_has_help_and_json(words: str) -> None:
+    command = LEAVES[words]
+
+    assert "--json" in [name for parameter in command.params for name in parameter.opts]
+    assert command.help
+
+
+@pytest.mark.parametrize("words", ["training delete", "experiment delete", "connection delete"])
+def test_what_destroys_can_be_answered_in_advance(words: str) -> None:
+    assert "--yes" in [name for parameter in LEAVES[words].params for name in parameter.opts]
+
+
+def test_no_secret_can_be_given_as_an_argument() -> None:
+    names = [name for parameter in LEAVES["connection set"].params for name in parameter.opts]
+
+    assert not [name for name in names if "secret" in name or "token" in name]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
+def test_help_imports_nothing_that_takes_long(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from deployments.cli.main import run\n"
+        f"assert run({arguments!r}) == 0\n"
+        "heavy = {'prefect', 'sqlalchemy', 'boto3', 'rich', 'numpy', 'pydantic_settings', 'blocks.domain.specs'}\n"
+        "sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("Usage: makerflow")
+
+
+def test_a_list_imports_neither_prefect_nor_sqlalchemy(tmp_path: Any) -> None:
+    program = (
+        "import sys\n"
+        "from deployments.cli.main import run\n"
+        "run(['training', 'list'])\n"  # makes the database
+        "for name in [n for n in sys.modules if n.partition('.')[0] in ('sqlalchemy', 'sqlmodel', 'alembic')]:\n"
+        "    del sys.modules[name]\n"
+        "from deployments.cli import access\n"
+        "access._registry.cache_clear()\n"
+        "assert run(['training', 'list']) == 0\n"
+        "heavy = {'prefect', 'sqlalchemy', 'boto3'} & sys.modules.keys()\n"
+        "sys.exit(str(heavy) if heavy else 0)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={"MAKERFLOW_HOME": str(tmp_path)}
+    )
+
+    assert ended.returncode == 0, ended.stderr
