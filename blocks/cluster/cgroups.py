@@ -9,6 +9,7 @@ what is not held. Standard library only.
 import contextlib
 import hashlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from blocks.cluster.cgroup_trees import Hierarchy, enable, hierarchies
 from blocks.cluster.layout import RunLayout, read_json, write_json
 
 _PERIOD_MICROSECONDS = 100_000
+_FORGOTTEN_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,11 @@ class WorkerCgroup:
         return max((_oom_kills(Path(file)) for file in self.oom_files), default=0)
 
     def remove(self) -> None:
-        """Remove the groups; those that still hold a process stay until the run is removed."""
+        """Remove the groups, with the last one also the run's; what still holds a process stays for `remove_groups`."""
         for directory in self.directories:
             _remove(directory)
+            with contextlib.suppress(OSError):
+                directory.parent.rmdir()
 
 
 def create_worker_cgroup(run_directory: Path, rank: int, vcpus: float, memory_mib: int) -> WorkerCgroup | None:
@@ -97,14 +101,21 @@ def remove_groups(run_directory: Path) -> None:
 
 
 def remove_stale(home: Path) -> list[str]:
-    """Remove the groups of runs below `home` that are not there any more; returns their names."""
-    prefix, gone = _prefix(home), []
+    """Remove the groups of runs below `home` that are not there any more; returns their names.
+
+    Also removed are empty groups of other homes that are older than a day: a home that was deleted as a whole has
+    nobody left to ask.
+    """
+    prefix, gone = _prefix(home), set[str]()
     for hierarchy in hierarchies():
-        for group in hierarchy.base.glob(f"{prefix}*"):
-            if not (home / "runs" / group.name.removeprefix(prefix)).exists():
-                _remove(group)
-                gone.append(group.name)
-    return sorted(set(gone))
+        for group in hierarchy.base.glob("makerflow-*"):
+            if group.name.startswith(prefix):
+                stale = not (home / "runs" / group.name.removeprefix(prefix)).exists()
+            else:
+                stale = time.time() - group.stat().st_mtime > _FORGOTTEN_SECONDS
+            if stale and _remove(group):
+                gone.add(group.name)
+    return sorted(gone)
 
 
 def enforcement() -> Enforcement:
@@ -198,7 +209,9 @@ def _children(group: Path) -> list[Path]:
     return []
 
 
-def _remove(group: Path) -> None:
+def _remove(group: Path) -> bool:
+    """Remove a group and its workers'; False when it holds a process, and so stays."""
     for directory in (*_children(group), group):
         with contextlib.suppress(OSError):
             directory.rmdir()
+    return not group.exists()

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,31 @@ def test_groups_are_made_again_by_a_second_agent_and_removed_twice(run):
     cgroups.remove_groups(run.directory)
     assert not any(directory.exists() for directory in group.directories)
     cgroups.remove_groups(run.directory)
+
+
+@needs_tracking
+def test_with_the_last_worker_the_runs_group_goes_too(run):
+    groups = [cgroups.create_worker_cgroup(run.directory, rank, 1, 64) for rank in (0, 1)]
+    parents = {directory.parent for group in groups if group for directory in group.directories}
+    for group, left in zip(groups, (True, False), strict=True):
+        assert group
+        group.remove()
+        assert all(parent.exists() is left for parent in parents)
+
+
+@needs_tracking
+def test_empty_groups_that_a_deleted_home_left_are_removed_after_a_day(run, monkeypatch):
+    tree = cgroup_trees.hierarchies()[0]
+    base = tree.base / f"test-{run.home.parent.name}"  # so that groups of tests that run meanwhile are left alone
+    base.mkdir()
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: (replace(tree, controllers=frozenset(), base=base),))
+    try:
+        assert cgroups.create_worker_cgroup(run.directory, 0, 1, 64)
+        assert cgroups.remove_stale(run.home / "other") == []
+        monkeypatch.setattr(cgroups, "_FORGOTTEN_SECONDS", -1)
+        assert len(cgroups.remove_stale(run.home / "other")) == 1
+    finally:
+        base.rmdir()
 
 
 @needs_tracking
