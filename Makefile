@@ -1,6 +1,9 @@
 # What a developer does, and what CI calls. Everything is installed into $(VENV) and nowhere else; `make clean` removes
 # it. PYTHON chooses the interpreter: make test PYTHON=python3.13
 
+# A new environment has no bytecode yet: without keeping it, every run would compile all of Prefect anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-frameworks check format bench soak lock clean
 
