@@ -175,7 +175,11 @@ class Downloads:
                     raise
 
         while True:
-            await AsyncRetrying(**retrying(self.patience, wanted.planned.path))(request)  # type: ignore[arg-type] # untyped arguments
+            try:
+                await request()  # nearly always enough, and tenacity costs as much as a small object
+            except AttemptError:
+                retry = AsyncRetrying(**retrying(self.patience, wanted.planned.path))  # type: ignore[arg-type] # untyped
+                await retry(request)
             if reached >= end:
                 return
 
@@ -210,6 +214,8 @@ class Downloads:
             found = await asyncio.to_thread(self.source.current_etag, wanted.key)
             if not found:
                 return InputMissingError(wanted.planned.path, "it is gone")
+            if found == wanted.planned.etag:
+                return AttemptError("the store denied the version that it has")
             return InputChangedError(wanted.planned.path, f"ETag {wanted.planned.etag}", f"ETag {found}")
         return failure
 
