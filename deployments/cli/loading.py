@@ -17,6 +17,7 @@ COMMANDS = {
     "connection": ("deployments.cli.connection", "Endpoints of object stores and the accounts used on them."),
     "catalogue": ("deployments.cli.catalogue", "Images, flavors and provided algorithms to choose from."),
     "doctor": ("deployments.cli.doctor", "Check this installation; each finding comes with its remedy."),
+    "up": ("deployments.cli.up", "Serve the workflow UI, with the runs that were made without it."),
 }
 """Name to the module that holds it, and its line in the root's help."""
 
