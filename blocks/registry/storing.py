@@ -16,7 +16,7 @@ def table_of(row: type[SQLModel]) -> Table:
 
 
 def changed_rows(session: Session, statement: Executable) -> int:
-    """Run an INSERT, UPDATE or DELETE; how many rows it changed."""
+    """Run an UPDATE or DELETE; how many rows it changed."""
     result = session.execute(statement)
     assert isinstance(result, CursorResult)  # noqa: S101 - for the type checker: these statements have no other result
     return result.rowcount
@@ -30,8 +30,10 @@ def insert_new(session: Session, row: SQLModel) -> bool:
     Raises:
         sqlalchemy.exc.IntegrityError: It refers to a row that is not there.
     """
+    table = table_of(type(row))
     insert = _INSERT[session.get_bind().dialect.name]
-    return changed_rows(session, insert(table_of(type(row))).values(row.model_dump()).on_conflict_do_nothing()) == 1
+    statement = insert(table).values(row.model_dump()).on_conflict_do_nothing().returning(*table.primary_key)
+    return session.execute(statement).first() is not None
 
 
 def upsert(session: Session, row: SQLModel, key: str) -> None:

@@ -126,9 +126,8 @@ class ExperimentContract(RegistryBase):
         made = registry.experiments.ensure(ExperimentSpec(name="digits"))
         assert made.status is E.ACTIVE
         assert registry.experiments.ensure(ExperimentSpec(name="digits", description="other")) == made
-        assert [move.target for move in registry.experiments.history(made.id)] == list(
-            (E.CREATE_REQUESTED, E.CREATE_IN_PROGRESS, E.ACTIVE)
-        )
+        moves = registry.experiments.history(made.id)
+        assert [move.target for move in moves] == [E.CREATE_REQUESTED, E.CREATE_IN_PROGRESS, E.ACTIVE]
 
     @pytest.mark.req("EXP-01", "EXP-02")
     def test_a_failed_creation_can_be_retried_and_every_move_is_kept(self, registry: Registry) -> None:

@@ -33,12 +33,6 @@ def all_pages(registry: Registry, **query: Any) -> list[TrainingSummary]:
             return rows
 
 
-@pytest.fixture(params=["rare", "common"])
-def any_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether a filter is answered by its index, or on the way through the list."""
-    monkeypatch.setattr("blocks.registry.listing.RARE", 1000 if request.param == "rare" else -1)
-
-
 def fill(registry: Registry) -> None:
     """Make ten trainings in two experiments, in three statuses, with tags."""
     experiments = [registry.experiments.ensure(ExperimentSpec(name=name)).id for name in ("digits", "letters")]
@@ -48,16 +42,27 @@ def fill(registry: Registry) -> None:
         walk(registry, row.id, *((T.CREATE_FAILED,), (T.CREATE_IN_PROGRESS,), TO_COMPLETE)[n % 3])
 
 
-class ListingContract(RegistryBase):
+class ListBase(RegistryBase):
+    """What tests of lists share."""
+
+    @pytest.fixture(params=["rare", "common"])
+    def any_plan(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whether a filter is answered by its index, or on the way through the list."""
+        monkeypatch.setattr("blocks.registry.listing.RARE", 1000 if request.param == "rare" else -1)
+
+
+class ListingContract(ListBase):
     """Lists of ten trainings, which no test changes."""
 
     @pytest.fixture(scope="class")
-    def shared_url(self) -> str:
+    @classmethod
+    def shared_url(cls) -> str:
         """A new database for the whole class."""
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def listed(self, shared_url: str) -> Iterator[Registry]:
+    @classmethod
+    def listed(cls, shared_url: str) -> Iterator[Registry]:
         """Ten trainings in two experiments, in three statuses, with tags."""
         with open_registry(shared_url) as registry:
             fill(registry)
@@ -169,7 +174,7 @@ class ListingContract(RegistryBase):
             listed.trainings.page(Query(experiment="nothing"))
 
 
-class ChangingListContract(RegistryBase):
+class ChangingListContract(ListBase):
     """Lists that change."""
 
     @pytest.mark.usefixtures("any_plan")

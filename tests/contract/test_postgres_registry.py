@@ -27,7 +27,8 @@ class TestListsOnPostgres(ListingContract):
     """See the contract."""
 
     @pytest.fixture(scope="class")
-    def shared_url(self, _postgres: PostgresServer) -> str:
+    @classmethod
+    def shared_url(cls, _postgres: PostgresServer) -> str:
         return _postgres.make_database()
 
 

@@ -28,7 +28,8 @@ class TestListsOnSQLite(ListingContract):
     """See the contract."""
 
     @pytest.fixture(scope="class")
-    def shared_url(self, tmp_path_factory: pytest.TempPathFactory) -> str:
+    @classmethod
+    def shared_url(cls, tmp_path_factory: pytest.TempPathFactory) -> str:
         return f"sqlite:///{tmp_path_factory.mktemp('registry')}/registry.db"
 
 
