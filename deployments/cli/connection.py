@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     pass
 
 app = command_group("Endpoints of object stores and the accounts used on them.")
-
-SECRET_VARIABLES = ("MAKERFLOW_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY")
-TOKEN_VARIABLES = ("MAKERFLOW_SESSION_TOKEN", "AWS_SESSION_TOKEN")
 
 Name = Annotated[str, typer.Argument(metavar="CONNECTION", help="Its name (`makerflow connection list`).")]
 
@@ -62,8 +59,10 @@ def set_(
     from blocks.connections.settings import ENVIRONMENT
 
     account = access_key_id or _asked("Access key id", "--access-key-id", hidden=False)
-    secret = _from_environment(ENVIRONMENT, SECRET_VARIABLES) or _asked(
-        "Secret access key", SECRET_VARIABLES[0], hidden=True
+    # AWS's variables are one account's: they are no secret of another.
+    prefixes = ("MAKERFLOW_", "AWS_") if account == ENVIRONMENT.get("AWS_ACCESS_KEY_ID") else ("MAKERFLOW_",)
+    secret = _variable(prefixes, "SECRET_ACCESS_KEY") or _asked(
+        "Secret access key", "MAKERFLOW_SECRET_ACCESS_KEY", hidden=True
     )
     with reserved_stdout():
         from blocks.connections.s3 import set_connection
@@ -73,7 +72,7 @@ def set_(
             name=name,
             access_key_id=account,
             secret_access_key=secret,
-            session_token=_from_environment(ENVIRONMENT, TOKEN_VARIABLES),
+            session_token=_variable(prefixes, "SESSION_TOKEN"),
             region=region,
             ca_certificate_file=str(ca_certificate or ""),
             path_style=path_style,
@@ -144,5 +143,7 @@ def _asked(what: str, instead: str, *, hidden: bool) -> str:
     return found.strip()
 
 
-def _from_environment(environment: Any, names: tuple[str, ...]) -> str:
-    return next((environment[name] for name in names if environment.get(name)), "")
+def _variable(prefixes: tuple[str, ...], name: str) -> str:
+    from blocks.connections.settings import ENVIRONMENT
+
+    return next((value for prefix in prefixes if (value := ENVIRONMENT.get(prefix + name))), "")

@@ -65,7 +65,10 @@ def list_trainings(
 
 @app.command("show")
 def show_training(training: Key, *, as_json: AsJson = False) -> None:
-    """Show one training: settings, history, outputs, metrics, workers, and what to do when it failed."""
+    """Show settings, history, outputs, metrics and workers.
+
+    With the reason when it failed, and what to do next.
+    """
     from deployments.cli.access import open_registry
     from deployments.cli.training_details import training_details, workers_of, write_details
 
@@ -110,7 +113,10 @@ def show_metrics(
     at_most: Annotated[int, typer.Option(help="Points of a curve; longer ones are thinned.", min=2)] = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Show the metrics of a training: figures, and with --csv, --plot or --json the curves."""
+    """Show metrics as a table, CSV, a picture or JSON.
+
+    The table holds exact figures; --csv, --plot and --json show the curves, thinned to --at-most points.
+    """
     from deployments.cli.access import open_registry
     from deployments.cli.training_metrics import metrics_document, selected, write_csv, write_plots
 
@@ -133,7 +139,10 @@ def show_metrics(
 
 @app.command("resume")
 def resume(training: Key, *, as_json: AsJson = False) -> None:
-    """Go on with a training whose flow died, or whose creation failed, and follow it to its end."""
+    """Go on with a training whose flow died.
+
+    Also with one whose creation failed, and with one that is followed in the background: until its end.
+    """
     from deployments.cli.access import open_registry
     from deployments.cli.running import follow_to_end
 
@@ -157,7 +166,10 @@ def stop(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accepted; stopping never asks.", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop a training; when the command returns, no process of it is left. Checkpoints and logs are kept."""
+    """Stop a training: its workers are ended.
+
+    When the command returns, no process of it is left. Checkpoints and logs are kept.
+    """
     seconds = fields.seconds("--grace", grace)
     with reserved_stdout():
         from flows.training import stop_training
@@ -172,7 +184,10 @@ def stop(
 @app.command("copy", cls=GroupedCommand)
 @takes_settings
 def copy(training: Key, settings: Settings, *, detach: Detach = False, as_json: AsJson = False) -> None:
-    """Start a new training with the settings of another; those given here are different."""
+    """Start a training with the settings of another.
+
+    Settings that are given here take the place of the other's.
+    """
     from blocks.domain.specs import TrainingSpec, group_fields, merge_fields
     from deployments.cli.access import open_registry
     from deployments.cli.running import start_training
