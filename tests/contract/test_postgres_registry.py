@@ -1,18 +1,34 @@
 """The registry in a PostgreSQL keeps the registry's promises."""
 
+from collections.abc import Iterator
+
+import psycopg
 import pytest
 
+from blocks.registry.database import open_registry
 from tests.contract.registry_contract import ExperimentContract, JournalContract, RegistryBase, TrainingContract
 from tests.contract.registry_listing_contract import ChangingListContract, ListingContract
+from tests.contract.registry_metrics_contract import MetricsContract
+from tests.contract.registry_processes_contract import ProcessesContract
 from tests.servers import PostgresServer
 
 
 class OnPostgres(RegistryBase):
-    """A new database for each test."""
+    """A database for each class, emptied after each test: making one takes longer than most tests."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def database(cls, _postgres: PostgresServer) -> str:
+        """A database with the registry's tables."""
+        url = _postgres.make_database()
+        open_registry(url).close()
+        return url
 
     @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url
+    def url(self, database: str) -> Iterator[str]:
+        yield database
+        with psycopg.connect(database.replace("+psycopg", "")) as connection:
+            connection.execute("TRUNCATE experiment, status_move, flow_run, connection RESTART IDENTITY CASCADE")
 
 
 class TestExperimentsOnPostgres(OnPostgres, ExperimentContract):
@@ -38,3 +54,15 @@ class TestChangingListsOnPostgres(OnPostgres, ChangingListContract):
 
 class TestJournalOnPostgres(OnPostgres, JournalContract):
     """See the contract."""
+
+
+class TestMetricsOnPostgres(OnPostgres, MetricsContract):
+    """See the contract."""
+
+
+class TestProcessesOnPostgres(ProcessesContract):
+    """See the contract; each test has a new database, which the processes themselves make ready."""
+
+    @pytest.fixture
+    def url(self, postgres_url: str) -> str:
+        return postgres_url

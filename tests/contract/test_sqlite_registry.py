@@ -6,6 +6,8 @@ import pytest
 
 from tests.contract.registry_contract import ExperimentContract, JournalContract, RegistryBase, TrainingContract
 from tests.contract.registry_listing_contract import ChangingListContract, ListingContract
+from tests.contract.registry_metrics_contract import MetricsContract
+from tests.contract.registry_processes_contract import ProcessesContract
 
 
 class OnSQLite(RegistryBase):
@@ -38,4 +40,12 @@ class TestChangingListsOnSQLite(OnSQLite, ChangingListContract):
 
 
 class TestJournalOnSQLite(OnSQLite, JournalContract):
+    """See the contract."""
+
+
+class TestMetricsOnSQLite(OnSQLite, MetricsContract):
+    """See the contract."""
+
+
+class TestProcessesOnSQLite(OnSQLite, ProcessesContract):
     """See the contract."""
