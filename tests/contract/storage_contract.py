@@ -19,8 +19,8 @@ from blocks.storage.staging import Staged, stage
 
 PATIENCE = Patience(
     connect_seconds=5,
-    answer_seconds=2,
-    stall_seconds=0.5,
+    answer_seconds=1.5,
+    stall_seconds=0.4,
     attempts=4,
     first_wait_seconds=0.05,
     longest_wait_seconds=2,
@@ -31,7 +31,19 @@ PATIENCE = Patience(
 """Small parts and short waits, so that the tests see in seconds what users see in minutes."""
 
 CONTENT = {"a.txt": b"alpha", "b/c.bin": bytes(range(256)) * 40, "b/empty": b"", "z.txt": b"alpha"}
-ODD_KEYS = ("with space", "a%20b", "a+b&c=d", "ü/日本語", "#?*", "quote'\"", "~tilde", "[x]{y}", "..hidden", "a..b", "100%")
+ODD_KEYS = (
+    "with space",
+    "a%20b",
+    "a+b&c=d",
+    "ü/日本語",
+    "#?*",
+    "quote'\"",
+    "~tilde",
+    "[x]{y}",
+    "..hidden",
+    "a..b",
+    "100%",
+)
 
 
 def stage_one(storage: Storage, path: StoragePath, cache: Cache, into: Path) -> Staged:

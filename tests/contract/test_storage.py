@@ -1,7 +1,6 @@
 """The storage contract on a directory, a NAS, moto's server and, where it is, versitygw."""
 
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,8 +40,8 @@ class ObjectStoreContract(StorageContract):
         raise NotImplementedError
 
     @pytest.fixture
-    def place(self, server: S3Server) -> Iterator[StoragePath]:
-        yield StoragePath.parse(f"s3://{server.make_bucket()}/place-{uuid.uuid4().hex[:6]}")
+    def place(self, server: S3Server) -> StoragePath:
+        return StoragePath.parse(f"s3://{server.make_bucket()}/place-{uuid.uuid4().hex[:6]}")
 
     @pytest.fixture
     def storage(self, place: StoragePath, server: S3Server) -> Storage:

@@ -42,7 +42,7 @@ class Fault:
         headers: Override those of the answer.
         after_bytes: Of the body, before `then` happens.
         then: `stall` says nothing more, `truncate` closes politely, `reset` rudely, `drip` sends a byte now and then,
-            `damage` changes the next byte, a function is called and the answer goes on.
+            `damage` changes the next byte; a function is called, and the answer goes on unless it raises ConnectionError.
     """
 
     answer: tuple[int, Mapping[str, str], bytes] | None = None
@@ -79,6 +79,11 @@ class FaultProxy:
         """Let the next `times` requests that match go wrong in this way."""
         with self._lock:
             self._rules.append(_Rule(fault, when, times))
+
+    def forgive(self) -> None:
+        """Let everything go well from now on."""
+        with self._lock:
+            self._rules.clear()
 
     def gets(self, key: str) -> list[Request]:
         """The requests for the bytes of that object."""
@@ -157,7 +162,11 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             upstream.close()
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on
+    do_GET = _pass_on  # noqa: N815 - http.server finds the methods by these names
+    do_HEAD = _pass_on  # noqa: N815 - the same
+    do_PUT = _pass_on  # noqa: N815 - the same
+    do_POST = _pass_on  # noqa: N815 - the same
+    do_DELETE = _pass_on  # noqa: N815 - the same
 
     def _relay(self, answer: http.client.HTTPResponse, fault: Fault) -> None:
         self.proxy.closing.wait(fault.first_byte_seconds)
