@@ -38,9 +38,9 @@ def thin(points: Iterable[Point], stride: int) -> list[Point]:
 
 
 def settle(points: list[Point], stride: int) -> tuple[list[Point], int]:
-    """The points and the stride when there are few enough; else thinned to at most half of what may be kept."""
+    """The points and the stride when there are few enough; else thinned until a quarter of the room is free."""
     if len(points) > CAPACITY:
-        while len(points) > CAPACITY // 2:
+        while len(points) > CAPACITY * 3 // 4:
             stride *= 2
             points = thin(points, stride)
     return points, stride

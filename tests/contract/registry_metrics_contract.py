@@ -75,7 +75,7 @@ class MetricsContract(RegistryBase):
         (series,) = registry.metrics.names(training.id)
         assert (series.count, series.min_step, series.max_step) == (len(values), dip, spike)
         kept = registry.metrics.curve(training.id, "loss", at_most=100_000)
-        assert CAPACITY // 4 < len(kept) <= CAPACITY + 1
+        assert CAPACITY // 2 < len(kept) <= CAPACITY + 1
         assert [point.step for point in kept] == sorted({point.step for point in kept})
         assert all(point == points_of([values[point.step]], first_step=point.step)[0] for point in kept[:50])
         assert {0, 100, spike, dip, len(values) - 1} <= {point.step for point in kept}

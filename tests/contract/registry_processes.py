@@ -9,6 +9,9 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 # The server that forks the processes has imported what is slow to import, once for all of them.
+import blocks.registry.migrating
+import blocks.registry.postgres
+import blocks.registry.sqlite
 import blocks.registry.writing  # noqa: F401 - see above
 from blocks.domain.errors import AlreadyExistsError, ConcurrentUpdateError, MakerflowError
 from blocks.domain.lifecycle import TrainingStatus
