@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prefect.blocks.core import Block
+from prefect.events.clients import NullEventsClient
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import Field, SecretStr
 
@@ -162,7 +164,11 @@ def _prefect(settings: Settings) -> Iterator[None]:
             yield
         return
     with prefect_server(settings) as api, temporary_settings(updates={PREFECT_API_URL: api}):
-        yield
+        EventsWorker.set_client_override(NullEventsClient)  # nobody is there to hear them when the server has gone
+        try:
+            yield
+        finally:
+            EventsWorker.set_client_override(None)
 
 
 def _read_certificate(file: str) -> str:
