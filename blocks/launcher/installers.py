@@ -92,13 +92,13 @@ class Installer:
         ) as process:
             try:
                 lines = self._repeat(process.stdout or ())
-                code = process.wait()
+                code = _exit_code(process)
             except BaseException:
                 # Whatever interrupts us (a stop, the time limit), what we started ends with us.
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
         if code:
-            raise EnvironmentFailedError(what, "\n".join(lines) or f"(nothing; it ended with code {code})")
+            raise EnvironmentFailedError(what, "\n".join(lines) or f"(nothing; it ended with {code})")
         return list(lines)
 
     def _repeat(self, output: Iterable[str]) -> deque[str]:
@@ -113,6 +113,16 @@ class Installer:
     def _redact(self, line: str) -> str:
         """Without credentials in URLs, and without where our cache is."""
         return _CREDENTIALS.sub("***", line).replace(f"{self.cache}/", "")
+
+
+def _exit_code(process: "subprocess.Popen[str]") -> int:
+    """Wait for it. `Popen.wait` would call it a success when somebody else has collected the process."""
+    try:
+        _, status = os.waitpid(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    except ChildProcessError:
+        process.returncode = -signal.SIGKILL
+    return process.returncode
 
 
 def find_uv() -> str | None:

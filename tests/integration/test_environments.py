@@ -1,26 +1,56 @@
+import fcntl
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
+import psutil
 import pytest
 
 from blocks.domain.errors import EnvironmentFailedError
 from blocks.domain.plan import RunImage
-from blocks.launcher import environments
+from blocks.launcher import environments, installers
 from blocks.launcher.environments import ensure_environment
 from blocks.launcher.interpreters import base_interpreter
 from blocks.launcher.recipes import Recipe
 
+T = TypeVar("T")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 BACKEND_THAT_LOOKS_AROUND = """
 import os
 def get_requires_for_build_wheel(config_settings=None):
     raise SystemExit(f"run {os.environ['MAKERFLOW_RUN']} secret {os.environ.get('AWS_SECRET_ACCESS_KEY')}")
+"""
+BACKEND_THAT_NEVER_ENDS = """
+import pathlib, time
+def get_requires_for_build_wheel(config_settings=None):
+    pathlib.Path("/proc/self/comm").write_text("backend")
+    time.sleep(600)
+"""
+PROJECT_OF_THAT_BACKEND = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "x"
+version = "1"
+"""
+BUILDER = f"""
+import sys
+from pathlib import Path
+from blocks.domain.plan import RunImage
+from blocks.launcher.environments import ensure_environment
+image = RunImage(name="python", python={VERSION!r})
+print(ensure_environment(image, Path(sys.argv[1]), Path(sys.argv[2]), sys.stderr))
 """
 BARE = RunImage(name="python", python=VERSION)
 
@@ -168,10 +198,7 @@ def test_an_install_does_not_get_the_credentials_of_the_agent(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     monkeypatch.setenv("MAKERFLOW_RUN", "/runs/7")
     (source / "backend.py").write_text(BACKEND_THAT_LOOKS_AROUND)
-    (source / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-        '[project]\nname = "x"\nversion = "1"\n'
-    )
+    (source / "pyproject.toml").write_text(PROJECT_OF_THAT_BACKEND)
     with pytest.raises(EnvironmentFailedError, match="run /runs/7 secret None"):
         ensure(BARE, requirements(source, ".\n"), cache)
 
@@ -219,18 +246,74 @@ def _build(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def test_builders_at_the_same_time_build_once(cache: Path, source: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from blocks.domain.plan import RunImage\n"
-        "from blocks.launcher.environments import ensure_environment\n"
-        f"image = RunImage(name='python', python={VERSION!r})\n"
-        "print(ensure_environment(image, Path(sys.argv[1]), Path(sys.argv[2]), sys.stderr))"
-    )
     file = requirements(source, "apples==1.0\n")
-    commands = [[sys.executable, "-c", program, str(file), str(cache)]] * 4
+    commands = [[sys.executable, "-c", BUILDER, str(file), str(cache)]] * 4
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(_build, commands))
     assert len({answer.stdout for answer in answers}) == 1
     assert sum("+ apples==1.0" in answer.stderr for answer in answers) == 1
+
+
+@contextmanager
+def slow_build(cache: Path, source: Path) -> Iterator[tuple["subprocess.Popen[bytes]", list[psutil.Process]]]:
+    """A process that builds an environment, and what it started for that, which never ends."""
+    (source / "backend.py").write_text(BACKEND_THAT_NEVER_ENDS)
+    (source / "pyproject.toml").write_text(PROJECT_OF_THAT_BACKEND)
+    command = [sys.executable, "-c", BUILDER, str(requirements(source, ".\n")), str(cache)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as builder:
+        started = wait_for(lambda: _installer_of(builder))
+        yield builder, started
+        builder.kill()
+    for process in started:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _installer_of(builder: "subprocess.Popen[bytes]") -> list[psutil.Process] | None:
+    """All processes below it, once the package's build is among them: it gives itself a name."""
+    with suppress(psutil.Error):
+        below = psutil.Process(builder.pid).children(recursive=True)
+        if any(process.name() == "backend" for process in below):
+            return below
+    return None
+
+
+def wait_for(look: Callable[[], T | None]) -> T:
+    deadline = time.monotonic() + 60
+    while (found := look()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def test_an_interrupted_build_ends_what_it_started(cache: Path, source: Path) -> None:
+    with slow_build(cache, source) as (builder, started):
+        builder.send_signal(signal.SIGINT)
+        builder.wait(30)
+        psutil.wait_procs(started, timeout=30)
+        assert not any(process.is_running() for process in started)
+    assert not list((cache / "environments").glob("*/bin"))
+
+
+def test_a_build_waits_for_what_a_killed_one_left_running(cache: Path, source: Path) -> None:
+    with slow_build(cache, source) as (builder, _):
+        builder.kill()
+        builder.wait(30)
+        (directory,) = (path for path in (cache / "environments").iterdir() if path.is_dir())
+        with pytest.raises(BlockingIOError), (directory.with_name(directory.name + ".lock")).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def test_an_installer_that_somebody_else_collected_is_no_success(
+    cache: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collected(pid: int, options: int) -> tuple[int, int]:
+        os.waitid(os.P_PID, pid, os.WEXITED)
+        raise ChildProcessError
+
+    monkeypatch.setattr(installers.os, "waitpid", collected)
+    with pytest.raises(EnvironmentFailedError, match="ended with -9"):
+        ensure(BARE, requirements(source, "apples\n"), cache)
 
 
 def test_an_interrupted_build_is_done_again(cache: Path, source: Path) -> None:
