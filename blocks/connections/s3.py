@@ -125,8 +125,7 @@ def delete_connection(name: str) -> None:
         NotFoundError: There is none.
     """
     connections = open_platform().registry.connections
-    if name not in {found.name for found in connections.list()}:
-        raise NotFoundError("connection", name)
+    connections.get(name)
     with _prefect(Settings()), suppress(ValueError):  # a deletion that died half-way: only the index is left
         ObjectStore.delete(name)
     connections.delete(name)
@@ -146,7 +145,7 @@ def test_connection(name_or_path: str) -> dict[str, str]:
     """
     platform = open_platform()
     if "://" not in name_or_path:
-        return account_identity(platform.connection(name_or_path))
+        return account_identity(platform.connection(platform.registry.connections.get(name_or_path).name))
     path = StoragePath.parse(name_or_path)
     name = platform.connection_name(path)
     facts = {"connection": name or path.scheme.value}
