@@ -3,7 +3,7 @@
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
 
@@ -12,10 +12,10 @@ from blocks.domain.errors import StorageUnavailableError, TransientError
 from blocks.domain.plan import ExitCause, OutputKind, RunPlan
 from blocks.launcher.causes import uploading_outcome
 from blocks.launcher.directories import CHECKPOINTS, TENSORBOARD
+from blocks.launcher.doubts import known_doubts, note_doubts
 from blocks.launcher.journal import Journal
-from blocks.launcher.mirror import Death, Mirror
+from blocks.launcher.mirror import Mirror
 from blocks.launcher.outputs import Arrival, outputs_of, upload_logs, upload_model
-from blocks.launcher.resume import deaths_of
 from blocks.launcher.state import Outcome
 from blocks.launcher.stopping import StopSwitch, in_background
 from blocks.launcher.stores import Stores
@@ -49,6 +49,7 @@ class Delivery:
             for rank in range(plan.workers)
         ]
         self._sync = Synchroniser(mirrors, stores, layout.directory / "snapshots", self._arrived)
+        self._doubt()
 
     @contextmanager
     def while_running(self) -> Iterator[None]:
@@ -60,17 +61,23 @@ class Delivery:
         finally:
             ended.set()
 
-    def bury(self, deaths: Mapping[int, Death | None]) -> None:
-        """Never upload what a killed worker left half written."""
-        for mirror in self._sync.mirrors:
-            mirror.bury(deaths.get(mirror.rank))
+    def note_doubts(self, attempt: int) -> None:
+        """Never upload what the killed workers of an attempt left half written."""
+        note_doubts(self._layout, self._plan, attempt)
+        self._doubt()
 
     def deliver(self, outcome: Outcome) -> Outcome:
         """Upload all that this end of the run leaves to upload; the outcome that the run has then."""
+        self.note_doubts(self._journal.state.attempt)
         outcome = self._step(outcome, "its checkpoints", self._rest)
         if outcome.cause == ExitCause.OK:
             outcome = self._step(outcome, "its model", self._model)
         return self._step(outcome, "its log", self._logs)
+
+    def _doubt(self) -> None:
+        for mirror in self._sync.mirrors:
+            if not mirror.growing:
+                mirror.doubt(known_doubts(self._layout, mirror.rank))
 
     def _step(self, outcome: Outcome, what: str, work: Callable[[], str]) -> Outcome:
         """Do one part; a failure decides the outcome of a run that went well, and is added to another's message."""
@@ -113,7 +120,7 @@ class Delivery:
             self._switch.wait(left)
 
     def _rest(self) -> str:
-        self._sync.finish(deaths_of(self._layout, self._plan, self._journal.state.attempt))
+        self._sync.finish()
         for mirror in self._sync.mirrors:
             if mirror.sent_files:
                 self._report(Arrival(mirror.output.kind, str(mirror.to), mirror.sent_files, mirror.sent_bytes))

@@ -32,6 +32,8 @@ def make_worker_directories(layout: RunLayout, plan: RunPlan, rank: int, checkpo
         checkpoint: What it goes on from, when there is something.
     """
     own = layout.worker(rank)
+    for unused in own.glob(".exit-*"):  # space that a killed supervisor kept for its record
+        unused.unlink()
     for name in EMPTIED:
         remove_tree(own / name)
     for name in (MODEL, TMP, *KEPT):

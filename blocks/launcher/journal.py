@@ -3,6 +3,7 @@
 Standard library only.
 """
 
+import json
 from dataclasses import replace
 from threading import Lock
 from typing import Any
@@ -31,6 +32,12 @@ class Journal:
         with self._lock:
             if not self.is_over:
                 self._events.append(kind, **fields)
+
+    def exited_ranks(self, attempt: int) -> set[int]:
+        """The ranks whose end in this attempt has been told already, by an agent that died since."""
+        told = map(json.loads, self._layout.events.read_bytes().splitlines())
+        records = [event["record"] for event in told if event["kind"] == "exited"]
+        return {record["rank"] for record in records if record["attempt"] == attempt}
 
     def change(self, **changes: Any) -> None:
         """Change the state, on disk too."""

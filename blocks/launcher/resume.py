@@ -2,19 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
-from blocks.cluster.layout import RunLayout, read_json
-from blocks.domain.plan import ExitRecord, InputKind, RunPlan
+from blocks.cluster.layout import RunLayout
+from blocks.domain.plan import InputKind, RunPlan
 from blocks.launcher.directories import CHECKPOINTS, remove_tree
-from blocks.launcher.mirror import Death, complete_files
+from blocks.launcher.doubts import known_doubts
 from blocks.launcher.tree import FoundFile, look
-
-
-def deaths_of(layout: RunLayout, plan: RunPlan, attempt: int) -> dict[int, Death | None]:
-    """How each rank's attempt ended that was killed; None for one that ended by itself and could finish its files."""
-    return {rank: _death(layout, rank, attempt) for rank in range(plan.workers)}
 
 
 def checkpoint_input(layout: RunLayout, plan: RunPlan, attempt: int) -> Path | None:
@@ -26,8 +20,7 @@ def checkpoint_input(layout: RunLayout, plan: RunPlan, attempt: int) -> Path | N
     """
     given = layout.inputs / InputKind.CHECKPOINT
     own = layout.inputs / f"checkpoint-of-attempt-{attempt - 1}"
-    deaths = deaths_of(layout, plan, attempt - 1) if attempt > 1 else {}
-    files = {rank: _complete(layout, rank, deaths) for rank in range(plan.workers)} if attempt > 1 else {}
+    files = {rank: _complete(layout, rank) for rank in range(plan.workers)} if attempt > 1 else {}
     if not any(files.values()):
         return given if any(i.kind is InputKind.CHECKPOINT for i in plan.inputs) else None
     remove_tree(own)
@@ -40,16 +33,6 @@ def checkpoint_input(layout: RunLayout, plan: RunPlan, attempt: int) -> Path | N
     return own
 
 
-def _death(layout: RunLayout, rank: int, attempt: int) -> Death | None:
-    try:
-        record = ExitRecord.model_validate_json(layout.exit_record(rank, attempt).read_bytes())
-    except FileNotFoundError:
-        return Death(0)
-    if record.code is not None:
-        return None
-    looked = read_json(layout.worker(rank) / f"open-{attempt}.json")
-    return Death(record.ended.timestamp(), frozenset(looked["files"]) if looked else None)
-
-
-def _complete(layout: RunLayout, rank: int, deaths: Mapping[int, Death | None]) -> list[FoundFile]:
-    return complete_files(look(layout.worker(rank) / CHECKPOINTS).files, deaths.get(rank))
+def _complete(layout: RunLayout, rank: int) -> list[FoundFile]:
+    doubts = known_doubts(layout, rank)
+    return [file for file in look(layout.worker(rank) / CHECKPOINTS).files if file.version not in doubts]

@@ -25,7 +25,7 @@ from blocks.launcher.gang import Restart, decide
 from blocks.launcher.journal import Journal
 from blocks.launcher.ports import PortLease
 from blocks.launcher.preparation import build_environment, stage_inputs
-from blocks.launcher.resume import checkpoint_input, deaths_of
+from blocks.launcher.resume import checkpoint_input
 from blocks.launcher.settings import AgentSettings
 from blocks.launcher.state import Outcome
 from blocks.launcher.stopping import StopSwitch, in_background
@@ -110,7 +110,7 @@ class Run:
         number = self._journal.state.attempt + 1
         deadline = self._journal.state.deadline or time.time() + self._plan.time_limit_seconds
         documents = self._documents(number, python, placement, deadline)
-        self._journal.change(phase="running", detail="", attempt=number, reported=(), deadline=deadline)
+        self._journal.change(phase="running", detail="", attempt=number, deadline=deadline)
         attempt = Attempt(self._layout, number, self._exited)
         attempt.start(python, documents)
         self._journal.emit("started", attempt=number, deadline=_iso(deadline))
@@ -179,7 +179,9 @@ class Run:
     def _inherited(self) -> list[ExitRecord]:
         """How the attempt ended that an earlier agent started."""
         self._sweep()
-        attempt = Attempt(self._layout, self._journal.state.attempt, self._exited)
+        number = self._journal.state.attempt
+        told = self._journal.exited_ranks(number)
+        attempt = Attempt(self._layout, number, lambda record: None if record.rank in told else self._exited(record))
         attempt.gather(range(self._plan.workers))
         return [attempt.records[rank] for rank in sorted(attempt.records)]
 
@@ -197,7 +199,7 @@ class Run:
         )
         if isinstance(decision, Outcome):
             return decision
-        self._delivery.bury(deaths_of(self._layout, self._plan, state.attempt))
+        self._delivery.note_doubts(state.attempt)
         self._restart(decision)
         return None
 
@@ -211,10 +213,7 @@ class Run:
         self._journal.emit("restarted", attempt=state.attempt + 1, cause=decision.message)
 
     def _exited(self, record: ExitRecord) -> None:
-        reported = self._journal.state.reported
-        if record.rank not in reported:  # an agent before this one may have told
-            self._journal.emit("exited", record=record.model_dump(mode="json"))
-            self._journal.change(reported=(*reported, record.rank))
+        self._journal.emit("exited", record=record.model_dump(mode="json"))
 
     def _stopped(self) -> Outcome:
         return Outcome(ExitCause.STOPPED, "It was stopped before its workers were started.")

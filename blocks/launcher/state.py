@@ -22,7 +22,6 @@ class AgentState:
         phase: A `RunPhase`.
         detail: Why it waits, or how it ended.
         attempt: The last one that was started; 0 before the first.
-        reported: The ranks of it whose end was told.
         concluded: The last one whose end was dealt with.
         deadline: Seconds of the epoch; fixed when the first attempt starts.
         restarts_used: All restarts so far.
@@ -34,7 +33,6 @@ class AgentState:
     phase: str = "queued"
     detail: str = ""
     attempt: int = 0
-    reported: tuple[int, ...] = ()
     concluded: int = 0
     deadline: float | None = None
     restarts_used: int = 0
@@ -47,7 +45,6 @@ class AgentState:
         """What an earlier agent left; the beginning, when there was none."""
         document = read_json(file) or {}
         known = {field.name: document[field.name] for field in fields(cls) if field.name in document}
-        known["reported"] = tuple(known.get("reported", ()))
         for name in ("outcome", "finished"):
             if known.get(name):
                 known[name] = Outcome(known[name]["cause"], known[name]["message"])

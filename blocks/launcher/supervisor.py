@@ -325,9 +325,15 @@ class Supervisor:
         """End them, keeping on record which checkpoints they were in the middle of writing."""
         watched = self._worker.get("watched")
         if watched and self._status is None:
-            with contextlib.suppress(OSError), open(self._path(f"open-{self._attempt}.json"), "w") as stream:
-                json.dump({"files": sorted(open_for_writing(processes, watched))}, stream)
+            self._keep_half_written(open_for_writing(processes, watched))
         signal_all(processes, number)
+
+    def _keep_half_written(self, files: set[str]) -> None:
+        new = self._path(f".open-{self._attempt}.json")
+        with contextlib.suppress(OSError):
+            with open(new, "w") as stream:
+                json.dump({"files": sorted(files)}, stream)
+            os.replace(new, self._path(f"open-{self._attempt}.json"))
 
     def _overdue(self) -> bool:
         return self._kill_at is not None and time.monotonic() >= self._kill_at

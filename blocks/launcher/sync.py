@@ -4,12 +4,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Event, Lock
 
 from blocks.domain.errors import MakerflowError
-from blocks.launcher.mirror import Death, Mirror
+from blocks.launcher.mirror import Mirror
 from blocks.launcher.stores import Stores
 from blocks.launcher.tree import FoundFile
 from blocks.storage.base import LocalFile
@@ -52,7 +52,7 @@ class Synchroniser:
                 print(f"uploading while the workers run: {error}", file=sys.stderr, flush=True)
                 pause, backoff = backoff, min(backoff * 2, LAST_BACKOFF_SECONDS)
 
-    def finish(self, deaths: Mapping[int, Death | None]) -> None:
+    def finish(self) -> None:
         """Upload what is left of each worker; all that can be, before what cannot be is complained of.
 
         Raises:
@@ -63,7 +63,7 @@ class Synchroniser:
         trees = []
         with self._turn:
             for mirror in self.mirrors:
-                files, tree = mirror.rest(deaths.get(mirror.rank))
+                files, tree = mirror.rest()
                 trees.append((mirror, tree))
                 self._send(mirror, files)
         for mirror, tree in trees:

@@ -9,6 +9,9 @@ from pathlib import Path
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.paths import check_relative_key
 
+Version = tuple[int, int, int]
+"""Of a file: another one whenever its content may be another."""
+
 
 class RefusedOutputError(InvalidInputError):
     """The entry point left something that may not leave the machine."""
@@ -26,8 +29,8 @@ class FoundFile:
     inode: int
 
     @property
-    def version(self) -> tuple[int, int, int]:
-        """Another one whenever the content may be another."""
+    def version(self) -> Version:
+        """Size, time of change and inode."""
         return self.size, self.modified_ns, self.inode
 
     @property

@@ -48,8 +48,8 @@ class LaunchedRun:
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:
         """The run's events so far."""
-        lines = self.layout.events.read_bytes().splitlines() if self.layout.events.exists() else []
-        events = [json.loads(line) for line in lines]
+        text = self.layout.events.read_bytes() if self.layout.events.exists() else b""
+        events = [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
         return [event for event in events if kind in ("", event["kind"])]
 
     def finished(self) -> dict[str, Any]:

@@ -6,10 +6,8 @@ import pytest
 
 from blocks.domain.plan import OutputKind, PlannedOutput
 from blocks.launcher import mirror as mirrors
-from blocks.launcher.mirror import Death, Mirror, complete_files
+from blocks.launcher.mirror import Mirror
 from blocks.launcher.tree import FoundFile, look
-
-SECOND = 10**9
 
 
 @pytest.fixture
@@ -29,11 +27,6 @@ def mirror(root: Path, kind: OutputKind = OutputKind.CHECKPOINT) -> Mirror:
 
 def keys(files: list[FoundFile]) -> set[str]:
     return {file.key for file in files}
-
-
-def found(key: str, *, modified: float, changed: float | None = None) -> FoundFile:
-    changed = modified if changed is None else changed
-    return FoundFile(key, f"/c/{key}", 1, int(modified * SECOND), int(changed * SECOND), hash(key))
 
 
 def test_a_file_is_ready_when_it_has_not_changed_for_a_moment(tmp_path, clock):
@@ -77,9 +70,9 @@ def test_what_is_at_its_place_is_not_sent_again_until_it_changes(tmp_path, clock
     watched.note_sent(file)
     clock.now += 2
     assert not watched.ready()
-    assert not watched.rest(None)[0]
+    assert not watched.rest()[0]
     (tmp_path / "a").write_text("12")
-    assert keys(watched.rest(None)[0]) == {"a"}
+    assert keys(watched.rest()[0]) == {"a"}
 
 
 def test_a_file_that_grows_all_the_time_is_sent_again_and_again(tmp_path, clock):
@@ -94,30 +87,14 @@ def test_a_file_that_grows_all_the_time_is_sent_again_and_again(tmp_path, clock)
     assert keys(watched.ready()) == {"events.out.tfevents"}
 
 
-def test_what_a_killed_worker_left_half_written_is_never_sent(tmp_path, clock):
+def test_what_is_in_doubt_is_not_sent_until_it_changes(tmp_path, clock):
     watched = mirror(tmp_path)
     (tmp_path / "whole").write_text("1")
     (tmp_path / "half").write_text("1")
-    watched.bury(Death(time.time(), {"half"}))
-    watched.ready()
-    clock.now += 5
-    assert keys(watched.ready()) == {"whole"}
-
-
-def test_a_worker_that_ended_by_itself_has_finished_its_files():
-    files = [found("a", modified=100)]
-    assert complete_files(files, None) == files
-
-
-def test_of_a_killed_worker_the_newest_file_may_be_half_written():
-    files = [found("1", modified=99.2), found("2", modified=99.5)]
-    assert keys(complete_files(files, Death(100))) == {"1"}
-
-
-def test_a_killed_worker_wrote_whole_what_it_renamed_or_left_alone():
-    renamed = [found("1", modified=99.2), found("2", modified=99.5, changed=99.6)]
-    assert keys(complete_files(renamed, Death(100))) == {"1", "2"}
-    assert keys(complete_files([found("1", modified=90)], Death(100))) == {"1"}
+    watched.doubt({file.version for file in look(tmp_path).files if file.key == "half"})
+    assert keys(watched.rest()[0]) == {"whole"}
+    (tmp_path / "half").write_text("12")
+    assert keys(watched.rest()[0]) == {"whole", "half"}
 
 
 def test_the_links_that_leave_a_directory_are_refused_by_name(tmp_path):

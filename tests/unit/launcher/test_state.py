@@ -18,7 +18,7 @@ DENIED = AccessDeniedError("b", "s3://b/k", "read")
 
 
 def test_a_new_agent_finds_what_the_one_before_knew(tmp_path):
-    state = AgentState("running", "", 2, (0, 1), 1, 12.5, 1, 0, Outcome("ok", "fine"), None)
+    state = AgentState("running", "", 2, 1, 12.5, 1, 0, Outcome("ok", "fine"), None)
     state.save(tmp_path / "state.json")
     assert AgentState.load(tmp_path / "state.json") == state
 
