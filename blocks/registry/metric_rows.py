@@ -1,23 +1,31 @@
-"""Metrics, as they are written: exact figures for each series, and a bounded number of its points."""
+"""Metrics, as they are written: exact figures for each series, and a bounded number of its points.
 
-import math
+A thousand series may change at once, so this works on whole tables, not on objects of the session.
+"""
+
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert
-from sqlmodel import Session, col, select
+from sqlalchemy import and_, bindparam, delete, func, insert, select, update
+from sqlmodel import Session
 
 from blocks.domain.errors import NotFoundError
 from blocks.domain.metrics import MetricPoint
-from blocks.registry.identity import storable, to_us
+from blocks.registry.figures import Figures
+from blocks.registry.identity import storable
 from blocks.registry.storing import table_of
 from blocks.registry.tables import PointRow, SeriesRow, TrainingDocumentRow
 from blocks.registry.thinning import CAPACITY, Point, settle, thin
 
 MAX_SERIES = 1000
 MAX_NAME = 256
-MAX_TEXT = 64
-_NAMES_AT_ONCE = 500
-_STEPS = range(-(2**63), 2**63)
+_AT_ONCE = 500
+_SERIES = table_of(SeriesRow)
+_POINTS = table_of(PointRow)
+_DOCUMENTS = table_of(TrainingDocumentRow)
+_POINT_COLUMNS = [_POINTS.c[name] for name in Point._fields]
+_CHANGING = [field.name for field in fields(Figures) if field.name not in ("id", "training_id", "name")]
 
 
 class MetricRows:
@@ -37,113 +45,89 @@ class MetricRows:
         for point in points:
             reports.setdefault(storable(point.name), []).append(point)
         series = self._series(training_id, reports)
-        opened = self._open_buckets([row for row in series.values() if row.stride > 1])
+        opened = self._open_buckets([found for found in series if found.stride > 1])
         gone: list[dict[str, int]] = []
         new: list[dict[str, object]] = []
-        for name, row in series.items():
-            before = opened.get(_id(row), [])
-            added = _count(row, reports[name])
-            kept = thin([*before, *added], row.stride)
-            row.kept += len(kept) - len(before)
-            if row.kept > CAPACITY:
-                stored = self._points(row)
-                before, kept = stored, self._settle(row, [*stored[: len(stored) - len(before)], *kept])
-            gone += [{"of": _id(row), "at": point.position} for point in set(before) - set(kept)]
-            new += [{"series_id": _id(row), **point._asdict()} for point in sorted(set(kept) - set(before))]
-        self._write(gone, new)
-        return sum(len(found) for name, found in reports.items() if name not in series)
+        for found in series:
+            before = opened.get(found.id, [])
+            before, after = self._join(found, before, found.add(reports[found.name]))
+            gone += [{"of": found.id, "at": point.position} for point in set(before).difference(after)]
+            new += [{"series_id": found.id, **point._asdict()} for point in set(after).difference(before)]
+        self._write(series, gone, new)
+        return len(points) - sum(len(reports[found.name]) for found in series)
+
+    def _join(self, series: Figures, opened: list[Point], added: Sequence[Point]) -> tuple[list[Point], list[Point]]:
+        """Which points were kept, and which are now: of the last bucket, or of all when there is no room left."""
+        joined = thin([*opened, *added], series.stride)
+        series.kept += len(joined) - len(opened)
+        if series.kept <= CAPACITY:
+            return opened, joined
+        stored = self._stored(series)
+        settled, series.stride = settle([*stored[: len(stored) - len(opened)], *joined], series.stride)
+        series.kept = len(settled)
+        return stored, settled
 
     def _hold(self, training_id: str) -> None:
         """Let no other transaction add to this training's series until the end of this one."""
-        place = select(TrainingDocumentRow.training_id).where(TrainingDocumentRow.training_id == training_id)
-        if self._session.exec(place.with_for_update()).first() is None:
+        place = select(_DOCUMENTS.c.training_id).where(_DOCUMENTS.c.training_id == storable(training_id))
+        if self._session.execute(place.with_for_update()).first() is None:
             raise NotFoundError("training", training_id)
 
-    def _series(self, training_id: str, names: Iterable[str]) -> dict[str, SeriesRow]:
-        """The rows of these names, made where there is room for one more."""
+    def _series(self, training_id: str, names: Iterable[str]) -> list[Figures]:
+        """The series of these names, made where there is room for one more."""
         wanted = [name for name in names if 0 < len(name) <= MAX_NAME]
-        found: dict[str, SeriesRow] = {}
-        for begin in range(0, len(wanted), _NAMES_AT_ONCE):
-            some = wanted[begin : begin + _NAMES_AT_ONCE]
-            rows = select(SeriesRow).where(SeriesRow.training_id == training_id, col(SeriesRow.name).in_(some))
-            found |= {row.name: row for row in self._session.exec(rows)}
-        missing = [name for name in wanted if name not in found]
+        found = self._find(training_id, wanted)
+        known = {figures.name for figures in found}
+        missing = [name for name in wanted if name not in known]
         if missing:
-            there = select(func.count()).where(col(SeriesRow.training_id) == training_id)
-            room = max(0, MAX_SERIES - self._session.exec(there).one())
-            made = {name: SeriesRow(training_id=training_id, name=name) for name in missing[:room]}
-            self._session.add_all(made.values())
-            self._session.flush()
-            found |= made
+            there = select(func.count()).where(_SERIES.c.training_id == training_id)
+            room = max(0, MAX_SERIES - self._session.execute(there).scalar_one())
+            found += self._make(training_id, missing[:room])
         return found
 
-    def _open_buckets(self, series: Sequence[SeriesRow]) -> Mapping[int, list[Point]]:
+    def _find(self, training_id: str, names: Sequence[str]) -> list[Figures]:
+        found: list[Figures] = []
+        for begin in range(0, len(names), _AT_ONCE):
+            some = _SERIES.c.name.in_(names[begin : begin + _AT_ONCE])
+            rows = self._session.execute(select(_SERIES).where(_SERIES.c.training_id == training_id, some))
+            found += [Figures(**row) for row in rows.mappings()]
+        return found
+
+    def _make(self, training_id: str, names: Sequence[str]) -> list[Figures]:
+        if not names:
+            return []
+        blank = dict(vars(Figures(0, training_id, "")))
+        del blank["id"]
+        self._session.connection().execute(insert(_SERIES), [blank | {"name": name} for name in names])
+        return self._find(training_id, names)
+
+    def _open_buckets(self, series: Sequence[Figures]) -> Mapping[int, list[Point]]:
         """The kept points of each series' last bucket, which may still be joined by others."""
         buckets: dict[int, list[Point]] = {}
-        for begin in range(0, len(series), _NAMES_AT_ONCE):
-            ids = [_id(row) for row in series[begin : begin + _NAMES_AT_ONCE]]
-            first = (col(SeriesRow.count) // col(SeriesRow.stride)) * col(SeriesRow.stride)
-            of_series = and_(col(PointRow.series_id) == col(SeriesRow.id), col(PointRow.position) >= first)
-            rows = select(PointRow).join(SeriesRow, of_series).where(col(SeriesRow.id).in_(ids))
-            for row in self._session.exec(rows.order_by(col(PointRow.series_id), col(PointRow.position))):
-                buckets.setdefault(row.series_id, []).append(_point(row))
+        first = (_SERIES.c.count // _SERIES.c.stride) * _SERIES.c.stride
+        of_series = and_(_POINTS.c.series_id == _SERIES.c.id, _POINTS.c.position >= first)
+        columns = select(_POINTS.c.series_id, *_POINT_COLUMNS).join(_SERIES, of_series)
+        for begin in range(0, len(series), _AT_ONCE):
+            ids = [found.id for found in series[begin : begin + _AT_ONCE]]
+            rows = columns.where(_SERIES.c.id.in_(ids)).order_by(_POINTS.c.series_id, _POINTS.c.position)
+            for series_id, *point in self._session.execute(rows):
+                buckets.setdefault(series_id, []).append(Point(*point))
         return buckets
 
-    def _points(self, series: SeriesRow) -> list[Point]:
-        rows = select(PointRow).where(PointRow.series_id == series.id).order_by(col(PointRow.position))
-        return [_point(row) for row in self._session.exec(rows)]
+    def _stored(self, series: Figures) -> list[Point]:
+        rows = select(*_POINT_COLUMNS).where(_POINTS.c.series_id == series.id).order_by(_POINTS.c.position)
+        return [Point(*row) for row in self._session.execute(rows)]
 
-    def _settle(self, series: SeriesRow, points: list[Point]) -> list[Point]:
-        kept, series.stride = settle(points, series.stride)
-        series.kept = len(kept)
-        return kept
-
-    def _write(self, gone: Sequence[Mapping[str, int]], new: Sequence[Mapping[str, object]]) -> None:
-        table = table_of(PointRow)
+    def _write(
+        self, series: Sequence[Figures], gone: Sequence[Mapping[str, int]], new: Sequence[Mapping[str, object]]
+    ) -> None:
         connection = self._session.connection()
+        if series:
+            values: dict[str, Any] = {name: bindparam(name) for name in _CHANGING}
+            changing = update(_SERIES).where(_SERIES.c.id == bindparam("of")).values(values)
+            connection.execute(changing, [{"of": found.id} | vars(found) for found in series])
         if gone:
-            at = and_(table.c.series_id == bindparam("of"), table.c.position == bindparam("at"))
-            connection.execute(delete(table).where(at), list(gone))
+            at = and_(_POINTS.c.series_id == bindparam("of"), _POINTS.c.position == bindparam("at"))
+            connection.execute(delete(_POINTS).where(at), list(gone))
         if new:
-            connection.execute(insert(table), list(new))
-
-
-def _id(series: SeriesRow) -> int:
-    assert series.id is not None  # noqa: S101 - for the type checker: every row was flushed
-    return series.id
-
-
-def _point(row: PointRow) -> Point:
-    return Point(row.position, row.step, row.value, row.text, row.at_us, row.rank)
-
-
-def _count(series: SeriesRow, reports: Sequence[MetricPoint]) -> list[Point]:
-    """The reports as points, counted in the series' exact figures."""
-    points = []
-    for position, report in enumerate(reports, series.count):
-        finite = report.value is not None and math.isfinite(report.value)
-        value = report.value if finite else None
-        step = report.step if report.step in _STEPS else position
-        points.append(Point(position, step, value, storable(report.text[:MAX_TEXT]), to_us(report.at), report.rank))
-    finite_points = [point for point in points if point.value is not None]
-    if series.count == 0:
-        series.first_value, series.first_step = points[0].value, points[0].step
-    series.count += len(points)
-    series.not_finite += len(points) - len(finite_points)
-    _last(series, points[-1])
-    for point in finite_points:
-        _extreme(series, point)
-    return points
-
-
-def _last(series: SeriesRow, point: Point) -> None:
-    series.last_value, series.last_step, series.last_text = point.value, point.step, point.text
-    series.last_at_us, series.last_rank = point.at_us, point.rank
-
-
-def _extreme(series: SeriesRow, point: Point) -> None:
-    value = point.value
-    if value is not None and (series.min_value is None or value < series.min_value):
-        series.min_value, series.min_step = value, point.step
-    if value is not None and (series.max_value is None or value > series.max_value):
-        series.max_value, series.max_step = value, point.step
+            connection.execute(insert(_POINTS), list(new))
