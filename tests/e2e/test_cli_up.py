@@ -1,0 +1,27 @@
+import json
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port
+
+
+@pytest.mark.req("COM-04")
+def test_the_workflow_ui_is_served_until_it_is_asked_to_end(home: Path) -> None:
+    command = [sys.executable, "-m", "deployments.cli", "up", "--port", str(free_port()), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            lines = [process.stdout.readline() for _ in range(6)]
+            document = json.loads("".join(lines))
+            with urllib.request.urlopen(f"{document['url']}/", timeout=30) as page:  # noqa: S310 - our own server
+                assert b"<html" in page.read().lower()
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert process.stdout.read() == ""
+    assert document["api"] == f"{document['url']}/api"
