@@ -71,8 +71,12 @@ def fill(url: str, registry: Registry) -> None:
         cursor.execute("BEGIN")
     for table, columns, rows in _tables(experiments, spec.model_dump_json()):
         marks = ", ".join(f":{column}" for column in columns.split(", "))
-        statement = driver.statement(f"INSERT INTO {table} ({columns}) VALUES ({marks})")
+        insert = f"INSERT INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - names of our own tables
+        statement = driver.statement(insert)
         cursor.executemany(statement, (dict(zip(columns.split(", "), row, strict=True)) for row in rows))
+    connection.commit()
+    if driver.dialect == "postgresql":
+        cursor.execute("ANALYZE")  # as the server does by itself within a minute
     connection.commit()
     connection.close()
 
@@ -99,7 +103,8 @@ def _tables(experiments: list[str], spec: str) -> Iterator[tuple[str, str, Itera
     )
     yield (
         "training_document",
-        "training_id, spec, event_cursor, log_cursors, reader_states, uploaded, logs_uploaded, points_refused, revision",
+        "training_id, spec, event_cursor, log_cursors, reader_states, "
+        "uploaded, logs_uploaded, points_refused, revision",
         ((f"trn-{n:08d}", spec, 0, "{}", "{}", "[]", False, 0, 0) for n in numbers),
     )
     tags = ((f"trn-{n:08d}", name, value) for n in numbers for name, value in (("team", "vision"), ("run", str(n))))
@@ -117,9 +122,10 @@ def milliseconds(call: Callable[[], Any], repeats: int = REPEATS) -> float:
 
 
 def show(what: str, took: float, peer: float | None = None) -> None:
-    """One line of the report."""
-    ratio = f"  {took / peer:5.1f}x of the driver's {peer:.2f} ms" if peer else ""
-    print(f"{what:40s} {took:9.2f} ms{ratio}{'   ABOVE THE LIMIT' if took > LIMIT_MS else ''}", flush=True)
+    """One line of the report; what has a peer has a limit."""
+    compared = f"  {took / peer:5.1f}x of the driver's {peer:.2f} ms" if peer else ""
+    above = "   ABOVE THE LIMIT" if peer and took > LIMIT_MS else ""
+    print(f"{what:40s} {took:9.2f} ms{compared}{above}", flush=True)
 
 
 def bench_lists(url: str, registry: Registry) -> None:
