@@ -92,8 +92,7 @@ class Follower:
             case Queued() | Placed() | Staging() | Restarted():
                 self._next_report = 0.0
             case Started():
-                if trainings.get(self._row.id).status is TrainingStatus.CREATE_IN_PROGRESS:
-                    trainings.move(self._row.id, TrainingStatus.RUNNING, f"{self._workers()} started")
+                self._running()
             case Finished():
                 while self._read_lines():
                     pass
@@ -109,10 +108,15 @@ class Follower:
 
     def _end(self, event: Finished) -> None:
         trainings = self._platform.registry.trainings
-        status = trainings.get(self._row.id).status
-        target = ending_of(event.cause, status)
-        if status is not target:
-            trainings.move(self._row.id, target, event.message)
+        target = ending_of(event.cause, trainings.get(self._row.id).status)
+        if target is TrainingStatus.COMPLETE_IN_PROGRESS:
+            self._running()  # an agent that was killed between starting and saying so leaves that event out
+        trainings.move(self._row.id, target, event.message)
+
+    def _running(self) -> None:
+        trainings = self._platform.registry.trainings
+        if trainings.get(self._row.id).status is TrainingStatus.CREATE_IN_PROGRESS:
+            trainings.move(self._row.id, TrainingStatus.RUNNING, f"{self._workers()} started")
 
     def _read_lines(self) -> bool:
         """Turn what the workers have printed since the last look into metrics; whether there was anything."""
