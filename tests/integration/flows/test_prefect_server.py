@@ -14,14 +14,18 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from blocks.connections.platform import open_platform
+from blocks.connections.s3 import delete_connection, list_connections, set_connection
+from blocks.connections.s3 import test_connection as check_connection
 from blocks.connections.server import ServerFailedError, prefect_server
 from blocks.connections.settings import Settings
+from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Training
-from flows.training import create_training
+from flows.training import create_training, resume_training
 from tasks.export import export_journal
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running, wait_for
+from tests.servers import S3Server
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -136,3 +140,33 @@ def _artifacts(client: SyncPrefectClient, run: FlowRun) -> list[dict[str, object
 @pytest.fixture(autouse=True)
 def _no_server_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "MAKERFLOW_PREFECT_API_URL" not in os.environ
+
+
+@pytest.mark.req("COM-05", "COM-06", "COM-09")
+def test_a_connection_opens_its_endpoint_for_a_training_and_tells_whose_rights_it_uses(
+    online: str, make_spec: MakeSpec, s3_server: S3Server, tmp_path: Path
+) -> None:
+    bucket = s3_server.make_bucket()
+    with s3_server.client() as s3:
+        s3.put_object(Bucket=bucket, Key="code/train.py", Body=PRINTS_METRICS.encode())
+    obs = f"obs://{s3_server.address}/{bucket}"
+    spec = make_spec("pass", "obs").changed(algorithm=f"{obs}/code", output=f"{obs}/out")
+    unknown = create_training(spec)
+    assert isinstance(unknown, Training)
+    assert unknown.status is TrainingStatus.CREATE_FAILED
+    assert f"makerflow connection set {s3_server.address}" in unknown.reason
+
+    secret = "not-to-be-found-in-clear"
+    entry = set_connection(s3_server.endpoint_url, access_key_id="AKIAEXAMPLE", secret_access_key=secret)
+    assert entry in list_connections()
+    assert check_connection(entry.name)["access_key_id"] == "AKIAEXAMPLE"
+    training = resume_training("obs")
+    assert training.status is TrainingStatus.COMPLETE
+    with s3_server.client() as s3:
+        assert s3.get_object(Bucket=bucket, Key="out/model.txt")["Body"].read() == b"model"
+    home = open_platform().settings.home
+    assert not [file for file in home.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
+    delete_connection(entry.name)
+    assert list_connections() == []
+    with pytest.raises(NotFoundError):
+        delete_connection(entry.name)
