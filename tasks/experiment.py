@@ -47,6 +47,6 @@ def delete_experiment_row(experiment_id: str) -> None:
 
     Raises:
         InUseError: Trainings belong to it; they are named.
-        IllegalTransitionError: It is being created.
+        BusyError: It is being created.
     """
     open_platform().registry.experiments.delete(experiment_id)

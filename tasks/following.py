@@ -101,6 +101,7 @@ class Follower:
         logs = any(upload.output is OutputKind.LOG for upload in uploaded)
         self._row = trainings.follow(
             self._row.id,
+            after=self._row.revision,
             event_cursor=event.sequence,
             uploaded=uploaded,
             logs_uploaded=logs or self._row.logs_uploaded,
@@ -133,6 +134,7 @@ class Follower:
         self._scalars.write(points)
         self._row = self._platform.registry.trainings.follow(
             self._row.id,
+            after=self._row.revision,
             log_cursors=self._row.log_cursors | {rank: cursor},
             reader_states=self._row.reader_states | {rank: reader.state()},
             points=points,

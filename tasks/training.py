@@ -4,7 +4,8 @@ Each reads the row, does what is not done yet, and writes the row: running one t
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from blocks.algorithms import algorithm_directory
 from blocks.connections.platform import Platform, open_platform
@@ -13,7 +14,7 @@ from blocks.domain.errors import AlreadyExistsError, InvalidInputError, Permanen
 from blocks.domain.lifecycle import TRAINING, TrainingStatus
 from blocks.domain.metrics import check_expressions
 from blocks.domain.paths import StoragePath
-from blocks.domain.plan import ExitCause, InputKind, OutputKind, PlannedInput, PlannedOutput, RunHandle
+from blocks.domain.plan import ExitCause, InputKind, OutputKind, PlannedInput, PlannedOutput, RunHandle, RunPlan
 from blocks.domain.planning import check_entry_point, entry_point_of, training_plan
 from blocks.domain.specs import ExperimentSpec, ProvidedAlgorithm, TrainingSpec
 from blocks.registry.records import Training
@@ -55,17 +56,18 @@ def check_access(training_id: str) -> None:
         PermanentError: What is missing; the row is then CREATE FAILED with the same reason.
     """
     platform = open_platform()
-    row = platform.registry.trainings.get(training_id)
-    if row.status is TrainingStatus.CREATE_FAILED or row.status is TrainingStatus.CREATE_REQUESTED:
-        row = platform.registry.trainings.move(training_id, TrainingStatus.CREATE_IN_PROGRESS, "checking access")
-    if row.status is not TrainingStatus.CREATE_IN_PROGRESS or row.plan is not None:
+    trainings = platform.registry.trainings
+    row = trainings.get(training_id)
+    failed = row.status is TrainingStatus.CREATE_FAILED
+    if failed or row.status is TrainingStatus.CREATE_REQUESTED:
+        row = trainings.move(training_id, TrainingStatus.CREATE_IN_PROGRESS, "checking access")
+    elif row.status is not TrainingStatus.CREATE_IN_PROGRESS or row.plan is not None:
         return
-    try:
+    with _or_creation_failed(platform, row):
         check_settings(row.spec, platform.catalogue)
         _check_paths(platform, row.spec)
-    except PermanentError as error:
-        _creation_failed(platform, row, error)
-        raise
+        if failed and row.plan is not None:  # nothing was launched by it, and what was wrong may have been mended
+            trainings.keep_plan(training_id, _plan(platform, row), replace=True)
 
 
 @step("plan")
@@ -79,20 +81,8 @@ def plan_run(training_id: str) -> None:
     row = platform.registry.trainings.get(training_id)
     if row.status is not TrainingStatus.CREATE_IN_PROGRESS or row.plan is not None:
         return
-    try:
-        plan = training_plan(
-            row.id,
-            row.spec,
-            created=row.created,
-            labels={"training": row.id, "name": row.name, "experiment": row.experiment_id},
-            catalogue=platform.catalogue,
-            inputs=[_planned_input(platform, *place) for place in _input_places(row.spec)],
-            outputs=_planned_outputs(platform, row),
-        )
-    except PermanentError as error:
-        _creation_failed(platform, row, error)
-        raise
-    platform.registry.trainings.keep_plan(training_id, plan)
+    with _or_creation_failed(platform, row):
+        platform.registry.trainings.keep_plan(training_id, _plan(platform, row))
 
 
 @step("launch workers")
@@ -106,12 +96,8 @@ def launch_workers(training_id: str) -> None:
     row = platform.registry.trainings.get(training_id)
     if row.plan is None or row.status not in (TrainingStatus.CREATE_IN_PROGRESS, TrainingStatus.RUNNING):
         return
-    try:
+    with _or_creation_failed(platform, row):
         handle = platform.cluster.launch(row.plan, platform.secrets(row.plan))
-    except PermanentError as error:
-        if row.status is TrainingStatus.CREATE_IN_PROGRESS:
-            _creation_failed(platform, row, error)
-        raise
     platform.registry.trainings.keep_handle(training_id, handle)
     if platform.registry.trainings.get(training_id).status is TrainingStatus.STOP_IN_PROGRESS:
         platform.cluster.stop(handle, row.plan.stop_grace_seconds)
@@ -251,8 +237,27 @@ def _free_place(platform: Platform, row: Training, text: str) -> StoragePath:
     return place if platform.storage(place).is_empty(place) else place / row.id
 
 
-def _creation_failed(platform: Platform, row: Training, error: PermanentError) -> None:
-    platform.registry.trainings.move(row.id, TrainingStatus.CREATE_FAILED, str(error))
+def _plan(platform: Platform, row: Training) -> RunPlan:
+    return training_plan(
+        row.id,
+        row.spec,
+        created=row.created,
+        labels={"training": row.id, "name": row.name, "experiment": row.experiment_id},
+        catalogue=platform.catalogue,
+        inputs=[_planned_input(platform, *place) for place in _input_places(row.spec)],
+        outputs=_planned_outputs(platform, row),
+    )
+
+
+@contextmanager
+def _or_creation_failed(platform: Platform, row: Training) -> Iterator[None]:
+    """What cannot help to be tried again makes the row CREATE FAILED, unless its workers have run already."""
+    try:
+        yield
+    except PermanentError as error:
+        if row.status is TrainingStatus.CREATE_IN_PROGRESS:
+            platform.registry.trainings.move(row.id, TrainingStatus.CREATE_FAILED, str(error))
+        raise
 
 
 def ending_of(cause: ExitCause, status: TrainingStatus) -> TrainingStatus:

@@ -1,10 +1,11 @@
 """From settings to adapters: the one place that decides which implementation serves which interface."""
 
+from collections.abc import Hashable
 from functools import cached_property, lru_cache
 
 from blocks.cluster.base import Cluster, Secrets
 from blocks.cluster.local import LocalCluster
-from blocks.connections.settings import Settings
+from blocks.connections.settings import ENVIRONMENT, Settings
 from blocks.domain.catalogues import Catalogue, load_catalogue
 from blocks.domain.errors import UnknownStoreError
 from blocks.domain.paths import Scheme, StoragePath
@@ -27,6 +28,7 @@ class Platform:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._connections: dict[str, Connection | None] = {"": None, AWS: None}
+        self._storages: dict[Hashable, Storage] = {}
 
     @cached_property
     def registry(self) -> Registry:
@@ -94,7 +96,12 @@ class Platform:
         Raises:
             UnknownStoreError: This installation does not know it.
         """
-        return open_storage(path, self.connection(self.connection_name(path)))
+        name = self.connection_name(path)
+        account = frozenset(pair for pair in ENVIRONMENT.items() if pair[0].startswith("AWS_"))
+        key = (name, path.scheme, path.authority, account)
+        if key not in self._storages:  # clients of an object store take tens of milliseconds to make
+            self._storages[key] = open_storage(path, self.connection(name))
+        return self._storages[key]
 
     def secrets(self, plan: RunPlan) -> Secrets:
         """What the workers' agent needs to open the plan's connections."""
