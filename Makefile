@@ -71,7 +71,8 @@ $(VENV)/%.stamp: pyproject.toml constraints.txt | $(RUN)
 	$(RUN) -m deployments.install -e '.[$*]'
 	@touch $@
 
+# pip, because it also looks where a machine keeps builds of its own: the index's build of torch needs several GB.
 $(FRAMEWORKS)/stamp: tests/frameworks.txt constraints.txt | $(RUN)
 	$(RUN) -m venv --clear $(FRAMEWORKS)
-	$(FRAMEWORKS)/bin/python -m deployments.install -r tests/frameworks.txt
+	$(FRAMEWORKS)/bin/python -m pip --quiet install --prefer-binary -c constraints.txt -r tests/frameworks.txt
 	@touch $@
