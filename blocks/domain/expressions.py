@@ -18,6 +18,7 @@ import string
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from heapq import merge
+from itertools import chain
 
 import re2
 
@@ -56,11 +57,14 @@ _VALUE = (
 )
 _AFTER_EQUALS = re.compile(rb"=[ \t]*+" + _VALUE, re.VERBOSE)
 _NUMBER_GROUP = _AFTER_EQUALS.groupindex["number"]
+_AFTER_COLON_AND_BLANK = re.compile(rb":[ \t]++" + _VALUE, re.VERBOSE)
 # Without a blank, `host:8080`, `file.py:12` and `16:20:31` are no metrics; `"loss":1` and `loss:0.3` are. Two digits
 # before the colon are most likely a time's, and not worth a further look.
 _AFTER_COLON = re.compile(
-    rb""":(?:[ \t]++|(?<!\d\d:)(?:(?<=["']:)|(?=[+-]?+(?:\d*+\.\d|\d++[eE]|(?i:nan|inf)))))""" + _VALUE, re.VERBOSE
+    rb""":(?<!\d\d:)(?:(?<=["']:)|(?=[+-]?+(?:\d*+\.\d|\d++[eE]|(?i:nan|inf))))""" + _VALUE, re.VERBOSE
 )
+_FORMS = (_AFTER_EQUALS, _AFTER_COLON_AND_BLANK, _AFTER_COLON)
+"""Apart, because each alone runs from one literal byte to the next at memory speed."""
 
 _EDGE_MARKS = "|/.@-"
 _NAME_MARKS = "_" + _EDGE_MARKS
@@ -81,7 +85,7 @@ def plain_lines(output: bytes) -> bytes:
         output = output.replace(b"\r", b"\n")
     if b"\x1b" in output:
         output = _COLOUR.sub(b"", output)
-    return b"\n".join(_cut(output)) if len(output) > MAX_LINE_BYTES else output
+    return b"\n".join(_cut(output)) if _has_long_line(output) else output
 
 
 def default_reports(lines: bytes) -> Iterator[Report]:
@@ -182,10 +186,9 @@ def own_reports(expressions: Sequence[OwnExpression], lines: bytes) -> Iterator[
 
 
 def _separated_values(lines: bytes) -> Iterable[re.Match[bytes]]:
-    """Both forms in the order of the output. Apart, each runs from one literal byte to the next at memory speed."""
-    equals = list(_AFTER_EQUALS.finditer(lines))
-    colons = list(_AFTER_COLON.finditer(lines))
-    return sorted(equals + colons, key=re.Match.start) if equals and colons else equals or colons
+    """What all forms find, in the order of the output."""
+    found = [matches for form in _FORMS if (matches := list(form.finditer(lines)))]
+    return found[0] if len(found) == 1 else sorted(chain.from_iterable(found), key=re.Match.start)
 
 
 @lru_cache(maxsize=4096)
@@ -205,6 +208,15 @@ def _name(raw: bytes) -> str:
 def _line_end(lines: bytes, start: int) -> int:
     end = lines.find(b"\n", start)
     return len(lines) if end < 0 else end
+
+
+def _has_long_line(output: bytes) -> bool:
+    start = 0
+    while len(output) - start > MAX_LINE_BYTES:
+        start = output.rfind(b"\n", start, start + MAX_LINE_BYTES + 1) + 1
+        if not start:
+            return True
+    return False
 
 
 def _cut(output: bytes) -> Iterator[bytes]:
