@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +51,10 @@ class Known(NamedTuple):
 
 
 class LinkWindows:
-    """The times in which nothing but this product's own linking and unlinking changed the ctime of cached files."""
+    """The times in which nothing but this product's own linking and unlinking changed the ctime of cached files.
+
+    Each is without its beginning and with its end: both are moments that were over before anything else happened.
+    """
 
     def __init__(self, windows: Iterable[tuple[int, int]]) -> None:
         ordered = sorted(windows)
@@ -60,7 +63,7 @@ class LinkWindows:
 
     def explain(self, ctime_ns: int) -> bool:
         """Whether a file's ctime is of such a time."""
-        before = bisect_right(self._began, ctime_ns)
+        before = bisect_left(self._began, ctime_ns)
         return before > 0 and ctime_ns <= self._ended[before - 1]
 
     def trust(self, known: Known, status: os.stat_result, began_ns: int = _ENDLESS) -> bool:
@@ -77,7 +80,7 @@ class LinkWindows:
             and status.st_ino == known.inode
             and (
                 status.st_ctime_ns == known.ctime_ns
-                or status.st_ctime_ns >= began_ns
+                or status.st_ctime_ns > began_ns
                 or self.explain(status.st_ctime_ns)
             )
         )

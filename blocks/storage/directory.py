@@ -5,8 +5,9 @@ import os
 import queue
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -88,21 +89,39 @@ class DirectoryStorage(Storage):
             yield Fetched(wanted.pop(address), file, cached=True)
         total = sum(planned.size for planned in wanted.values())
         into.make_room(total)
-        arrived: queue.SimpleQueue[tuple[str, Path, bool]] = queue.SimpleQueue()
-        arrivals = Arrivals(into, lambda *found: arrived.put(found))
-        with disk_limits(into.directory, total), ThreadPoolExecutor(_AT_ONCE, "makerflow-copy") as pool:
-            try:
-                jobs = [
-                    pool.submit(copy_into_cache, self.local(planned.path), planned, address, arrivals, progress)
-                    for address, planned in wanted.items()
-                ]
-                for job in as_completed(jobs):
-                    job.result()
-                    yield from (Fetched(wanted[a], file, cached=cached) for a, file, cached in _drain(arrived))
-            finally:
-                pool.shutdown(cancel_futures=True)
-                arrivals.settle()
-            yield from (Fetched(wanted[a], file, cached=cached) for a, file, cached in _drain(arrived))
+        with disk_limits(into.directory, total):
+            for address, file, cached in self._copy(wanted, into, progress):
+                yield Fetched(wanted[address], file, cached=cached)
+
+    def _copy(
+        self, wanted: dict[str, PlannedObject], into: Cache, progress: Progress
+    ) -> Iterator[tuple[str, Path, bool]]:
+        """What `Arrivals` reports of each file."""
+        reports: queue.SimpleQueue[tuple[str, Path, bool] | Future[None]] = queue.SimpleQueue()
+        arrivals = Arrivals(into, lambda *report: reports.put(report))
+        stopped = threading.Event()
+        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="makerflow-copy")
+        try:
+            for address, planned in wanted.items():
+                file = self.local(planned.path)
+                job = pool.submit(copy_into_cache, file, planned, address, arrivals, progress, stopped)
+                job.add_done_callback(reports.put)
+            running = len(wanted)
+            while running:
+                report = reports.get()
+                if isinstance(report, Future):
+                    report.result()
+                    running -= 1
+                else:
+                    yield report
+        finally:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            arrivals.settle()
+        while not reports.empty():
+            report = reports.get()
+            if not isinstance(report, Future):
+                yield report
 
     def upload(self, files: Iterable[LocalFile], to: StoragePath, progress: Progress) -> Iterator[Uploaded]:
         """See `Storage.upload`."""
@@ -187,11 +206,6 @@ def _said_clearly(path: StoragePath, right: str) -> Iterator[None]:
         if error.errno == errno.EROFS:
             raise AccessDeniedError(path.store, str(path), right, "the file system is read-only") from error
         raise StorageUnavailableError(str(path), str(error)) from error
-
-
-def _drain(arrived: "queue.SimpleQueue[tuple[str, Path, bool]]") -> Iterator[tuple[str, Path, bool]]:
-    while not arrived.empty():
-        yield arrived.get()
 
 
 def _entry(key: str, status: os.stat_result) -> Entry:

@@ -3,7 +3,7 @@
 import fcntl
 import filecmp
 import os
-import time
+import threading
 import uuid
 from hashlib import sha256
 from pathlib import Path
@@ -21,19 +21,21 @@ _FICLONE = 0x40049409
 """linux/fs.h: share the blocks of another file until one of the two is written."""
 
 
-def copy_into_cache(file: Path, planned: PlannedObject, address: str, arrivals: Arrivals, progress: Progress) -> None:
-    """Bring one planned file in, unless somebody else does.
+def copy_into_cache(
+    file: Path,
+    planned: PlannedObject,
+    address: str,
+    arrivals: Arrivals,
+    progress: Progress,
+    stopped: threading.Event,
+) -> None:
+    """Bring one planned file in, unless somebody else does; give up waiting for them when `stopped`.
 
     Raises:
         InputMissingError: The file is gone.
         InputChangedError: It is not, or did not stay, as planned.
     """
-    while True:
-        try:
-            incoming = arrivals.claim(address)
-            break
-        except BusyError:
-            time.sleep(BUSY_SECONDS)
+    incoming = _claim(address, arrivals, stopped)
     if incoming is None:
         return
     try:
@@ -65,6 +67,15 @@ def put_file(file: Path, target: Path, progress: Progress) -> os.stat_result:
             return _replace(source, target, progress)
     finally:
         os.close(source)
+
+
+def _claim(address: str, arrivals: Arrivals, stopped: threading.Event) -> Incoming | None:
+    while not stopped.is_set():
+        try:
+            return arrivals.claim(address)
+        except BusyError:
+            stopped.wait(BUSY_SECONDS)
+    return None
 
 
 def _copy(file: Path, planned: PlannedObject, incoming: Incoming, progress: Progress) -> str:

@@ -38,10 +38,14 @@ def place_copy(file: str, target: str) -> bool:
 
     Raises:
         CapacityError: The target's disk is full.
+        InvalidInputError: A directory is in the target's place.
     """
-    temporary = f"{target}.{uuid.uuid4().hex[:8]}~"
+    folder = os.path.dirname(target)
+    temporary = f"{folder}/.makerflow-{uuid.uuid4().hex}~"
     before = os.stat(file)
-    with disk_limits(Path(target).parent, before.st_size):
+    os.makedirs(folder, exist_ok=True)
+    _check_no_directory(target)
+    with disk_limits(Path(folder), before.st_size):
         try:
             shutil.copyfile(file, temporary)
             os.chmod(temporary, READ_ONLY)
@@ -59,9 +63,13 @@ def same_content(before: os.stat_result, after: os.stat_result) -> bool:
 
 def _is_done(file: str, target: str) -> bool:
     """Whether the link is there already; what else is there is removed."""
-    if os.path.isdir(target) and not os.path.islink(target):
-        raise InvalidInputError(f"{target} cannot be staged", "a directory is in its place", "Remove that directory.")
+    _check_no_directory(target)
     if os.path.samestat(os.lstat(target), os.stat(file)):
         return True
     os.unlink(target)  # what an interrupted staging left
     return False
+
+
+def _check_no_directory(target: str) -> None:
+    if os.path.isdir(target) and not os.path.islink(target):
+        raise InvalidInputError(f"{target} cannot be staged", "a directory is in its place", "Remove that directory.")

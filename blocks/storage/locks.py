@@ -34,17 +34,16 @@ class FileClock:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def now_ns(self) -> int:
-        """The ctime of a file that is changed now."""
-        os.utime(self._descriptor)
-        return os.fstat(self._descriptor).st_ctime_ns
-
     def pass_ns(self) -> int:
-        """The time now, once it is over: whatever changes after this call gets a later time."""
-        now = self.now_ns()
-        while self.now_ns() <= now:
+        """The time now, once it is over: what has changed has no later time, and what changes from here on has."""
+        now = self._now_ns()
+        while self._now_ns() <= now:
             time.sleep(_TICK_SECONDS)
         return now
+
+    def _now_ns(self) -> int:
+        os.utime(self._descriptor)
+        return os.fstat(self._descriptor).st_ctime_ns
 
 
 class Leases:

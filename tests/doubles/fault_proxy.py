@@ -42,7 +42,7 @@ class Fault:
         headers: Override those of the answer.
         after_bytes: Of the body, before `then` happens.
         then: `stall` says nothing more, `truncate` closes politely, `reset` rudely, `drip` sends a byte now and then,
-            `damage` changes the next byte; a function is called, and the answer goes on unless it raises ConnectionError.
+            `damage` changes the next byte; a function is called, and unless it raises ConnectionError all goes on.
     """
 
     answer: tuple[int, Mapping[str, str], bytes] | None = None
