@@ -14,7 +14,7 @@ from blocks.storage.arrivals import BUSY_SECONDS, Arrivals, BusyError
 from blocks.storage.base import Progress
 from blocks.storage.disk import disk_limits
 from blocks.storage.incoming import Incoming
-from blocks.storage.local_files import file_etag
+from blocks.storage.local_files import file_etag, open_collected
 
 _BLOCK = 1 << 20
 _FICLONE = 0x40049409
@@ -53,10 +53,7 @@ def put_file(file: Path, target: Path, progress: Progress) -> os.stat_result:
         InputMissingError: The file is gone.
         CapacityError: The target's disk is full.
     """
-    try:
-        source = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise InputMissingError(str(file), "it vanished before it was uploaded") from error
+    source = open_collected(file)
     try:
         size = os.fstat(source).st_size
         if target.is_file() and target.stat().st_size == size and filecmp.cmp(file, target, shallow=False):

@@ -1,12 +1,13 @@
 """The files of a directory, with symlinks that leave it refused by name."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks.domain.errors import InvalidInputError
+from blocks.domain.errors import InputMissingError, InvalidInputError
 from blocks.storage.base import LocalFile
 from blocks.storage.keys import check_key
 
@@ -45,6 +46,23 @@ def collect(directory: Path) -> list[LocalFile]:
             name that no store could take.
     """
     return [LocalFile(Path(found.path), found.key) for found in scan(directory)]
+
+
+def open_collected(file: Path) -> int:
+    """A descriptor of a file that `collect` found.
+
+    Raises:
+        InputMissingError: It has vanished.
+        InvalidInputError: A symlink has come into its place since: it is not followed.
+    """
+    try:
+        return os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise InputMissingError(str(file), "it vanished before it was uploaded") from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise _refused(str(file), "it became a symlink") from error
 
 
 def scan(directory: Path) -> list[FoundFile]:

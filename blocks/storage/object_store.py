@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blocks.domain.errors import InputMissingError, InvalidInputError, MakerflowError
+from blocks.domain.errors import InputMissingError, InvalidInputError, MakerflowError, UnknownStoreError
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import PlannedObject
 from blocks.storage.arrivals import Arrivals
@@ -126,8 +126,15 @@ class ObjectStorage(Storage):
         return len(keys)
 
     def _delete_some(self, path: StoragePath, keys: list[str]) -> None:
-        for key in keys:
-            self._control.call("delete_object", path, DELETE_OBJECT, Key=key)
+        """Delete together; what is left, because the store knows no such request or refuses some, one by one."""
+        try:
+            request = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            answer = self._control.call("delete_objects", path, DELETE_OBJECT, Delete=request)
+            left = [refused["Key"] for refused in answer.get("Errors", ())]
+        except UnknownStoreError:
+            left = keys
+        for key in left:
+            self._control.call("delete_object", replace(path, key=key), DELETE_OBJECT, Key=key)
 
     def _below(self, path: StoragePath) -> Iterator[tuple[str, Answer]]:
         """Relative key and answer of each object below `path`, without the markers of folders."""

@@ -27,7 +27,7 @@ class S3Control:
             MakerflowError: What `control_error` makes of a failure.
         """
         patiently = Retrying(**retrying(self._patience, str(path)))  # type: ignore[arg-type] # untyped arguments
-        return patiently(self._attempt, operation, path, right, {"Bucket": path.bucket, **parameters})
+        return patiently(self.once, operation, path, right, Bucket=path.bucket, **parameters)
 
     def head(self, path: StoragePath) -> Answer | None:
         """The object at exactly `path`; None when there is none."""
@@ -39,7 +39,7 @@ class S3Control:
     def retry_after(self, path: StoragePath) -> float:
         """Seconds that the store wants us to stay away, asked once; 0 when it has no wish."""
         try:
-            self._attempt("head_object", path, READ_OBJECT, {"Bucket": path.bucket, "Key": path.key})
+            self.once("head_object", path, READ_OBJECT, Bucket=path.bucket, Key=path.key)
         except AttemptError as error:
             return error.retry_after
         except PermanentError:
@@ -49,25 +49,31 @@ class S3Control:
     def owner(self, path: StoragePath) -> Answer:
         """What the store says of the account: `ID` and perhaps `DisplayName`."""
         patiently = Retrying(**retrying(self._patience, str(path)))  # type: ignore[arg-type] # untyped arguments
-        answer: Answer = patiently(self._attempt, "list_buckets", path, READ_LIST, {})
+        answer: Answer = patiently(self.once, "list_buckets", path, READ_LIST)
         return dict(answer.get("Owner", {}))
 
-    def objects(self, path: StoragePath, prefix: str) -> Iterator[Answer]:
-        """All objects whose key begins with `prefix`, in the order of their keys."""
-        for page in self.pages(path, prefix):
+    def objects(self, path: StoragePath, prefix: str, right: str = READ_LIST) -> Iterator[Answer]:
+        """All objects whose key begins with `prefix`, in the order of their keys; `right` is what they are for."""
+        for page in self.pages(path, prefix, right):
             yield from page.get("Contents", ())
 
-    def pages(self, path: StoragePath, prefix: str, **parameters: object) -> Iterator[Answer]:
+    def pages(self, path: StoragePath, prefix: str, right: str = READ_LIST, **parameters: object) -> Iterator[Answer]:
         """The pages of a listing."""
         token: dict[str, object] = {}
         while True:
-            page = self.call("list_objects_v2", path, READ_LIST, Prefix=prefix, **parameters, **token)
+            page = self.call("list_objects_v2", path, right, Prefix=prefix, **parameters, **token)
             yield page
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def _attempt(self, operation: str, path: StoragePath, right: str, parameters: Mapping[str, object]) -> Answer:
+    def once(self, operation: str, path: StoragePath, right: str, **parameters: object) -> Answer:
+        """One attempt at a request.
+
+        Raises:
+            AttemptError: It failed in a way that another attempt may not.
+            MakerflowError: It failed for good.
+        """
         client = self._clients.control
         try:
             answer: Answer = getattr(client, operation)(**parameters)

@@ -24,6 +24,7 @@ DELETE_OBJECT = "delete (s3:DeleteObject)"
 
 _CREDENTIALS = {
     "InvalidAccessKeyId": "the store does not know the access key",
+    "XAdminUserNotFound": "the store does not know the access key",  # as versitygw says it
     "SignatureDoesNotMatch": "the secret does not belong to the access key",
     "ExpiredToken": "the session token has expired",
     "ExpiredTokenException": "the session token has expired",
@@ -67,6 +68,8 @@ def bulk_error(error: Exception, path: str, bucket: str, right: str) -> Makerflo
         return InputMissingError(path, f"the bucket {bucket} is gone" if code == "NoSuchBucket" else "it is gone")
     if code in _CREDENTIALS or status in ("401", "403"):
         return AccessDeniedError(bucket, path, right, _CREDENTIALS.get(code, code))
+    if "invalid peer certificate" in text:
+        return untrusted(path, bucket, reason)
     if status.startswith("4") and status not in ("408", "409", "425", "429") and code not in _LATER:
         return UnknownStoreError(path, f"the store refused the request: {reason}", "Correct the connection.")
     return AttemptError(reason)
@@ -77,7 +80,7 @@ def asks_to_wait(error: AttemptError) -> bool:
     return _first(_STATUS, error.reason) in ("429", "503")
 
 
-def untrusted(path: StoragePath, endpoint: str, why: str) -> UnknownStoreError:
+def untrusted(path: StoragePath | str, endpoint: str, why: str) -> UnknownStoreError:
     """The error of a certificate that does not check."""
     return UnknownStoreError(
         str(path),
@@ -100,7 +103,7 @@ def _answered(error: Any, path: StoragePath, right: str) -> MakerflowError | Att
     status = int(metadata.get("HTTPStatusCode", 0))
     if code == "NoSuchBucket":
         return missing_bucket(path, right)
-    if code in ("NoSuchKey", "404"):
+    if code in ("NoSuchKey", "NoSuchUpload", "404"):
         return InputMissingError(str(path))
     if code in _CREDENTIALS:
         return _denied(path, right, _CREDENTIALS[code])

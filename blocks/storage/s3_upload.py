@@ -15,6 +15,7 @@ from pathlib import Path
 from tenacity import Retrying
 
 from blocks.domain.errors import (
+    AccessDeniedError,
     InputChangedError,
     InputMissingError,
     MakerflowError,
@@ -24,6 +25,7 @@ from blocks.domain.errors import (
 from blocks.domain.paths import StoragePath
 from blocks.storage.base import LocalFile, Progress, Uploaded
 from blocks.storage.digests import is_md5, md5, multipart_etag
+from blocks.storage.local_files import open_collected
 from blocks.storage.patience import MIB, AttemptError, Patience, retrying
 from blocks.storage.s3_clients import S3Clients
 from blocks.storage.s3_control import Answer, S3Control, clean_etag, etag_of, is_encrypted
@@ -61,20 +63,22 @@ class Uploads:
             pool.shutdown(cancel_futures=True)
 
     def _there(self, files: list[LocalFile], to: StoragePath) -> dict[str, str]:
-        """Key to `{size}:{ETag}` of what is at the destination."""
+        """Key to `{size}:{ETag}` of what is at the destination; nothing, where the account may only write."""
+        try:
+            return self._found(files, to)
+        except AccessDeniedError:
+            return {}
+
+    def _found(self, files: list[LocalFile], to: StoragePath) -> dict[str, str]:
         if len(files) <= _FEW:
             heads = ((file.key, self.control.head(to / file.key)) for file in files)
             return {key: _mark(head["ContentLength"], etag_of(head)) for key, head in heads if head}
         prefix = f"{to.key}/" if to.key else ""
-        found = self.control.objects(to, prefix)
+        found = self.control.objects(to, prefix, WRITE_OBJECT)
         return {answer["Key"][len(prefix) :]: _mark(answer["Size"], etag_of(answer)) for answer in found}
 
     def _one(self, file: LocalFile, path: StoragePath, there: str) -> Uploaded:
-        try:
-            # What `collect` followed has been followed: a symlink that has come since is not.
-            descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise InputMissingError(str(file.path), "it vanished before it was uploaded") from error
+        descriptor = open_collected(file.path)
         try:
             status = os.fstat(descriptor)
             content = _Content(descriptor, status.st_size, file.path, status.st_mtime_ns)
@@ -112,7 +116,9 @@ class Uploads:
             if etag == content.etag_like(etag, part_bytes):
                 self.progress(content.size)
                 return etag
-        upload, sent = self._begin(path)
+        # A whole new try, since an answer that was lost may have begun an upload, which is then found.
+        begin = Retrying(**retrying(self.patience, str(path)))  # type: ignore[arg-type] # untyped arguments
+        upload, sent = begin(self._begin, path)
         try:
             return self._send_parts(content, path, upload, part_bytes, sent)
         except BaseException:
@@ -123,11 +129,14 @@ class Uploads:
     def _begin(self, path: StoragePath) -> tuple[str, dict[int, str]]:
         """The upload of that object that was interrupted, with the ETags of its parts by number; else a new one."""
         with suppress(PermanentError):  # not every account may list, and not every store can
-            listing = self.control.call("list_multipart_uploads", path, WRITE_OBJECT, Prefix=path.key)
+            listing = self.control.once(
+                "list_multipart_uploads", path, WRITE_OBJECT, Bucket=path.bucket, Prefix=path.key
+            )
             for found in listing.get("Uploads", ()):
                 if found["Key"] == path.key:
                     return found["UploadId"], dict(self._parts(path, found["UploadId"]))
-        answer = self.control.call("create_multipart_upload", path, WRITE_OBJECT, Key=path.key)
+        where = {"Bucket": path.bucket, "Key": path.key}
+        answer = self.control.once("create_multipart_upload", path, WRITE_OBJECT, **where)
         return answer["UploadId"], {}
 
     def _parts(self, path: StoragePath, upload: str) -> Iterator[tuple[int, str]]:
@@ -163,9 +172,15 @@ class Uploads:
                 pool.shutdown(cancel_futures=True)
         content.check_unchanged()
         parts = [{"PartNumber": number, "ETag": f'"{etag}"'} for number, (_, etag) in zip(numbers, done, strict=True)]
-        answer = self._multipart("complete_multipart_upload", path, upload, MultipartUpload={"Parts": parts})
+        expected = multipart_etag(md5 for md5, _ in done)
         try:
-            return self._verified(path, etag_of(answer), multipart_etag(md5 for md5, _ in done), content.size)
+            answer = self._multipart("complete_multipart_upload", path, upload, MultipartUpload={"Parts": parts})
+        except InputMissingError:  # an earlier attempt completed it, and its answer was lost
+            if etag_of(self.control.head(path) or {}) == expected:
+                return expected
+            raise
+        try:
+            return self._verified(path, etag_of(answer), expected, content.size)
         except AttemptError as error:
             raise StorageUnavailableError(str(path), error.reason) from error
 

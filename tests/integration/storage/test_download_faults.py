@@ -1,5 +1,6 @@
 """Downloads from a store, or over a network, that misbehaves."""
 
+import multiprocessing
 import os
 import time
 from dataclasses import replace
@@ -215,6 +216,44 @@ def test_what_arrived_before_a_failure_is_not_fetched_again(
     again = proxy.gets("/data/large")[before:]
     assert again
     assert all(request.range.startswith(last) for request in again)
+    assert tree(tmp_path / "run/datasets/d") == content
+
+
+def _stage_in_vain(place: str, connection: dict[str, str], cache: str, into: str) -> None:
+    """A process that meets a store that says nothing more, and is patient."""
+    patient = replace(PATIENCE, stall_seconds=600)
+    path = StoragePath.parse(place)
+    storage = open_storage(path, Connection.from_mapping(connection), patient)
+    stage_one(storage, path, Cache(Path(cache), 1 << 30), Path(into))
+
+
+def test_a_process_that_was_killed_is_gone_on_with_inside_a_large_object(
+    storage: Storage,
+    place: StoragePath,
+    cache: Cache,
+    tmp_path: Path,
+    proxy: FaultProxy,
+    content: dict[str, bytes],
+    connection: Connection,
+) -> None:
+    last = "bytes=1310720-"
+    proxy.fail(Fault(after_bytes=10, then="stall"), lambda request: request.range.startswith(last), times=2)
+    arguments = (str(place), connection.to_mapping(), str(tmp_path / "cache"), str(tmp_path / "run"))
+    process = multiprocessing.get_context("spawn").Process(target=_stage_in_vain, args=arguments)
+    process.start()
+    journals = [cache.directory / "incoming" / f"{address}.parts" for address in storage.addresses(storage.plan(place))]
+    deadline = time.monotonic() + 60
+    while sum(journal.exists() and journal.read_text().count(".") == 5 for journal in journals) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    before = len(proxy.requests)
+    stage_one(storage, place, cache, tmp_path / "run")
+    ranges = {
+        request.range for request in proxy.requests[before:] if request.is_get("/large") or request.is_get("/multi")
+    }
+    assert ranges == {"bytes=1310720-1499999"}
     assert tree(tmp_path / "run/datasets/d") == content
 
 
