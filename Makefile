@@ -45,7 +45,7 @@ test-frameworks: $(VENV)/test.stamp $(FRAMEWORKS)/stamp
 soak: $(VENV)/test.stamp
 	$(RUN) -m pytest -m soak --timeout 7200
 
-bench: $(VENV)/bench.stamp
+bench: $(VENV)/test.stamp $(VENV)/bench.stamp
 	@for file in tests/benchmarks/bench_*.py; do \
 		echo "== $$file"; $(RUN) -m tests.benchmarks.$$(basename $$file .py) || exit 1; done
 
