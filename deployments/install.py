@@ -13,7 +13,7 @@ from blocks.launcher.pip_settings import has_no_index, installer_environment
 
 CONSTRAINTS = ("-c", "constraints.txt")
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install")
-UV = (sys.executable, "-m", "uv", "--quiet", "pip", "install", "--compile-bytecode", "--python", sys.executable)
+UV = (sys.executable, "-m", "uv", "--quiet", "pip", "install", "--python", sys.executable)
 
 
 def main() -> int:
