@@ -10,8 +10,9 @@ from pydantic_core import PydanticCustomError
 from blocks.domain.paths import StoragePath
 
 MAX_TAGS = 10
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
-NAME_RULE = "1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+MAX_NAME_LENGTH = 63
+NAME_PATTERN = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_LENGTH - 1}}}$"
+NAME_RULE = f"1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-', beginning with a letter or digit"
 
 
 class Spec(BaseModel):

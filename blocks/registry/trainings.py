@@ -1,6 +1,7 @@
 """Trainings: rows that their flows move on, and that lists show."""
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -10,6 +11,7 @@ from blocks.domain.errors import InvalidInputError, NotFoundError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.metrics import MetricPoint
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded
+from blocks.domain.spec_values import MAX_NAME_LENGTH
 from blocks.domain.specs import MAX_TAGS, NamedValue, TrainingSpec
 from blocks.registry.identity import check_id, from_us, new_id
 from blocks.registry.listing import Listing, list_page, split_tags
@@ -35,7 +37,9 @@ _ONE = (
     "WHERE t.id = :key OR t.name = :key ORDER BY t.id <> :key LIMIT 1"
 )
 _PLAN = "SELECT plan FROM training_document WHERE training_id = :id"
+_SIMILAR = "SELECT name FROM training WHERE name = :base OR (name >= :low AND name < :high)"
 _EXPERIMENT = "SELECT id FROM experiment WHERE id = :key OR name = :key ORDER BY id <> :key LIMIT 1"
+_NUMBER_LENGTH = len("-999999")
 _MOMENTS = ("created", "changed", "started", "ended")
 _JSON: dict[str, TypeAdapter[Any]] = {
     "log_cursors": TypeAdapter(dict[int, int]),
@@ -72,6 +76,19 @@ class Trainings:
             NotFoundError: There is none.
         """
         return self._find(self._reader, key)
+
+    def free_name(self, base: str) -> str:
+        """`base` when no training has this name, else the first free of `base-2`, `base-3`, ...
+
+        At most as long as a name may be, which can cut `base` short. Nothing is reserved: who creates the training
+        first has the name.
+        """
+        base = base[:MAX_NAME_LENGTH]
+        stem = base[: MAX_NAME_LENGTH - _NUMBER_LENGTH]
+        taken = {row["name"] for row in self._reader.rows(_SIMILAR, base=base, low=f"{stem}-", high=f"{stem}.")}
+        if base not in taken:
+            return base
+        return next(name for number in count(2) if (name := f"{stem}-{number}") not in taken)
 
     def page(self, query: Query = ALL) -> Page[TrainingSummary]:
         """A page of the list.

@@ -225,6 +225,26 @@ class TrainingContract(RegistryBase):
             registry.trainings.create(spec_of("first"), experiment_id)
         assert refused.value.id == training.id
 
+    @pytest.mark.req("COM-01")
+    def test_a_free_name_is_the_base_or_the_first_number_after_it(
+        self, registry: Registry, experiment_id: str, training: Training
+    ) -> None:
+        assert (registry.trainings.free_name("second"), registry.trainings.free_name("firs")) == ("second", "firs")
+        for name in ("first-3", "first-other", "First-2", "first.2", "first-"):
+            registry.trainings.create(spec_of(name), experiment_id)
+        assert registry.trainings.free_name("first") == "first-2"
+        registry.trainings.create(spec_of("first-2"), experiment_id)
+        assert registry.trainings.free_name("first") == "first-4"
+
+    def test_a_free_name_is_never_longer_than_a_name_may_be(self, registry: Registry, experiment_id: str) -> None:
+        longest = "x" * 63
+        made = [registry.trainings.create(spec_of(longest), experiment_id).name]
+        for _ in range(3):
+            free = registry.trainings.free_name(longest)
+            made.append(registry.trainings.create(spec_of(free), experiment_id).name)
+        assert len(set(made)) == 4
+        assert registry.trainings.free_name("y" * 100) == "y" * 63
+
     def test_it_needs_an_experiment_that_exists(self, registry: Registry) -> None:
         with pytest.raises(NotFoundError, match="no experiment 'exp-nothing'"):
             registry.trainings.create(spec_of("first"), "exp-nothing")
