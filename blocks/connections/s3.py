@@ -4,25 +4,30 @@ A Prefect Block keeps the secrets (encrypted in Prefect's database), the registr
 a command that needs a secret has to ask Prefect.
 """
 
+import hashlib
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 from prefect.blocks.core import Block
 from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from pydantic import Field, SecretStr
 
-from blocks.connections.platform import AWS, Platform, open_platform
+from blocks.connections.platform import AWS, open_platform
 from blocks.connections.server import configured_api, is_healthy, prefect_server
 from blocks.connections.settings import Settings
-from blocks.domain.errors import InvalidInputError, NotFoundError
+from blocks.domain.errors import InvalidInputError, NotFoundError, WorkflowServerUnavailableError
 from blocks.domain.paths import Scheme, StoragePath
 from blocks.registry.records import ConnectionEntry
 from blocks.storage.connection import Connection
 from blocks.storage.identity import account_identity
+
+RESERVED = frozenset({AWS, "nas", ""})
 
 _ENDPOINT = re.compile(r"(?P<scheme>https?://)?(?P<host>[A-Za-z0-9.-]+(:[0-9]{1,5})?)/?", re.ASCII)
 
@@ -78,13 +83,13 @@ def set_connection(
         path_style: Bucket in the path, as most stores but AWS want it.
 
     Raises:
-        InvalidInputError: The endpoint is no host, or the certificate cannot be read.
+        InvalidInputError: The endpoint is no host, the name is reserved, or the certificate cannot be read.
     """
     match = _ENDPOINT.fullmatch(endpoint)
     if not match:
         raise InvalidInputError(f"The endpoint {endpoint!r}", "it is no host", "Give host, host:port or a URL.")
     host = match["host"]
-    slug = re.sub(r"[^a-z0-9]+", "-", (name or host).lower()).strip("-")
+    slug = _name_of(name, host)
     block = ObjectStore(
         endpoint_url=f"{match['scheme'] or 'https://'}{host}",
         access_key_id=access_key_id,
@@ -96,7 +101,23 @@ def set_connection(
     )
     with _prefect(Settings()):
         block.save(slug, overwrite=True)
-    return open_platform().registry.connections.put(slug, host, Scheme.OBS, slug)
+    open_platform().forget(slug)
+    return open_platform().registry.connections.put(slug, host)
+
+
+def _name_of(name: str, host: str) -> str:
+    """The connection's name as Prefect takes it; one made from an endpoint is never another endpoint's.
+
+    Raises:
+        InvalidInputError: The name means something else in a plan.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", (name or host).lower()).strip("-")
+    if slug in RESERVED:
+        raise InvalidInputError(f"The name {slug!r}", "the platform uses it itself", "Choose another one.")
+    taken = {entry.name: entry.endpoint for entry in open_platform().registry.connections.list()}
+    if name or taken.get(slug, host) == host:
+        return slug
+    return f"{slug}-{hashlib.sha256(host.encode()).hexdigest()[:8]}"
 
 
 def load_connection(settings: Settings, name: str) -> Connection:
@@ -129,6 +150,7 @@ def delete_connection(name: str) -> None:
     with _prefect(Settings()), suppress(ValueError):  # a deletion that died half-way: only the index is left
         ObjectStore.delete(name)
     connections.delete(name)
+    open_platform().forget(name)
 
 
 def test_connection(name_or_path: str) -> dict[str, str]:
@@ -157,12 +179,30 @@ def test_connection(name_or_path: str) -> dict[str, str]:
 
 @contextmanager
 def _prefect(settings: Settings) -> Iterator[None]:
+    """Prefect's API for the block: the configured one, or that of a server of our own that nobody else can use.
+
+    Raises:
+        WorkflowServerUnavailableError: It does not answer.
+    """
     configured = configured_api(settings)
-    if configured and (settings.prefect_api_url or is_healthy(configured)):
-        with temporary_settings(updates={PREFECT_API_URL: configured}):
+    try:
+        if configured and (settings.prefect_api_url or is_healthy(configured)):
+            with temporary_settings(updates={PREFECT_API_URL: configured}):
+                yield
+            return
+        with _private_server(settings):
             yield
-        return
-    with prefect_server(settings) as api, temporary_settings(updates={PREFECT_API_URL: api}):
+    except httpx.HTTPError as error:
+        raise WorkflowServerUnavailableError(configured or "of our own", str(error)) from error
+
+
+@contextmanager
+def _private_server(settings: Settings) -> Iterator[None]:
+    account = f"makerflow:{secrets.token_urlsafe(32)}"
+    with (
+        prefect_server(settings, account=account) as api,
+        temporary_settings(updates={PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: account}),
+    ):
         EventsWorker.set_client_override(NullEventsClient)  # nobody is there to hear them when the server has gone
         try:
             yield
@@ -173,8 +213,5 @@ def _prefect(settings: Settings) -> Iterator[None]:
 def _read_certificate(file: str) -> str:
     try:
         return Path(file).read_text() if file else ""
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"The certificate file {file}", str(error), "Give a readable PEM file.") from error
-
-
-__all__ = ["ObjectStore", "Platform", "delete_connection", "list_connections", "set_connection", "test_connection"]

@@ -15,11 +15,11 @@ class ConnectionRows:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def put(self, name: str, endpoint: str, scheme: str, block_name: str) -> None:
+    def put(self, name: str, endpoint: str) -> None:
         """Write an entry, over the one of the same name."""
         found = self._session.get(ConnectionRow, name)
         created_us = found.created_us if found else now_us()
-        row = ConnectionRow(name=name, endpoint=endpoint, scheme=scheme, block_name=block_name, created_us=created_us)
+        row = ConnectionRow(name=name, endpoint=endpoint, created_us=created_us)
         upsert(self._session, row, "name")
 
     def delete(self, name: str) -> None:

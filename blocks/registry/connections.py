@@ -10,7 +10,7 @@ from blocks.registry.records import ConnectionEntry
 from blocks.registry.sessions import Sessions
 
 MAX_LENGTH = 512
-_SELECT = "SELECT name, endpoint, scheme, block_name, created_us FROM connection"
+_SELECT = "SELECT name, endpoint, created_us FROM connection"
 
 
 class Connections:
@@ -20,7 +20,7 @@ class Connections:
         self._reader = reader
         self._sessions = sessions
 
-    def put(self, name: str, endpoint: str, scheme: str, block_name: str) -> ConnectionEntry:
+    def put(self, name: str, endpoint: str) -> ConnectionEntry:
         """Write an entry, over the one of the same name.
 
         Raises:
@@ -38,7 +38,7 @@ class Connections:
                 "the endpoint of a connection", "it holds a user or a password", "Give the host and port alone."
             )
         with self._sessions.begin() as write:
-            write.connections.put(name, endpoint, scheme, block_name)
+            write.connections.put(name, endpoint)
         return self.get(name)
 
     def get(self, name: str) -> ConnectionEntry:

@@ -179,10 +179,8 @@ class FlowRunRecord(Frozen):
 
 
 class ConnectionEntry(Frozen):
-    """Which Block opens which endpoint; its secrets are in the Block alone."""
+    """The Block of this name opens this endpoint; its secrets are in the Block alone."""
 
     name: str
     endpoint: str
-    scheme: str
-    block_name: str
     created: datetime

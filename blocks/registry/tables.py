@@ -207,13 +207,11 @@ class FlowRunRow(Table, table=True):
 
 
 class ConnectionRow(Table, table=True):
-    """Which Block opens which endpoint."""
+    """The Block of this name opens this endpoint."""
 
     __tablename__ = "connection"
     __table_args__ = (Index(None, "endpoint"),)
 
     name: str = _key(primary_key=True)
     endpoint: str = _key()
-    scheme: str = _text()
-    block_name: str = _text()
     created_us: int = _integer()

@@ -435,13 +435,13 @@ class JournalContract(RegistryBase):
         assert [run.id for run in registry.flow_runs.pending()] == ["run-2", "run-3", "run-4"]
 
     def test_a_connection_is_found_by_its_endpoint(self, registry: Registry) -> None:
-        made = registry.connections.put("store", "store.example:9000", "obs", "block")
-        registry.connections.put("another", "another.example", "obs", "block")
+        made = registry.connections.put("store", "store.example:9000")
+        registry.connections.put("another", "another.example")
         assert registry.connections.find("store.example:9000") == registry.connections.get("store") == made
         assert registry.connections.find("nowhere.example") is None
         assert [entry.name for entry in registry.connections.list()] == ["another", "store"]
-        moved = registry.connections.put("store", "store.example", "obs", "other")
-        assert (moved.created, moved.block_name) == (made.created, "other")
+        moved = registry.connections.put("store", "store.example")
+        assert (moved.created, moved.endpoint) == (made.created, "store.example")
         registry.connections.delete("store")
         for missing in (registry.connections.get, registry.connections.delete):
             with pytest.raises(NotFoundError):
@@ -452,7 +452,7 @@ class JournalContract(RegistryBase):
     )
     def test_an_endpoint_that_holds_an_account_or_is_none_is_refused(self, registry: Registry, endpoint: str) -> None:
         with pytest.raises(InvalidInputError) as refused:
-            registry.connections.put("store", endpoint, "obs", "block")
+            registry.connections.put("store", endpoint)
         assert "secret@" not in str(refused.value)
 
     def test_a_lease_is_held_by_one_at_a_time(self, registry: Registry) -> None:

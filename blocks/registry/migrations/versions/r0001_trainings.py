@@ -18,8 +18,6 @@ def upgrade() -> None:
         "connection",
         sa.Column("name", KEY, nullable=False),
         sa.Column("endpoint", KEY, nullable=False),
-        sa.Column("scheme", sa.Text(), nullable=False),
-        sa.Column("block_name", sa.Text(), nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_connection"),
     )
