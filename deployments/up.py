@@ -4,8 +4,11 @@ import signal
 import threading
 from collections.abc import Callable
 
-from blocks.connections.server import announced, prefect_server
+from blocks.connections.server import announcing, is_healthy, prefect_server
 from blocks.connections.settings import Settings
+from blocks.domain.errors import WorkflowServerUnavailableError
+
+LOOK_SECONDS = 2.0
 
 
 def up(port: int, ready: Callable[[str, int], None]) -> None:
@@ -16,15 +19,19 @@ def up(port: int, ready: Callable[[str, int], None]) -> None:
         ready: Called once it does, with the API's address and how many earlier runs were added.
 
     Raises:
-        ServerFailedError: The port is in use, or the server does not start.
+        InvalidInputError: It runs on this home already.
+        WorkflowServerUnavailableError: The port is in use, or the server does not start, or it died.
     """
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
     settings = Settings()
-    with prefect_server(settings, port, ui=True) as api, announced(settings, api):
+    with announcing(settings) as announce, prefect_server(settings, port, ui=True) as api:
         from tasks.export import export_journal  # Prefect takes seconds to import: the server starts meanwhile
 
-        ready(api, export_journal(api))
-        while not ended.wait(1):
-            pass
+        exported = export_journal(api)
+        ended = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: ended.set())
+        announce(api)
+        ready(api, exported)
+        while not ended.wait(LOOK_SECONDS):
+            if not is_healthy(api) and not is_healthy(api):
+                raise WorkflowServerUnavailableError(api, f"it died; its log is below {settings.home / 'logs'}")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prefect import Flow, flow
@@ -14,6 +15,7 @@ from prefect.exceptions import CancelledRun
 from prefect.states import Cancelled
 
 from blocks.connections.platform import open_platform
+from blocks.connections.settings import ENVIRONMENT, make_home
 from blocks.domain.errors import AlreadyExistsError, MakerflowError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.specs import TrainingSpec
@@ -31,15 +33,30 @@ from tasks.training import (
     register_training,
     remove_workers,
     stop_workers,
+    training_id_of,
 )
 
 
 def _stop_when_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Cancelled in the UI: end the workers. It runs in another process, so it knows the run's parameters only."""
-    parameters = flow_run.parameters
-    row = open_platform().registry.trainings.get(parameters.get("key") or parameters["spec"]["name"])
-    if not is_over(row):
-        stop_training(row.id)
+    """Cancelled in the UI: end the workers. It runs in another process, so it knows the flow run only."""
+    with suppress(NotFoundError):  # cancelled before there was a row
+        row = _training_of(flow_run)
+        if not is_over(row):
+            stop_training(row.id)
+
+
+def _training_of(flow_run: FlowRun) -> Training:
+    trainings = open_platform().registry.trainings
+    if "key" in flow_run.parameters:
+        return trainings.get(flow_run.parameters["key"])
+    try:
+        return trainings.get(training_id_of(str(flow_run.id)))
+    except NotFoundError:  # the flow took up one that an earlier run of the same settings had left
+        spec = TrainingSpec.model_validate(flow_run.parameters["spec"])
+        row = trainings.get(spec.name)
+        if row.spec == spec:
+            return row
+        raise
 
 
 @flow(name="create-training", flow_run_name="{spec.name}", on_cancellation=[_stop_when_cancelled])
@@ -132,7 +149,7 @@ def copy_training(key: str, *, wait: bool = True, **overrides: Any) -> "Training
     """
     trainings = open_platform().registry.trainings
     row = trainings.get(key)
-    name = overrides.pop("name", None) or _free_name(row.name)
+    name = overrides.pop("name", None) or trainings.free_name(row.name)
     return create_training(row.spec.changed(name=name, **overrides), wait=wait)
 
 
@@ -150,7 +167,7 @@ def delete_training(key: str) -> None:
     """Delete a training, by name or id, that is over; what it wrote to its output paths stays.
 
     Raises:
-        InUseError: It is not over, or a model was made from it.
+        BusyError: It is not over.
     """
     run_flow(delete_training_flow, key)
 
@@ -164,11 +181,12 @@ class TrainingHandle:
     @classmethod
     def detached(cls, training_id: str) -> "TrainingHandle":
         """Start a process of its own that follows the training to its end; its log is below the home."""
-        log = open_platform().settings.home / "logs" / f"{training_id}.log"
-        log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        log = make_home(open_platform().settings) / "logs" / f"{training_id}.log"
+        log.parent.mkdir(exist_ok=True, mode=0o700)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "flows", training_id],
+                [sys.executable, "-P", "-m", "flows", training_id],  # -P: not a `flows` in the user's own folder
+                env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[1])},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -228,14 +246,3 @@ def _run(run: Flow[..., Any], argument: object, key: str) -> Training:
                 return row
         raise
     return trainings.get(key)
-
-
-def _free_name(name: str) -> str:
-    trainings = open_platform().registry.trainings
-    for number in range(2, 10_000):
-        candidate = f"{name[:56]}-{number}"
-        try:
-            trainings.get(candidate)
-        except NotFoundError:
-            return candidate
-    raise AssertionError("ten thousand copies of one training")

@@ -18,7 +18,7 @@ from prefect import Flow, Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext
-from prefect.exceptions import CancelledRun
+from prefect.exceptions import CancelledRun, PrefectException
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from pydantic import BaseModel
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed, wait_random
@@ -26,8 +26,9 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chai
 from blocks.connections.platform import open_platform
 from blocks.connections.server import configured_api, is_healthy
 from blocks.connections.settings import Settings
-from blocks.domain.errors import is_transient
+from blocks.domain.errors import TransientError, is_transient
 from blocks.registry.records import FlowRunRecord, StepRecord
+from tasks.export import export_journal
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -127,7 +128,9 @@ def run_flow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return flow(*args, **kwargs)
     api = reachable_api(Settings())
     if api:
+        # Our registry knows who lives; Prefect's heartbeat would cost every flow a second.
         with temporary_settings(updates={PREFECT_API_URL: api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            _export_earlier_runs(api)
             return flow(*args, **kwargs)
     return _run_journaled(flow, args, kwargs)
 
@@ -154,8 +157,8 @@ def cancel_requested() -> bool:
     try:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(context.flow_run.id).state
-    except httpx.HTTPError:
-        return False  # a server that restarts cancels nothing
+    except (httpx.HTTPError, PrefectException):
+        return False  # a server that restarts, or somebody who deletes the flow run, cancels nothing
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
@@ -170,7 +173,7 @@ def publish_report(key: str, description: str, markdown: str) -> None:
         return
     try:
         _publish(str(context.flow_run.id), key, description, markdown)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, PrefectException) as error:
         logger.warning("The report could not be shown in the workflow UI: %s", error)
 
 
@@ -202,7 +205,21 @@ def _run_journaled(flow: Flow[P, R], args: Any, kwargs: Any) -> R:
         raise
     finally:
         _JOURNAL.reset(token)
-        open_platform().registry.flow_runs.record(journal.record(state, message))
+        _keep(journal.record(state, message))
+
+
+def _export_earlier_runs(api: str) -> None:
+    try:
+        export_journal(api)
+    except httpx.HTTPError as error:
+        logger.warning("Earlier runs could not be added to the workflow UI and will be later: %s", error)
+
+
+def _keep(record: FlowRunRecord) -> None:
+    try:
+        open_platform().registry.flow_runs.record(record)
+    except TransientError as error:  # the run itself went as it went
+        logger.warning("The run of %s could not be journaled and will not be seen in the UI: %s", record.name, error)
 
 
 def _bind(flow: Flow[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:

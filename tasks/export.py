@@ -11,7 +11,10 @@ from blocks.registry.records import FlowRunRecord
 
 
 def export_journal(api: str) -> int:
-    """Export every run that is still to be exported; how many there were. A run is exported once, however often."""
+    """Export every run that is still to be exported; how many there were.
+
+    A run is exported once, however often; only its report may appear twice when a crash comes in between.
+    """
     journal = open_platform().registry.flow_runs
     pending = journal.pending()
     if not pending:

@@ -16,7 +16,6 @@ from blocks.domain.plan import (
     Queued,
     Restarted,
     RunEvent,
-    RunHandle,
     RunPhase,
     Staging,
     Started,
@@ -26,7 +25,7 @@ from blocks.registry.records import Training
 from tasks.engine import cancel_requested, publish_report, step
 from tasks.report import training_report
 from tasks.scalars import ScalarWriter
-from tasks.training import ending_of
+from tasks.training import ending_of, events_directory, handle_of
 
 IDLE_SECONDS = 0.25
 CHECK_SECONDS = 2.0
@@ -38,15 +37,11 @@ logger = logging.getLogger("makerflow")
 
 @step("follow workers")
 def follow_workers(training_id: str) -> None:
-    """Follow the run to its end; goes on from the cursors on the row, so that nothing is counted twice.
-
-    A second process that asks for the same training waits until the first is done or dead, then takes over.
-    """
+    """Follow the run to its end; goes on from the cursors on the row, so that nothing is counted twice."""
     platform = open_platform()
     row = platform.registry.trainings.get(training_id)
-    if row.handle is None or row.status not in _FOLLOWED:
-        return
-    Follower(platform, row, row.handle).run()
+    if row.status in _FOLLOWED:
+        Follower(platform, row).run()
 
 
 _FOLLOWED = (TrainingStatus.CREATE_IN_PROGRESS, TrainingStatus.RUNNING, TrainingStatus.STOP_IN_PROGRESS)
@@ -55,13 +50,13 @@ _FOLLOWED = (TrainingStatus.CREATE_IN_PROGRESS, TrainingStatus.RUNNING, Training
 class Follower:
     """Follows one run in the calling thread."""
 
-    def __init__(self, platform: Platform, row: Training, handle: RunHandle) -> None:
+    def __init__(self, platform: Platform, row: Training) -> None:
         self._platform = platform
         self._row = row
-        self._handle = handle
+        self._handle = handle_of(row)
         self._readers = {rank: self._reader(rank) for rank in self._ranks()}
-        self._scalars = ScalarWriter(platform.settings.home / "tensorboard" / row.experiment_id / row.name / "metrics")
-        self._next_check = monotonic() + CHECK_SECONDS
+        self._scalars = ScalarWriter(events_directory(platform, row) / "metrics")
+        self._next_check = 0.0
         self._next_report = 0.0
 
     def run(self) -> None:
@@ -131,7 +126,7 @@ class Follower:
             return False
         reader = self._readers[rank]
         points = reader.read(lines, datetime.now(UTC))
-        self._scalars.write(points)
+        self._scalars.write(points)  # a kill before the next line shows them twice in TensorBoard, never not at all
         self._row = self._platform.registry.trainings.follow(
             self._row.id,
             after=self._row.revision,

@@ -1,12 +1,16 @@
 """The page where a user looks: one Markdown report per training, with what failed and what to do on top."""
 
 import base64
+import re
 from collections.abc import Sequence
 
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.metrics import MetricPoint
 from blocks.registry.metrics import Metrics
 from blocks.registry.records import Series, Training
+
+_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
+"""What Markdown could take for markup; with a backslash in front it is text (CommonMark, section 2.4)."""
 
 PLOTTED_METRICS = 12
 PLOTTED_POINTS = 300
@@ -82,13 +86,13 @@ def _plot(name: str, points: Sequence[MetricPoint]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+    lines = [map(_cell, head), ["---"] * len(head), *(map(_cell, row) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _cell(text: str) -> str:
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return printable.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")[:500]
+    printable = "".join(c if c.isprintable() else " " for c in text[:500])
+    return _PUNCTUATION.sub(r"\\\g<0>", printable)
 
 
 def _number(value: float | None) -> str:

@@ -4,17 +4,29 @@ Each reads the row, does what is not done yet, and writes the row: running one t
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from blocks.algorithms import algorithm_directory
+from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
 from blocks.domain.catalogues import Catalogue
 from blocks.domain.errors import AlreadyExistsError, InvalidInputError, PermanentError
 from blocks.domain.lifecycle import TRAINING, TrainingStatus
 from blocks.domain.metrics import check_expressions
 from blocks.domain.paths import StoragePath
-from blocks.domain.plan import ExitCause, InputKind, OutputKind, PlannedInput, PlannedOutput, RunHandle, RunPlan
+from blocks.domain.plan import (
+    ExitCause,
+    InputKind,
+    OutputKind,
+    PlannedInput,
+    PlannedOutput,
+    RunHandle,
+    RunPhase,
+    RunPlan,
+)
 from blocks.domain.planning import check_entry_point, entry_point_of, training_plan
 from blocks.domain.specs import ExperimentSpec, ProvidedAlgorithm, TrainingSpec
 from blocks.registry.records import Training
@@ -38,9 +50,8 @@ def register_training(spec: TrainingSpec, key: str) -> str:
     platform = open_platform()
     check_settings(spec, platform.catalogue)
     experiment = platform.registry.experiments.ensure(ExperimentSpec(name=spec.experiment))
-    training_id = "trn-" + hashlib.sha256(key.encode()).hexdigest()[:20]
     try:
-        return platform.registry.trainings.create(spec, experiment.id, id=training_id).id
+        return platform.registry.trainings.create(spec, experiment.id, id=training_id_of(key)).id
     except AlreadyExistsError as error:
         row = platform.registry.trainings.get(error.id)
         if row.spec == spec and not is_over(row) and not platform.registry.is_leased(row.id):
@@ -96,8 +107,12 @@ def launch_workers(training_id: str) -> None:
     row = platform.registry.trainings.get(training_id)
     if row.plan is None or row.status not in (TrainingStatus.CREATE_IN_PROGRESS, TrainingStatus.RUNNING):
         return
-    with _or_creation_failed(platform, row):
-        handle = platform.cluster.launch(row.plan, platform.secrets(row.plan))
+    found = platform.cluster.find(Selector(run_id=row.id))
+    if found and found[0].phase is not RunPhase.LOST:
+        handle = found[0].handle
+    else:
+        with _or_creation_failed(platform, row):
+            handle = platform.cluster.launch(row.plan, platform.secrets(row.plan))
     platform.registry.trainings.keep_handle(training_id, handle)
     if platform.registry.trainings.get(training_id).status is TrainingStatus.STOP_IN_PROGRESS:
         platform.cluster.stop(handle, row.plan.stop_grace_seconds)
@@ -115,7 +130,7 @@ def stop_workers(training_id: str, grace_seconds: float) -> None:
     if row.status is TrainingStatus.STOPPED:
         return
     platform.registry.trainings.move(training_id, TrainingStatus.STOP_IN_PROGRESS, "stopped on request")
-    platform.cluster.stop(row.handle or RunHandle(cluster="", run_id=row.id), grace_seconds)
+    platform.cluster.stop(handle_of(row), grace_seconds)
 
 
 @step("remove workers")
@@ -123,10 +138,10 @@ def remove_workers(training_id: str) -> None:
     """Remove the run's scratch, once its output and logs are at their places."""
     platform = open_platform()
     row = platform.registry.trainings.get(training_id)
-    if row.status in _ENDING and row.handle is not None:
-        platform.cluster.stop(row.handle, 0)
+    if row.status in _ENDING:
+        platform.cluster.stop(handle_of(row), 0)
         if row.logs_uploaded:
-            platform.cluster.remove(row.handle)
+            platform.cluster.remove(handle_of(row))
 
 
 @step("conclude")
@@ -143,13 +158,14 @@ def delete_training_row(training_id: str) -> None:
     """Delete the row and what is left of the run on the cluster; the user's output stays where it is.
 
     Raises:
-        InUseError: It is not over, or a model was made from it.
+        BusyError: It is not over.
     """
     platform = open_platform()
     row = platform.registry.trainings.get(training_id)
     platform.registry.trainings.guard_delete(training_id)
-    if row.handle is not None:
-        platform.cluster.remove(row.handle)
+    platform.cluster.stop(handle_of(row), 0)
+    platform.cluster.remove(handle_of(row))
+    shutil.rmtree(events_directory(platform, row), ignore_errors=True)
     platform.registry.trainings.delete(training_id)
 
 
@@ -158,6 +174,21 @@ _ENDING = {
     TrainingStatus.FAIL_TRAIN_IN_PROGRESS: TrainingStatus.FAIL_TRAIN,
     TrainingStatus.STOP_IN_PROGRESS: TrainingStatus.STOPPED,
 }
+
+
+def training_id_of(key: str) -> str:
+    """The id of the training that the request `key` asks for: the same however often it asks."""
+    return "trn-" + hashlib.sha256(key.encode()).hexdigest()[:20]
+
+
+def handle_of(row: Training) -> RunHandle:
+    """The handle of its run, also when whoever launched it died before writing it down."""
+    return row.handle or RunHandle(cluster="", run_id=row.id)
+
+
+def events_directory(platform: Platform, row: Training) -> Path:
+    """Where its experiment's TensorBoard finds it."""
+    return platform.settings.home / "tensorboard" / row.experiment_id / row.name
 
 
 def is_over(row: Training) -> bool:
@@ -218,7 +249,7 @@ def _planned_outputs(platform: Platform, row: Training) -> Sequence[PlannedOutpu
     spec = row.spec.outputs
     model = _free_place(platform, row, spec.path or f"file://{home}/outputs/{row.name}/model")
     checkpoint = _free_place(platform, row, spec.checkpoint or f"file://{home}/outputs/{row.name}/checkpoints")
-    events = StoragePath.parse(f"file://{home}/tensorboard/{row.experiment_id}/{row.name}")
+    events = StoragePath.parse(f"file://{events_directory(platform, row)}")
     places = {
         OutputKind.MODEL: model,
         OutputKind.CHECKPOINT: checkpoint,

@@ -5,7 +5,7 @@ from functools import cached_property, lru_cache
 
 from blocks.cluster.base import Cluster, Secrets
 from blocks.cluster.local import LocalCluster
-from blocks.connections.settings import ENVIRONMENT, Settings
+from blocks.connections.settings import ENVIRONMENT, Settings, make_home
 from blocks.domain.catalogues import Catalogue, load_catalogue
 from blocks.domain.errors import UnknownStoreError
 from blocks.domain.paths import Scheme, StoragePath
@@ -17,6 +17,9 @@ from blocks.storage.open import open_storage
 
 AWS = "aws"
 """The name, in a plan, of what the usual AWS environment and files give."""
+
+NAS = "nas:"
+"""What a NAS's connection begins with, in a plan: its ID follows, and the settings say where it is mounted."""
 
 S3 = "s3"
 """The name of the connection that serves every s3:// path, when there is one."""
@@ -33,7 +36,7 @@ class Platform:
     @cached_property
     def registry(self) -> Registry:
         """The registry, its migrations applied."""
-        self.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_home(self.settings)
         return open_registry(self.settings.database_url)
 
     @cached_property
@@ -84,11 +87,18 @@ class Platform:
         Raises:
             NotFoundError: There is no such connection.
         """
+        if name.startswith(NAS):
+            return Connection(directory=str(self.settings.nas.get(name.removeprefix(NAS), "")))
         if name not in self._connections:
             from blocks.connections.s3 import load_connection  # Prefect is imported only where a Block is read
 
             self._connections[name] = load_connection(self.settings, name)
         return self._connections[name]
+
+    def forget(self, name: str) -> None:
+        """Read a connection anew when it is used next: it has been changed or deleted."""
+        self._connections.pop(name, None)
+        self._storages.clear()
 
     def storage(self, path: StoragePath) -> Storage:
         """The store of `path`.
@@ -117,9 +127,7 @@ class Platform:
             raise UnknownStoreError(
                 str(path), why, 'Mount it and set MAKERFLOW_NAS, e.g. \'{"nas1": "/mnt/nas1"}\', then try again.'
             )
-        name = f"nas:{path.authority}"
-        self._connections[name] = Connection(directory=str(directory))
-        return name
+        return f"{NAS}{path.authority}"
 
 
 @lru_cache(maxsize=4)

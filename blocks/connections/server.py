@@ -1,32 +1,25 @@
 """Prefect servers of our own: on loopback, over the private home, ended with the process that started them."""
 
 import ctypes
+import fcntl
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import httpx
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from blocks.connections.settings import ENVIRONMENT, Settings, prefect_environment
-from blocks.domain.errors import PermanentError
+from blocks.connections.settings import ENVIRONMENT, Settings, make_home, prefect_environment
+from blocks.domain.errors import InvalidInputError, WorkflowServerUnavailableError
 
 START_SECONDS = 120
 STOP_SECONDS = 30
 HOST = "127.0.0.1"
 APPLICATION = "prefect.server.api.server:create_app"
 _PR_SET_PDEATHSIG = 1
-
-
-class ServerFailedError(PermanentError):
-    """A Prefect server could not be started."""
-
-    def __init__(self, address: str, why: str, log: str) -> None:
-        self.address, self.log = address, log
-        super().__init__(f"The Prefect server on {address} did not start: {why}. Its log is {log}.")
 
 
 def configured_api(settings: Settings) -> str:
@@ -47,45 +40,69 @@ def is_healthy(api: str) -> bool:
 
 
 @contextmanager
-def announced(settings: Settings, api: str) -> Iterator[None]:
-    """Let other commands on this home find the API for as long as the block lasts."""
-    settings.server_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings.server_file.write_text(api)
-    try:
-        yield
-    finally:
-        settings.server_file.unlink(missing_ok=True)
+def announcing(settings: Settings) -> Iterator[Callable[[str], None]]:
+    """The right to be the one server of this home that other commands find, for as long as the block lasts.
+
+    Yields:
+        What is to be called with the API's address, once it answers.
+
+    Raises:
+        InvalidInputError: Another server has that right.
+    """
+    make_home(settings)
+    settings.server_file.parent.mkdir(exist_ok=True, mode=0o700)
+    with settings.server_file.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            running = settings.server_file.read_text() or "it is just starting"
+            raise InvalidInputError(
+                "The workflow UI", f"it runs on this home already ({running})", "Use that one, or end it first."
+            ) from error
+
+        def announce(api: str) -> None:
+            file.truncate(0)
+            file.write(api)
+            file.flush()
+
+        try:
+            yield announce
+        finally:
+            file.truncate(0)
 
 
 @contextmanager
-def prefect_server(settings: Settings, port: int = 0, *, ui: bool = False) -> Iterator[str]:
+def prefect_server(settings: Settings, port: int = 0, *, ui: bool = False, account: str = "") -> Iterator[str]:
     """A Prefect server for as long as the block lasts.
 
     Args:
         settings: Whose home it works on.
         port: Where it listens on loopback; 0 for a free one.
         ui: Whether it serves the workflow UI too.
+        account: `user:password` that its clients must give; empty for what the environment says.
 
     Yields:
         The URL of its API.
 
     Raises:
-        ServerFailedError: It ended at once or does not answer.
+        WorkflowServerUnavailableError: The port is in use, it ended at once, or it does not answer.
     """
     port = _free_port(port)
-    log = settings.home / "logs" / "prefect-server.log"
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings.prefect_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log = make_home(settings) / "logs" / "prefect-server.log"
+    log.parent.mkdir(exist_ok=True, mode=0o700)
+    settings.prefect_home.mkdir(exist_ok=True, mode=0o700)
+    settings.prefect_database.touch(0o600)
+    settings.prefect_database.chmod(0o600)  # it holds Blocks beside the key that they are encrypted with
     api = f"http://{HOST}:{port}/api"
     with log.open("ab") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "--factory", APPLICATION, "--host", HOST, "--port", str(port)],
-            env={**ENVIRONMENT, **prefect_environment(settings), **_server_environment(api, port, ui)},
+            [sys.executable, "-P", "-m", "uvicorn", "--factory", APPLICATION, "--host", HOST, "--port", str(port)],
+            env={**ENVIRONMENT, **prefect_environment(settings), **_server_environment(api, port, ui, account)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_end_with_parent,
         )
     try:
         _wait_until_healthy(server, api, str(log))
@@ -98,8 +115,9 @@ def prefect_server(settings: Settings, port: int = 0, *, ui: bool = False) -> It
         server.wait()
 
 
-def _server_environment(api: str, port: int, ui: bool) -> dict[str, str]:
-    return {
+def _server_environment(api: str, port: int, ui: bool, account: str) -> dict[str, str]:
+    access = {"PREFECT_SERVER_API_AUTH_STRING": account} if account else {}
+    return access | {
         "PREFECT_API_URL": api,
         "PREFECT_UI_API_URL": api,
         "PREFECT_SERVER_API_HOST": HOST,
@@ -114,7 +132,7 @@ def _server_environment(api: str, port: int, ui: bool) -> dict[str, str]:
 def _wait_until_healthy(server: "subprocess.Popen[bytes]", api: str, log: str) -> None:
     def probe() -> None:
         if server.poll() is not None:
-            raise ServerFailedError(api, f"it ended with code {server.returncode}", log)
+            raise WorkflowServerUnavailableError(api, f"it ended with code {server.returncode}; its log is {log}")
         httpx.get(f"{api}/health", timeout=5).raise_for_status()
 
     patience = Retrying(
@@ -123,7 +141,8 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", api: str, log: str) -
     try:
         patience(probe)
     except RetryError as error:
-        raise ServerFailedError(api, f"no answer within {START_SECONDS} s", log) from error
+        reason = f"it gave no answer within {START_SECONDS} s; its log is {log}"
+        raise WorkflowServerUnavailableError(api, reason) from error
 
 
 def _free_port(port: int) -> int:
@@ -132,7 +151,7 @@ def _free_port(port: int) -> int:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise ServerFailedError(f"{HOST}:{port}", f"the port is in use ({error})", "none") from error
+            raise WorkflowServerUnavailableError(f"{HOST}:{port}", f"the port is in use ({error})") from error
         return int(probe.getsockname()[1])
 
 

@@ -1,4 +1,4 @@
-"""What this process needs before anything else can be reached: read once, at the edge, from `MAKERFLOW_*` variables."""
+"""What this process needs before anything else can be reached: read at the edge, from `MAKERFLOW_*` variables."""
 
 import os
 from collections.abc import Mapping
@@ -63,16 +63,27 @@ class Settings(BaseSettings):
         return self.home / "up" / "api"
 
     @property
+    def prefect_database(self) -> Path:
+        """The database of Prefect servers of our own."""
+        return self.home / "prefect.db"
+
+    @property
     def prefect_home(self) -> Path:
         """Prefect's own private state: its database and profiles."""
         return self.home / "prefect"
+
+
+def make_home(settings: Settings) -> Path:
+    """Make the home, for its owner alone: it comes to hold the keys of stores."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return settings.home
 
 
 def prefect_environment(settings: Settings) -> dict[str, str]:
     """Prefect's settings, client's and server's: a private home, nothing phoned home, no ephemeral server."""
     return {
         "PREFECT_HOME": str(settings.prefect_home),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{settings.home / 'prefect.db'}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{settings.prefect_database}",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",

@@ -6,6 +6,7 @@ MakerflowError
 │   ├── StorageUnavailableError
 │   ├── ClusterUnavailableError
 │   ├── RegistryUnavailableError
+│   ├── WorkflowServerUnavailableError
 │   └── ConcurrentUpdateError
 └── PermanentError                 trying again cannot help
     ├── InvalidInputError          (ValueError)
@@ -76,6 +77,14 @@ class RegistryUnavailableError(TransientError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"The registry's database is not available: {reason}. Try again.")
+
+
+class WorkflowServerUnavailableError(TransientError):
+    """A Prefect server did not start, or does not answer."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address, self.reason = address, reason
+        super().__init__(f"The Prefect server {address} is not available: {reason}. Mend that, then try again.")
 
 
 class ConcurrentUpdateError(TransientError):

@@ -16,9 +16,9 @@ from prefect.states import Cancelling
 from blocks.connections.platform import open_platform
 from blocks.connections.s3 import delete_connection, list_connections, set_connection
 from blocks.connections.s3 import test_connection as check_connection
-from blocks.connections.server import ServerFailedError, prefect_server
+from blocks.connections.server import prefect_server
 from blocks.connections.settings import Settings
-from blocks.domain.errors import NotFoundError
+from blocks.domain.errors import NotFoundError, WorkflowServerUnavailableError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Training
 from flows.training import create_training, resume_training
@@ -118,7 +118,7 @@ def test_a_server_that_does_not_answer_is_done_without(
 
 def test_a_port_in_use_is_said(api: str, home: Path) -> None:
     port = int(api.rsplit(":", 1)[1].partition("/")[0])
-    with pytest.raises(ServerFailedError, match="in use"), prefect_server(Settings(), port):
+    with pytest.raises(WorkflowServerUnavailableError, match="in use"), prefect_server(Settings(), port):
         pass
 
 

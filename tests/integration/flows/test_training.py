@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.connections.platform import open_platform
+from blocks.connections.platform import _platform, open_platform
 from blocks.domain.errors import AlreadyExistsError, BusyError, IllegalTransitionError, InUseError, InvalidInputError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Training
@@ -21,7 +21,10 @@ from flows.training import (
     resume_training,
     stop_training,
 )
+from tasks.report import training_report
+from tasks.training import check_access, plan_run, register_training
 from tests.integration.flows.conftest import MakeSpec
+from tests.processes import processes_of
 
 PRINTS_METRICS = """
 import os, pathlib
@@ -199,3 +202,57 @@ def test_an_output_path_that_holds_files_already_is_never_overwritten(make_spec:
     assert isinstance(training, Training)
     assert (out / "model.txt").read_text() == "precious"
     assert (out / training.id / "model.txt").read_text() == "model"
+
+
+@pytest.mark.req("COM-04", "COM-05")
+def test_another_process_goes_on_with_a_training_whose_data_is_on_a_nas(
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mount").mkdir()
+    (tmp_path / "mount" / "a.csv").write_text("1,2")
+    monkeypatch.setenv("MAKERFLOW_NAS", f'{{"n1": "{tmp_path}/mount"}}')
+    training_id = register_training.task.fn(make_spec("pass", datasets={"train": "nas://n1:/"}), "key")
+    check_access.task.fn(training_id)
+    plan_run.task.fn(training_id)
+    _platform.cache_clear()
+    assert resume_training("t").status is TrainingStatus.COMPLETE
+
+
+@pytest.mark.req("TRN-13")
+def test_a_stop_ends_workers_that_a_flow_launched_and_died_before_it_said_so(make_spec: MakeSpec, home: Path) -> None:
+    training_id = register_training.task.fn(make_spec(SLEEPS), "key")
+    check_access.task.fn(training_id)
+    plan_run.task.fn(training_id)
+    platform = open_platform()
+    plan = platform.registry.trainings.get(training_id).plan
+    assert plan is not None
+    platform.cluster.launch(plan)
+    assert stop_training("t", grace_seconds=0).status is TrainingStatus.STOPPED
+    assert processes_of(home) == []
+    delete_training("t")
+
+
+@pytest.mark.req("EXP-03")
+def test_a_deleted_training_leaves_nothing_in_its_experiments_tensorboard(make_spec: MakeSpec, home: Path) -> None:
+    create_training(make_spec(PRINTS_METRICS))
+    assert len(list((home / "tensorboard").glob("*/t/metrics/*"))) == 1
+    delete_training("t")
+    assert list((home / "tensorboard").glob("*/t")) == []
+
+
+def test_a_folder_of_the_users_that_is_called_as_ours_changes_nothing(
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "__init__.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    handle = create_training(make_spec("pass"), wait=False)
+    assert isinstance(handle, TrainingHandle)
+    wait_for(lambda: handle.refresh().status is TrainingStatus.COMPLETE)
+
+
+def test_what_users_print_is_never_markup_in_the_report(make_spec: MakeSpec) -> None:
+    training = create_training(make_spec("pass", hyperparameters={"x": "![a](http://example.com/t.png) <b> | `c`"}))
+    assert isinstance(training, Training)
+    report = training_report(training, open_platform().registry.metrics)
+    assert r"\!\[a\]\(http\:\/\/example\.com\/t\.png\) \<b\> \| \`c\`" in report
