@@ -9,7 +9,7 @@ from blocks.domain.expressions import OwnExpression, default_reports, own_report
 from blocks.domain.plan import Frozen
 
 MAX_NAMES = 1000
-"""Distinct names of one worker; further names are counted and left out, so that a program that prints a new name on
+"""Distinct names of one worker; further names are left out, so that a program that prints a new name on
 each line can fill neither memory nor the registry."""
 
 _NUMBER = re.compile(
@@ -65,8 +65,6 @@ class MetricReader:
         self._own = [OwnExpression(expression) for expression in expressions]
         self._rank, self._suffix = rank, suffix
         self._counts = dict(state or {})
-        self.left_out = 0
-        """Reports whose names were too many; see MAX_NAMES."""
 
     def state(self) -> dict[str, int]:
         """Name to the number of its reports so far; small and JSON."""
@@ -90,7 +88,6 @@ class MetricReader:
             key = name + self._suffix
             count = counts.get(key, 0) + 1
             if count == 1 and len(counts) >= MAX_NAMES:
-                self.left_out += 1
                 continue
             counts[key] = count
             yield key, text, count if step is None else step

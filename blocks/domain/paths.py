@@ -7,7 +7,6 @@ A path is parsed once, at the edge, and printed back exactly: `str(StoragePath.p
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
 
 from blocks.domain.errors import InvalidInputError
 
@@ -115,15 +114,6 @@ def check_relative_key(key: str) -> str:
         remedy = "Use a path below the directory, such as train.py or data/part-1.csv."
         raise InvalidInputError(f"The name {key[:200]!r} is refused", why, remedy)
     return key
-
-
-def local_path(directory: Path, key: str) -> Path:
-    """Where the object `key` is staged below `directory`; always inside it.
-
-    Raises:
-        InvalidInputError: The key breaks a rule.
-    """
-    return directory.joinpath(*PurePosixPath(check_relative_key(key)).parts)
 
 
 def _check_key(text: str, key: str) -> None:

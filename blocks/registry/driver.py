@@ -6,13 +6,10 @@ SQLModel takes longer than a hundred lists, and a command that lists must answer
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from blocks.domain.errors import InvalidInputError, MakerflowError
-
-Parameters = Mapping[str, Any]
 
 
 class Cursor(Protocol):

@@ -17,7 +17,7 @@ Arrived = Callable[[str, Path, bool], None]
 """Told the address and file of an object, and whether somebody else brought it in."""
 
 
-class BusyError(Exception):
+class ClaimedError(Exception):
     """Somebody else brings the object in: ask again in BUSY_SECONDS."""
 
 
@@ -33,12 +33,12 @@ class Arrivals:
         """The right to bring in that object; None when somebody else has done it, which is reported.
 
         Raises:
-            BusyError: Somebody does it now. What we hold was let go, so that two fetches never wait for each other.
+            ClaimedError: Somebody does it now. What we hold was let go, so that two fetches never wait for each other.
         """
         incoming = self._cache.claim(address)
         if incoming is None:
             self.settle()
-            raise BusyError
+            raise ClaimedError
         file = self._cache.path(address)
         if file.exists() and self._cache.find([address]):
             incoming.discard()

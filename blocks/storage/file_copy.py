@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blocks.domain.errors import InputChangedError, InputMissingError
 from blocks.domain.plan import PlannedObject
-from blocks.storage.arrivals import BUSY_SECONDS, Arrivals, BusyError
+from blocks.storage.arrivals import BUSY_SECONDS, Arrivals, ClaimedError
 from blocks.storage.base import Progress
 from blocks.storage.disk import disk_limits
 from blocks.storage.incoming import Incoming
@@ -70,7 +70,7 @@ def _claim(address: str, arrivals: Arrivals, stopped: threading.Event) -> Incomi
     while not stopped.is_set():
         try:
             return arrivals.claim(address)
-        except BusyError:
+        except ClaimedError:
             stopped.wait(BUSY_SECONDS)
     return None
 

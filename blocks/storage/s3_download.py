@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying
 
 from blocks.domain.errors import InputChangedError, InputMissingError
 from blocks.domain.plan import PlannedObject
-from blocks.storage.arrivals import BUSY_SECONDS, Arrivals, BusyError
+from blocks.storage.arrivals import BUSY_SECONDS, Arrivals, ClaimedError
 from blocks.storage.base import Progress
 from blocks.storage.digests import digest_of_parts, is_md5
 from blocks.storage.incoming import Incoming
@@ -101,7 +101,7 @@ class Downloads:
         while True:
             try:
                 return self.arrivals.claim(address)
-            except BusyError:
+            except ClaimedError:
                 await asyncio.sleep(BUSY_SECONDS)
 
     async def _bring(self, wanted: Wanted, incoming: Incoming) -> str:

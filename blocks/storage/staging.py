@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blocks.domain.errors import CapacityError, StorageUnavailableError
+from blocks.domain.errors import StorageUnavailableError
 from blocks.domain.plan import InputKind, PlannedInput, PlannedObject
 from blocks.storage.base import Storage
 from blocks.storage.cache import Cache
@@ -74,23 +74,6 @@ def input_directory(into: Path, planned: PlannedInput) -> Path:
     if planned.kind is InputKind.DATASET:
         return into / "datasets" / check_key(planned.name)
     return into / planned.kind.value
-
-
-def check_size(inputs: Iterable[PlannedInput], storage_mib: int) -> int:
-    """The bytes of all inputs together.
-
-    Raises:
-        CapacityError: They are more than the run's data storage.
-    """
-    total = sum(planned.size for each in inputs for planned in each.objects)
-    if total > storage_mib << 20:
-        raise CapacityError(
-            "The inputs do not fit into the data storage",
-            f"{total:,} bytes ({-(-total // 2**30)} GiB)",
-            f"{storage_mib << 20:,} bytes ({storage_mib / 1024:g} GiB)",
-            "Ask for a larger data storage, or give fewer inputs.",
-        )
-    return total
 
 
 def _stage(planned: PlannedInput, storage: Storage, cache: Cache, directory: Path, tally: "_Tally") -> None:

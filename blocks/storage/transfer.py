@@ -11,7 +11,7 @@ from pathlib import Path
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import PlannedObject
-from blocks.storage.base import Entry, LocalFile, Progress, Storage, Uploaded
+from blocks.storage.base import LocalFile, Progress, Storage, Uploaded
 from blocks.storage.cache import Cache
 from blocks.storage.directory import DirectoryStorage
 
@@ -29,15 +29,6 @@ class Copied:
 
     files: int
     bytes: int
-
-
-def list_entries(path: StoragePath, open: OpenStorage, *, recursive: bool = False) -> Iterator[Entry]:
-    """The entries at or below `path`, in the order of their keys.
-
-    Raises:
-        MakerflowError: The store cannot be listed.
-    """
-    return open(path).entries(path, recursive=recursive)
 
 
 def copy(

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from deployments.cli.output import (
     write_fields,
     write_table,
 )
-
-if TYPE_CHECKING:
-    pass
 
 app = command_group("Endpoints of object stores and the accounts used on them.")
 

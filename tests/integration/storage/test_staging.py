@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from blocks.domain.errors import CapacityError, InvalidInputError
+from blocks.domain.errors import InvalidInputError
 from blocks.domain.paths import StoragePath
-from blocks.domain.plan import InputKind, PlannedInput, PlannedObject
+from blocks.domain.plan import InputKind, PlannedInput
 from blocks.storage.cache import Cache
 from blocks.storage.open import open_storage
-from blocks.storage.staging import StagingProgress, check_size, stage
+from blocks.storage.staging import StagingProgress, stage
 from tests.contract.storage_contract import tree
 
 
@@ -43,15 +43,6 @@ def test_each_input_goes_to_its_own_directory(cache: Cache, tmp_path: Path) -> N
     assert (staged.files, staged.cached_bytes) == (4, 0)
     assert seen[-1] == StagingProgress(staged.bytes, 0, staged.bytes)
     assert [one.done for one in seen] == sorted(one.done for one in seen)
-
-
-@pytest.mark.req("TRN-09")
-def test_inputs_larger_than_the_data_storage_are_refused(tmp_path: Path) -> None:
-    one = PlannedObject(key="x", path="s3://b/x", size=3 << 20, etag="e")
-    inputs = [PlannedInput(kind=InputKind.SOURCE, path="s3://b", objects=(one,))]
-    assert check_size(inputs, 3) == 3 << 20
-    with pytest.raises(CapacityError, match="3,145,728 bytes"):
-        check_size(inputs, 2)
 
 
 @pytest.mark.parametrize("key", ["../../escape", "/etc/passwd", "a/../../../b", "nul\x00"])

@@ -11,7 +11,7 @@ from blocks.storage.base import Storage
 from blocks.storage.connection import Connection
 from blocks.storage.local_files import collect
 from blocks.storage.open import open_storage
-from blocks.storage.transfer import copy, list_entries
+from blocks.storage.transfer import copy
 from tests.contract.storage_contract import CONTENT, PATIENCE, tree
 from tests.doubles.fault_proxy import FaultProxy, busy
 
@@ -110,5 +110,7 @@ def test_a_copy_that_was_interrupted_goes_on(open_any: Open, make: Make, tmp_pat
 def test_a_listing_names_entries_below_the_path(open_any: Open, make: Make, tmp_path: Path) -> None:
     for kind in ("s3", "nas"):
         fill(open_any, make(f"{kind}:from"), tmp_path)
-        assert [entry.key for entry in list_entries(make(f"{kind}:from"), open_any)] == ["a.txt", "b", "z.txt"]
-        assert len(list(list_entries(make(f"{kind}:from"), open_any, recursive=True))) == len(CONTENT)
+        place = make(f"{kind}:from")
+        entries = open_any(place).entries
+        assert [entry.key for entry in entries(place, recursive=False)] == ["a.txt", "b", "z.txt"]
+        assert len(list(entries(place, recursive=True))) == len(CONTENT)
