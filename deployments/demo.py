@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +68,7 @@ def _run() -> "Sequence[Training]":
 def _tabular() -> TrainingSpec:
     return TrainingSpec.model_validate(
         {
-            "name": _free_name("digits-tabular"),
+            "name": open_platform().registry.trainings.free_name("digits-tabular"),
             "experiment": "demo",
             "algorithm": {"provided": "tabular"},
             "hyperparameters": {"target": "digit", "iterations": 30, "learning_rate": 0.2, "max_leaf_nodes": 8},
@@ -81,7 +80,7 @@ def _tabular() -> TrainingSpec:
 def _own_code() -> TrainingSpec:
     return TrainingSpec.model_validate(
         {
-            "name": _free_name("digits-two-workers"),
+            "name": open_platform().registry.trainings.free_name("digits-two-workers"),
             "experiment": "demo",
             "algorithm": f"s3://{BUCKET}/code",
             "entry_point": "train.py",
@@ -90,15 +89,6 @@ def _own_code() -> TrainingSpec:
             "workers": 2,
         }
     )
-
-
-def _free_name(name: str) -> str:
-    """`name`, or `name-2` and so on when the demo ran before."""
-    for number in count(1):
-        candidate = name if number == 1 else f"{name}-{number}"
-        if _find(candidate) is None:
-            return candidate
-    raise AssertionError("count() does not end")  # pragma: no cover - for the type checker
 
 
 def _find(name: str) -> "Training | None":

@@ -125,10 +125,10 @@ def retry(experiment: Key, *, as_json: AsJson = False) -> None:
 @app.command("change")
 def change(experiment: Key, *, description: Description, as_json: AsJson = False) -> None:
     """Change the description of an experiment."""
-    from deployments.cli.access import open_registry
+    with reserved_stdout():
+        from flows.experiment import change_experiment
 
-    experiments = open_registry().experiments
-    row = experiments.change(experiments.get(experiment).id, description=description)
+        row = change_experiment(experiment, description=description)
     if as_json:
         write_document(documents.experiment_document(row))
     else:

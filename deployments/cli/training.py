@@ -188,16 +188,15 @@ def copy(training: Key, settings: Settings, *, detach: Detach = False, as_json: 
 
     Settings that are given here take the place of the other's.
     """
-    from blocks.domain.specs import TrainingSpec, group_fields, merge_fields
     from deployments.cli.access import open_registry
     from deployments.cli.running import start_training
-    from deployments.cli.settings_file import made_name
     from deployments.cli.settings_options import read_settings
 
-    row = open_registry().trainings.get(training)
-    base = row.spec.model_dump(mode="json") | {"name": made_name(row.name)}
-    spec = TrainingSpec.model_validate(merge_fields(base, group_fields(read_settings(settings))))
-    start_training(spec, detach=detach, as_json=as_json)
+    trainings = open_registry().trainings
+    row = trainings.get(training)
+    # As `copy_training` does it; the display of its creation needs its settings first.
+    overrides = {"name": trainings.free_name(row.name)} | read_settings(settings)
+    start_training(row.spec.changed(**overrides), detach=detach, as_json=as_json)
 
 
 @app.command("change")
@@ -212,13 +211,15 @@ def change(
     """Change the description or the tags of a training."""
     from deployments.cli.access import open_registry
 
-    trainings = open_registry().trainings
-    row = trainings.get(training)
+    row = open_registry().trainings.get(training)
     tags = None
     if tag or remove_tag:
         kept = {name: value for name, value in row.tags.items() if name not in (remove_tag or ())}
         tags = kept | fields.mapping("--tag", tag or [])
-    row = trainings.change(row.id, description=description, tags=tags)
+    with reserved_stdout():
+        from flows.training import change_training
+
+        row = change_training(row.id, description=description, tags=tags)
     if as_json:
         write_document(documents.training_summary(row))
     else:

@@ -85,7 +85,7 @@ def test_metrics_are_a_table_a_document_csv_or_a_picture(cli: CommandLine, finis
 def test_a_copy_has_the_same_settings_but_those_that_are_overridden(cli: CommandLine, finished: dict[str, Any]) -> None:
     copied = cli.json("training", "copy", "finished", "--hp", "lr=0.6", "--workers", "1")
 
-    assert copied["name"].startswith("finished-")
+    assert copied["name"] == "finished-2"
     assert copied["metrics"]["loss"]["first"] == 0.6
     assert copied["tags"] == {"team": "vision"}
 
