@@ -103,12 +103,23 @@ class InvalidInputError(PermanentError, ValueError):
         super().__init__(f"{what}: {why}. {remedy}")
 
 
+_SHOWN_BY = {
+    "experiment": "experiment list",
+    "training": "training list",
+    "connection": "connection list",
+    "metric": "training metrics",
+}
+"""The command that lists what there is of a kind; of other kinds people see nothing by name."""
+
+
 class NotFoundError(PermanentError, LookupError):
     """There is no such resource."""
 
     def __init__(self, kind: str, key: str) -> None:
         self.kind, self.key = kind, key
-        super().__init__(f"There is no {kind} {key!r}. `makerflow {kind} list` shows those that exist.")
+        command = _SHOWN_BY.get(kind)
+        remedy = f"`makerflow {command}` shows those that exist." if command else "It was removed, or never there."
+        super().__init__(f"There is no {kind} {key!r}. {remedy}")
 
 
 class AlreadyExistsError(PermanentError):

@@ -1,10 +1,19 @@
 import inspect
 import pickle
+import re
 
 import pytest
 
 from blocks.domain import errors
-from blocks.domain.errors import InUseError, MakerflowError, PermanentError, TransientError, is_transient
+from blocks.domain.errors import (
+    InUseError,
+    MakerflowError,
+    NotFoundError,
+    PermanentError,
+    TransientError,
+    is_transient,
+)
+from deployments.cli import main
 
 LEAVES = [
     kind
@@ -36,6 +45,15 @@ def test_an_error_says_its_facts_and_keeps_them_also_when_it_is_pickled(kind):
 def test_an_error_is_either_transient_or_permanent(kind):
     assert issubclass(kind, TransientError) != issubclass(kind, PermanentError)
     assert is_transient(_made(kind)) == issubclass(kind, TransientError)
+
+
+@pytest.mark.parametrize("kind", ["experiment", "training", "connection", "metric", "run"])
+def test_a_command_is_advised_for_what_is_missing_only_when_there_is_one(kind, capsys):
+    advised = re.findall(r"`makerflow ([^`]+)`", str(NotFoundError(kind, "x")))
+    assert len(advised) == (kind != "run")
+    for command in advised:
+        assert main.run([*command.split(), "--help"]) == 0
+        assert f"makerflow {command}" in capsys.readouterr().out
 
 
 def test_the_tree_at_the_top_of_the_module_is_the_tree():
