@@ -97,3 +97,7 @@ class Cluster(ABC):
     @abstractmethod
     def find(self, selector: Selector) -> list[RunState]:
         """What the cluster knows (not what anybody remembers), oldest first."""
+
+    @abstractmethod
+    def tidy(self) -> list[str]:
+        """Remove what processes that died left half made or half removed, and say what it was; runs stay untouched."""

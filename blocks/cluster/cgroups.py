@@ -2,8 +2,8 @@
 
 Works with version 1, version 2 and both mixed, below the group that this process is in (version 1) or below the topmost
 group that it may change (version 2: as root, or in a subtree that systemd delegated to the user). Where the machine
-forbids it (most containers, macOS) nothing fails: the run is queued by its flavour all the same, and `enforcement` says
-what is not held. Standard library only.
+forbids it (most containers) nothing fails: the run is queued by its flavour all the same, and `makerflow doctor` shows
+what is not held, which `enforcement` finds out. Standard library only.
 """
 
 import contextlib
@@ -109,12 +109,13 @@ def remove_stale(home: Path) -> list[str]:
     prefix, gone = _prefix(home), set[str]()
     for hierarchy in hierarchies():
         for group in hierarchy.base.glob("makerflow-*"):
-            if group.name.startswith(prefix):
-                stale = not (home / "runs" / group.name.removeprefix(prefix)).exists()
-            else:
-                stale = time.time() - group.stat().st_mtime > _FORGOTTEN_SECONDS
-            if stale and _remove(group):
-                gone.add(group.name)
+            with contextlib.suppress(FileNotFoundError):  # its owner has removed it meanwhile
+                if group.name.startswith(prefix):
+                    stale = not (home / "runs" / group.name.removeprefix(prefix)).exists()
+                else:
+                    stale = time.time() - group.stat().st_mtime > _FORGOTTEN_SECONDS
+                if stale and _remove(group):
+                    gone.add(group.name)
     return sorted(gone)
 
 

@@ -25,7 +25,8 @@ def doctor(
 ) -> None:
     """Check this installation; each finding comes with its remedy. The exit code is 1 when there is a problem.
 
-    Looked at: versions, settings, the database, the stores, disk and cache, and what dead processes left behind.
+    Looked at: versions, settings, the database, the stores, disk and cache, whether workers can be held to their
+    flavor, and what dead processes left behind. What they left half made or half removed is removed.
     """
     from deployments.cli.doctor_checks import CHECKS, DEEP_CHECKS
 

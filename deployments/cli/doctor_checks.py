@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from deployments.cli.access import open_registry, read_settings
-from deployments.cli.doctor_leftovers import dead_flows, forgotten_runs, stray_processes
+from deployments.cli.doctor_leftovers import dead_flows, half_done_work, leftover_runs
 from deployments.cli.fields import size_text
 from deployments.cli.findings import Finding, fine, problem, warning
 
@@ -55,20 +55,21 @@ def database() -> Iterator[Finding]:
 
 
 def prefect_server() -> Iterator[Finding]:
-    """Whether the configured Prefect server answers; none is needed."""
-    import httpx
+    """Whether the Prefect server answers, the configured one or that of `makerflow up`; none is needed."""
+    from blocks.connections.server import configured_api, is_healthy
 
-    api = read_settings().prefect_api_url
+    settings = read_settings()
+    api = configured_api(settings)
     if not api:
-        yield fine("prefect server", "none is configured; runs are kept and shown when there is one")
-        return
-    try:
-        httpx.get(f"{api.rstrip('/')}/health", timeout=5).raise_for_status()
-    except httpx.HTTPError as error:
+        yield fine("prefect server", "there is none; runs are kept, and shown when there is one")
+    elif is_healthy(api):
+        yield fine("prefect server", f"{api} answers")
+    elif settings.prefect_api_url:
         remedy = "Start it, or unset MAKERFLOW_PREFECT_API_URL: flows work without one."
-        yield warning("prefect server", f"{api} does not answer: {error}", remedy)
-        return
-    yield fine("prefect server", f"{api} answers")
+        yield warning("prefect server", f"{api} does not answer", remedy)
+    else:
+        remedy = "Start it again when you want to see runs: makerflow up. Flows work without it."
+        yield warning("prefect server", f"{api}, which `makerflow up` started, does not answer", remedy)
 
 
 def stores() -> Iterator[Finding]:
@@ -95,6 +96,19 @@ def disk() -> Iterator[Finding]:
         yield warning("disk", text, remedy)
     else:
         yield fine("disk", text)
+
+
+def limits() -> Iterator[Finding]:
+    """Whether the machine holds workers to the CPU and memory of their flavor."""
+    from blocks.cluster.cgroups import enforcement
+
+    held = enforcement()
+    loose = [what for what, is_held in (("CPU", held.cpu), ("memory", held.memory)) if not is_held]
+    if not loose:
+        yield fine("limits", "workers are held to the CPU and memory of their flavor")
+        return
+    remedy = "Run as root or in a delegated control group (systemd: Delegate=yes). Runs are queued by flavor anyway."
+    yield warning("limits", f"workers are not held to their flavor's {' and '.join(loose)}: {held.reason}", remedy)
 
 
 def cache() -> Iterator[Finding]:
@@ -174,9 +188,10 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     prefect_server,
     stores,
     disk,
+    limits,
     cache,
-    stray_processes,
-    forgotten_runs,
+    leftover_runs,
+    half_done_work,
     dead_flows,
 )
 DEEP_CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (database_in_depth, connections_in_depth, cache_in_depth)
