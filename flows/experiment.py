@@ -54,9 +54,15 @@ def retry_experiment(key: str) -> Experiment:
 
 
 def change_experiment(key: str, *, description: str) -> Experiment:
-    """Change the description of an experiment, by name or id."""
+    """Change the description of an experiment, by name or id.
+
+    Raises:
+        pydantic.ValidationError: It is too long.
+    """
     experiments = open_platform().registry.experiments
-    return experiments.change(experiments.get(key).id, description=description)
+    row = experiments.get(key)
+    spec = ExperimentSpec(name=row.name, description=description)  # refuses what a creation would refuse
+    return experiments.change(row.id, description=spec.description)
 
 
 def delete_experiment(key: str) -> None:

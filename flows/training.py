@@ -150,17 +150,21 @@ def copy_training(key: str, *, wait: bool = True, **overrides: Any) -> "Training
     trainings = open_platform().registry.trainings
     row = trainings.get(key)
     name = overrides.pop("name", None) or trainings.free_name(row.name)
-    return create_training(row.spec.changed(name=name, **overrides), wait=wait)
+    return create_training(row.current_spec.changed(name=name, **overrides), wait=wait)
 
 
 def change_training(key: str, *, description: str | None = None, tags: Mapping[str, str] | None = None) -> Training:
     """Change the description or the tags of a training, by name or id; None leaves as it is.
 
     Raises:
+        pydantic.ValidationError: The description is too long.
         InvalidInputError: More than 10 tags.
     """
     trainings = open_platform().registry.trainings
-    return trainings.change(trainings.get(key).id, description=description, tags=tags)
+    row = trainings.get(key)
+    if description is not None:
+        row.spec.changed(description=description)  # refuses what a creation would refuse
+    return trainings.change(row.id, description=description, tags=tags)
 
 
 def delete_training(key: str) -> None:

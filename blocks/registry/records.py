@@ -8,7 +8,7 @@ from pydantic import Field
 
 from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus
 from blocks.domain.plan import Frozen, RunHandle, RunPlan, Uploaded
-from blocks.domain.specs import TrainingSpec
+from blocks.domain.specs import NamedValue, TrainingSpec
 
 
 class Experiment(Frozen):
@@ -77,6 +77,12 @@ class Training(TrainingSummary):
     logs_uploaded: bool
     points_refused: int
     revision: int
+
+    @property
+    def current_spec(self) -> TrainingSpec:
+        """Its settings with the description and the tags that it has now."""
+        tags = tuple(NamedValue(name=name, value=value) for name, value in self.tags.items())
+        return self.spec.model_copy(update={"description": self.description, "tags": tags})
 
 
 class Move(Frozen):

@@ -196,7 +196,7 @@ def copy(training: Key, settings: Settings, *, detach: Detach = False, as_json: 
     row = trainings.get(training)
     # As `copy_training` does it; the display of its creation needs its settings first.
     overrides = {"name": trainings.free_name(row.name)} | read_settings(settings)
-    start_training(row.spec.changed(**overrides), detach=detach, as_json=as_json)
+    start_training(row.current_spec.changed(**overrides), detach=detach, as_json=as_json)
 
 
 @app.command("change")

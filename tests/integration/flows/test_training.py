@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from blocks.connections.platform import _platform, open_platform
 from blocks.domain.errors import AlreadyExistsError, BusyError, IllegalTransitionError, InUseError, InvalidInputError
@@ -161,6 +162,12 @@ def test_a_training_is_copied_with_overrides_changed_and_deleted_with_its_experi
     assert copy.status is TrainingStatus.COMPLETE
     assert {p.name: p.value for p in copy.spec.algorithm.hyperparameters} == {"lr": "0.5", "n": "1"}
     assert change_training("t", description="first", tags={"team": "vision"}).description == "first"
+    with pytest.raises(ValidationError, match="1000"):
+        change_training("t", description="x" * 1001)
+    changed = copy_training("t", name="changed")
+    assert isinstance(changed, Training)
+    assert (changed.description, changed.tags) == ("first", {"team": "vision"})
+    delete_training("changed")
     with pytest.raises(InUseError, match=copy.name):
         delete_experiment("default")
     delete_training("t")
