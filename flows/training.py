@@ -36,6 +36,8 @@ from tasks.training import (
     training_id_of,
 )
 
+_UNTIL_LAUNCHED = (check_access, plan_run, launch_workers)
+
 
 def _stop_when_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Cancelled in the UI: end the workers. It runs in another process, so it knows the flow run only."""
@@ -120,13 +122,16 @@ def create_training(spec: TrainingSpec, *, wait: bool = True) -> "Training | Tra
     check_settings(spec, open_platform().catalogue)
     if wait:
         return _run(create_training_flow, spec, spec.name)
-    return TrainingHandle.detached(register_training.task.fn(spec, run_key()))
+    training_id = register_training.task.fn(spec, run_key())
+    with suppress(MakerflowError):  # the row says why it failed, and the follower tries again what may pass
+        _launch(training_id)  # here and now, so that trainings queue in the order in which they are created
+    return TrainingHandle.detached(training_id)
 
 
 def resume_training(key: str) -> Training:
     """Go on with a training, by name or id, whose flow died or whose creation failed; a finished one is returned."""
     row = open_platform().registry.trainings.get(key)
-    return _run(resume_training_flow, row.id, row.id)
+    return _run(resume_training_flow, row.name, row.id)
 
 
 def stop_training(key: str, *, grace_seconds: float = 10) -> Training:
@@ -215,15 +220,20 @@ class TrainingHandle:
 
 def _drive(training_id: str) -> Training | State[Any]:
     with open_platform().registry.lease(training_id):
-        check_access(training_id)
-        plan_run(training_id)
-        launch_workers(training_id)
+        for step in _UNTIL_LAUNCHED:
+            step(training_id)
         row = _follow_and_finish(training_id)
     if row.status is TrainingStatus.STOPPED:
         return Cancelled(message=row.reason)
     if row.status is not TrainingStatus.COMPLETE:
         raise RunFailedError("training", row.name, row.status, row.reason)
     return row
+
+
+def _launch(training_id: str) -> None:
+    with open_platform().registry.lease(training_id):
+        for step in _UNTIL_LAUNCHED:
+            step.task.fn(training_id)
 
 
 def _follow_and_finish(training_id: str) -> Training:

@@ -84,7 +84,13 @@ class Follower:
     def _take(self, event: RunEvent) -> None:
         trainings = self._platform.registry.trainings
         match event:
-            case Queued() | Placed() | Staging() | Restarted():
+            case Queued():
+                trainings.explain(self._row.id, event.reason)
+                self._next_report = 0.0
+            case Placed():
+                trainings.explain(self._row.id, f"placed on {event.where}")
+                self._next_report = 0.0
+            case Staging() | Restarted():
                 self._next_report = 0.0
             case Started():
                 self._running()

@@ -76,6 +76,16 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         row.changed_us = now_us()
         self._session.add(row)
 
+    def explain(self, id: str, reason: str) -> None:
+        """Say why its status is what it is, without a move.
+
+        Raises:
+            NotFoundError: There is no such training.
+        """
+        row = self.find(id)
+        row.reason = storable(reason)
+        self._session.add(row)
+
     def keep_plan(self, id: str, plan: RunPlan, replace: bool) -> None:
         """Keep the plan unless there is one.
 

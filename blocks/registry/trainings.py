@@ -125,6 +125,15 @@ class Trainings:
             write.trainings.move(id, to, reason, expected)
             return self._find(write, id)
 
+    def explain(self, id: str, reason: str) -> None:
+        """Say why its status is what it is, e.g. what it waits for, without a move.
+
+        Raises:
+            NotFoundError: There is no such training.
+        """
+        with self._sessions.begin() as write:
+            write.trainings.explain(id, reason)
+
     def change(self, id: str, *, description: str | None = None, tags: Mapping[str, str] | None = None) -> Training:
         """Write another description or other tags, all of them; None leaves as it is.
 

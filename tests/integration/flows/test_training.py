@@ -263,3 +263,18 @@ def test_what_users_print_is_never_markup_in_the_report(make_spec: MakeSpec) -> 
     assert isinstance(training, Training)
     report = training_report(training, open_platform().registry.metrics)
     assert r"\!\[a\]\(http\:\/\/example\.com\/t\.png\) \<b\> \| \`c\`" in report
+
+
+@pytest.mark.req("TRN-12")
+def test_trainings_wait_in_the_order_of_their_creation_and_say_what_they_wait_for(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAKERFLOW_CPUS", "1")
+    handles = [create_training(make_spec(SLEEPS, f"q{number}"), wait=False) for number in range(3)]
+    first, second, third = (handle for handle in handles if isinstance(handle, TrainingHandle))
+    wait_for(lambda: is_running("q0") and all("waiting for 1 vCPU" in h.refresh().reason for h in (second, third)))
+    first.stop()
+    wait_for(lambda: is_running("q1"))
+    assert not is_running("q2")
+    for handle in (third, second):
+        assert handle.stop().status is TrainingStatus.STOPPED
