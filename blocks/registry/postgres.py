@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -87,6 +87,8 @@ class PostgresDriver(Driver):
             connection.execute("SELECT pg_advisory_lock(%s)", (_number(key),))
             yield
         finally:
+            with suppress(psycopg.Error):  # the server notices a closed connection only some time later
+                connection.execute("SELECT pg_advisory_unlock(%s)", (_number(key),))
             connection.close()
 
     def is_leased(self, key: str) -> bool:
