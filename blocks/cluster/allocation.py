@@ -105,6 +105,15 @@ def wait_for_turn(
     return None
 
 
+def enter(run_directory: Path) -> None:
+    """Take the run's place in the queue, before its agent is there to ask for it: nobody may overtake it meanwhile.
+
+    To be called by who holds the run's agent lock, which the agent is to inherit.
+    """
+    layout = RunLayout.of(run_directory)
+    Queue(layout.home, Room(0, 0, 0)).enter(ticket_of(run_directory))
+
+
 def release(run_directory: Path) -> None:
     """Give the run's room back, when its workers are gone; twice is fine."""
     layout = RunLayout.of(run_directory)
@@ -131,10 +140,11 @@ class Queue:
         self._before_us: list[str] = []  # whose end would be news
 
     def enter(self, ticket: Ticket) -> None:
-        """Wait from now on; what an earlier agent of the run had is given up."""
+        """Wait from now on, unless it does already; the room that an earlier agent of the run had is given up."""
         with self._locked():
-            self._drop(ticket.run_id)
-            (self._directory / ticket.name).touch()
+            if [t for t in self._tickets() if t.run_id == ticket.run_id] != [ticket]:
+                self._drop(ticket.run_id)
+                (self._directory / ticket.name).touch()
 
     def leave(self, run_id: str) -> None:
         """Neither wait nor hold room any more."""

@@ -174,6 +174,7 @@ class LocalCluster(Cluster):
         if layout.settings.exists():
             end_processes(layout.directory, 0)  # what an agent that died without a word left behind
         write_json(layout.settings, self._agent_settings)
+        allocation.enter(layout.directory)
         start_agent(layout, lock, secrets)
 
     def _output(self, handle: RunHandle, rank: int) -> Output:

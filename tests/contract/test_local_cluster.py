@@ -21,6 +21,7 @@ from tests.contract.cluster_contract import (
     ClusterContract,
     ClusterSite,
     state_of,
+    until,
     until_it_prints,
     until_over,
 )
@@ -153,6 +154,23 @@ class TestLocalCluster(ClusterContract):
         for path in (site.home / "runs").glob(".new-*"):
             os.utime(path, (0, 0))
         cluster.tidy()
+
+    @pytest.mark.req("TRN-05")
+    def test_a_run_whose_agent_is_slow_to_start_is_not_overtaken(self, site, cluster, monkeypatch, tmp_path):
+        slow = tmp_path / "python"
+        slow.write_text(f'#!/bin/sh\nuntil [ -e {tmp_path}/go ]; do sleep 0.05; done\nexec {sys.executable} "$@"\n')
+        slow.chmod(0o700)
+        whole = {"vcpus": 2, "memory_mib": 64}
+        with monkeypatch.context() as patched:
+            patched.setattr("blocks.cluster.agent_process.sys.executable", str(slow))
+            first = cluster.launch(site.plan(QUICK, resources=whole))
+        second = cluster.launch(site.plan(QUICK, resources=whole))
+        assert until(cluster, second, lambda state: bool(state.detail)).detail == "waiting for its turn: 1 run is ahead"
+        (tmp_path / "go").touch()
+        over = until_over(cluster, first)[-1]
+        placed = next(event for event in until_over(cluster, second) if event.kind == "placed")
+        assert placed.at > next(event for event in until_over(cluster, first) if event.kind == "exited").at
+        assert over.cause == "ok"
 
     def test_secrets_larger_than_a_pipe_reach_the_agent(self, site, cluster):
         certificates = {f"store-{n}": {"ca_certificate": "x" * 50_000} for n in range(20)}
