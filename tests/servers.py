@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -111,6 +111,16 @@ def versitygw_server(binary: str, *arguments: str) -> Iterator[S3Server]:
         with _process(command, log=log, env=environment) as process:
             _until(process, log, lambda: _accepts(server.address))
             yield server
+
+
+def versitygw_user(binary: str, server: S3Server) -> S3Server:
+    """The same server as a new account without rights. The server needs `--iam-dir` to know more than its root."""
+    user = replace(server, access_key_id=f"user-{uuid.uuid4().hex[:8]}", secret_access_key="user-secret-key")
+    root = ["--access", server.access_key_id, "--secret", server.secret_access_key]
+    account = ["--access", user.access_key_id, "--secret", user.secret_access_key, "--role", "user"]
+    command = [binary, "admin", *root, "--endpoint-url", server.endpoint_url, "create-user", *account]
+    subprocess.run(command, check=True, capture_output=True, timeout=START_SECONDS)
+    return user
 
 
 def postgres_programs() -> Path | None:

@@ -17,6 +17,7 @@ MakerflowError
     │   └── BusyError
     ├── RegistryUnusableError
     ├── AccessDeniedError          (PermissionError)
+    │   └── CredentialsRefusedError
     ├── UnknownStoreError
     ├── InputMissingError
     ├── InputChangedError
@@ -182,6 +183,15 @@ class AccessDeniedError(PermanentError, PermissionError):
             f"The right to {right} is missing on {path} in {bucket!r}{because}. "
             f"Grant {right} to the account shown by `makerflow connection test`, then try again."
         )
+
+
+class CredentialsRefusedError(AccessDeniedError):
+    """A store refuses the credentials themselves, whatever the right that was asked for."""
+
+    def __init__(self, bucket: str, path: str, right: str, reason: str, remedy: str) -> None:
+        super().__init__(bucket, path, right, reason)
+        self.remedy = remedy
+        self.args = (f"The store of {path or bucket} refuses the credentials: {reason}. {remedy}",)
 
 
 class UnknownStoreError(PermanentError):

@@ -111,7 +111,10 @@ class Storage(ABC):
 
     @abstractmethod
     def is_empty(self, path: StoragePath) -> bool:
-        """Whether there is no object at `path`, nor below it; quick, however many there are."""
+        """Whether there is no object at `path`, nor below it; quick, however many there are.
+
+        False also where the account may write and not look, so that nothing is overwritten.
+        """
 
     @abstractmethod
     def addresses(self, objects: Sequence[PlannedObject]) -> list[str]:

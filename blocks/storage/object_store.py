@@ -8,7 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blocks.domain.errors import InputMissingError, InvalidInputError, MakerflowError, UnknownStoreError
+from blocks.domain.errors import (
+    AccessDeniedError,
+    CredentialsRefusedError,
+    InputMissingError,
+    InvalidInputError,
+    MakerflowError,
+    UnknownStoreError,
+)
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import PlannedObject
 from blocks.storage.arrivals import Arrivals
@@ -81,9 +88,14 @@ class ObjectStorage(Storage):
 
     def is_empty(self, path: StoragePath) -> bool:
         """See `Storage.is_empty`."""
-        if path.key and self._hasty.head(path):
-            return False
-        page = self._hasty.call("list_objects_v2", path, READ_LIST, Prefix=_prefix(path), MaxKeys=2)
+        try:
+            if path.key and self._hasty.head(path):
+                return False
+            page = self._hasty.call("list_objects_v2", path, READ_LIST, Prefix=_prefix(path), MaxKeys=2)
+        except CredentialsRefusedError:
+            raise
+        except AccessDeniedError:
+            return False  # it cannot be known
         return all(_is_folder_marker(answer) for answer in page.get("Contents", ()))
 
     def addresses(self, objects: Sequence[PlannedObject]) -> list[str]:

@@ -9,15 +9,17 @@ import os
 import tempfile
 import threading
 import weakref
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blocks.domain.errors import AccessDeniedError, UnknownStoreError
+from blocks.domain.errors import UnknownStoreError
 from blocks.domain.paths import Scheme, StoragePath
 from blocks.storage.connection import Connection
 from blocks.storage.patience import Patience
+from blocks.storage.s3_errors import no_credentials
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -128,7 +130,7 @@ class S3Clients:
         from obstore.store import S3Store
 
         if self.session.get_credentials() is None:
-            raise AccessDeniedError(bucket, str(self._path), "read or write", "no credentials were found")
+            raise no_credentials(replace(self._path, bucket=bucket, key=""), "read or write")
         patience = self._patience
         virtual = (getattr(control.meta.config, "s3", None) or {}).get("addressing_style") == "virtual"
         endpoint = str(control.meta.endpoint_url)

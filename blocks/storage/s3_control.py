@@ -5,7 +5,7 @@ from typing import Any
 
 from tenacity import Retrying
 
-from blocks.domain.errors import InputMissingError, PermanentError
+from blocks.domain.errors import AccessDeniedError, CredentialsRefusedError, InputMissingError, PermanentError
 from blocks.domain.paths import StoragePath
 from blocks.storage.patience import AttemptError, Patience, retrying
 from blocks.storage.s3_clients import S3Clients
@@ -35,6 +35,9 @@ class S3Control:
             return self.call("head_object", path, READ_OBJECT, Key=path.key)
         except InputMissingError:
             return None
+        except AccessDeniedError:
+            self._find_refused_credentials(path)
+            raise
 
     def retry_after(self, path: StoragePath) -> float:
         """Seconds that the store wants us to stay away, asked once; 0 when it has no wish."""
@@ -66,6 +69,15 @@ class S3Control:
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _find_refused_credentials(self, path: StoragePath) -> None:
+        """Raise CredentialsRefusedError if they are: the answer to a HEAD has no body that tells it from a denial."""
+        try:
+            self.once("get_object", path, READ_OBJECT, Bucket=path.bucket, Key=path.key)["Body"].close()
+        except CredentialsRefusedError:
+            raise
+        except (AttemptError, PermanentError):
+            return
 
     def once(self, operation: str, path: StoragePath, right: str, **parameters: object) -> Answer:
         """One attempt at a request.

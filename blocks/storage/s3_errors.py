@@ -9,6 +9,7 @@ from typing import Any
 
 from blocks.domain.errors import (
     AccessDeniedError,
+    CredentialsRefusedError,
     InputMissingError,
     MakerflowError,
     PermanentError,
@@ -22,16 +23,22 @@ READ_LIST = "read (s3:ListBucket)"
 WRITE_OBJECT = "write (s3:PutObject)"
 DELETE_OBJECT = "delete (s3:DeleteObject)"
 
+_CORRECT = (
+    "Correct the access key and its secret: `makerflow connection set ...`, "
+    "or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; then try again."
+)
+_RENEW = "Get a new session token: `makerflow connection set ...`, or AWS_SESSION_TOKEN; then try again."
+
 _CREDENTIALS = {
-    "InvalidAccessKeyId": "the store does not know the access key",
-    "XAdminUserNotFound": "the store does not know the access key",  # as versitygw says it
-    "SignatureDoesNotMatch": "the secret does not belong to the access key",
-    "ExpiredToken": "the session token has expired",
-    "ExpiredTokenException": "the session token has expired",
-    "TokenRefreshRequired": "the session token has expired",
-    "InvalidToken": "the session token is not valid",
-    "RequestTimeTooSkewed": "this machine's clock differs too much from the store's",
-    "AccountProblem": "the account is suspended",
+    "InvalidAccessKeyId": ("the store does not know the access key", _CORRECT),
+    "XAdminUserNotFound": ("the store does not know the access key", _CORRECT),  # as versitygw says it
+    "SignatureDoesNotMatch": ("the secret does not belong to the access key", _CORRECT),
+    "ExpiredToken": ("the session token has expired", _RENEW),
+    "ExpiredTokenException": ("the session token has expired", _RENEW),
+    "TokenRefreshRequired": ("the session token has expired", _RENEW),
+    "InvalidToken": ("the session token is not valid", _RENEW),
+    "RequestTimeTooSkewed": ("this machine's clock differs too much from the store's", "Set it, then try again."),
+    "AccountProblem": ("the account is suspended", "Let the store's operator reinstate it, or use another account."),
 }
 _ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _LATER = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException"}
@@ -49,7 +56,7 @@ def control_error(error: Exception, path: StoragePath, right: str, endpoint: str
     if isinstance(
         error, botocore.NoCredentialsError | botocore.PartialCredentialsError | botocore.CredentialRetrievalError
     ):
-        return _denied(path, right, f"no usable credentials were found: {error}")
+        return no_credentials(path, right, str(error))
     if isinstance(error, botocore.SSLError):
         return untrusted(path, endpoint, str(error))
     if isinstance(error, botocore.HTTPClientError | botocore.ConnectionError | botocore.EndpointConnectionError):
@@ -66,8 +73,10 @@ def bulk_error(error: Exception, path: str, bucket: str, right: str) -> Makerflo
     reason = text.partition("\n\nDebug source")[0]
     if isinstance(error, FileNotFoundError):
         return InputMissingError(path, f"the bucket {bucket} is gone" if code == "NoSuchBucket" else "it is gone")
-    if code in _CREDENTIALS or status in ("401", "403"):
-        return AccessDeniedError(bucket, path, right, _CREDENTIALS.get(code, code))
+    if code in _CREDENTIALS:
+        return CredentialsRefusedError(bucket, path, right, *_CREDENTIALS[code])
+    if status in ("401", "403"):
+        return AccessDeniedError(bucket, path, right, code)
     if "invalid peer certificate" in text:
         return untrusted(path, bucket, reason)
     if status.startswith("4") and status not in ("408", "409", "425", "429") and code not in _LATER:
@@ -89,6 +98,12 @@ def untrusted(path: StoragePath | str, endpoint: str, why: str) -> UnknownStoreE
     )
 
 
+def no_credentials(path: StoragePath, right: str, why: str = "") -> CredentialsRefusedError:
+    """The error of having no access key for a store."""
+    reason = f"no usable credentials were found ({why})" if why else "no credentials were found"
+    return CredentialsRefusedError(path.bucket, str(path), right, reason, _CORRECT)
+
+
 def missing_bucket(path: StoragePath, right: str) -> PermanentError:
     """The error of a bucket that does not exist."""
     if right in (READ_OBJECT, READ_LIST):
@@ -106,9 +121,10 @@ def _answered(error: Any, path: StoragePath, right: str) -> MakerflowError | Att
     if code in ("NoSuchKey", "NoSuchUpload", "404"):
         return InputMissingError(str(path))
     if code in _CREDENTIALS:
-        return _denied(path, right, _CREDENTIALS[code])
+        return CredentialsRefusedError(path.bucket, str(path), right, *_CREDENTIALS[code])
     if status in (401, 403):
-        return _denied(path, right, message if code in ("", "403") or not message else f"{code}: {message}")
+        why = message if code in ("", "403") or not message else f"{code}: {message}"
+        return AccessDeniedError(path.bucket, str(path), right, why)
     if code in _ELSEWHERE or status in (301, 307):
         return UnknownStoreError(str(path), f"the bucket is in another region ({message})", "Correct the region.")
     if status >= 500 or status in (408, 425, 429) or code in _LATER:
@@ -122,10 +138,6 @@ def _retry_after(headers: dict[str, str]) -> float:
         return max(0.0, float(headers.get("retry-after", "0")))
     except ValueError:
         return 0.0
-
-
-def _denied(path: StoragePath, right: str, why: str) -> AccessDeniedError:
-    return AccessDeniedError(path.bucket, str(path), right, why)
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

@@ -16,6 +16,7 @@ from tenacity import Retrying
 
 from blocks.domain.errors import (
     AccessDeniedError,
+    CredentialsRefusedError,
     InputChangedError,
     InputMissingError,
     MakerflowError,
@@ -66,6 +67,8 @@ class Uploads:
         """Key to `{size}:{ETag}` of what is at the destination; nothing, where the account may only write."""
         try:
             return self._found(files, to)
+        except CredentialsRefusedError:
+            raise
         except AccessDeniedError:
             return {}
 
@@ -192,6 +195,7 @@ class Uploads:
 
         Raises:
             AttemptError: The store kept something else.
+            AccessDeniedError: The ETag alone does not tell, and the account may not look.
         """
         if found == expected:
             return found

@@ -66,7 +66,9 @@ def copy(
         raise InvalidInputError(f"{source} is not copied", "it is a folder", "Copy it with --recursive.")
     if not overwrite and not to.is_empty(target):
         raise InvalidInputError(
-            f"{target} is not written", "there is something already", "Add --overwrite to replace it."
+            f"{target} is not written",
+            "there is something already, or the account may not see whether there is",
+            "Add --overwrite to replace it.",
         )
     total(sum(one.size for one in planned))
     base, names = (_parent(target), [target.name]) if alone else (target, [one.key for one in planned])

@@ -1,7 +1,9 @@
 """Uploads: verified, only what is not there, nothing left behind when they fail."""
 
 import hashlib
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -19,8 +21,10 @@ from blocks.storage.base import LocalFile, Rights, Storage
 from blocks.storage.local_files import collect
 from blocks.storage.open import open_storage
 from blocks.storage.patience import MIB
+from tests.contract.storage_contract import PATIENCE
+from tests.contract.test_storage import connection_to
 from tests.doubles.fault_proxy import Fault, FaultProxy, Request, busy, refusal
-from tests.servers import S3Server
+from tests.servers import S3Server, versitygw_binary, versitygw_server, versitygw_user
 
 
 @pytest.fixture
@@ -134,8 +138,49 @@ def test_the_right_to_write_is_enough(
 ) -> None:
     proxy.fail(refusal(403, "AccessDenied"), lambda request: request.method in ("GET", "HEAD"), times=1000)
     storage.check(place, Rights.WRITE)
+    assert not storage.is_empty(place)  # unknown: whoever asks must take a place of his own
     send(storage, model, place)
     assert objects(s3_server, place) == hashes(model)
+    assert list(storage.upload([LocalFile(model / "00", "00")], place, lambda size: None))
+
+
+@pytest.fixture
+def policed_server(tmp_path: Path) -> Iterator[tuple[S3Server, S3Server]]:
+    """A server that heeds bucket policies, as its root and as an account without rights."""
+    binary = versitygw_binary()
+    if binary is None:
+        pytest.skip("versitygw is not on PATH (nor named by MAKERFLOW_TEST_S3)")
+    (tmp_path / "accounts").mkdir()
+    with versitygw_server(binary, "--iam-dir", str(tmp_path / "accounts")) as server:
+        yield server, versitygw_user(binary, server)
+
+
+@pytest.mark.req("COM-06")
+def test_an_account_of_a_real_server_that_may_only_put_can_be_written_with(
+    policed_server: tuple[S3Server, S3Server], model: Path
+) -> None:
+    root, writer = policed_server
+    place = StoragePath.parse(f"s3://{root.make_bucket()}/data")
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": [writer.access_key_id]},
+                "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
+                "Resource": [f"arn:aws:s3:::{place.bucket}/*"],
+            }
+        ],
+    }
+    with root.client() as client:
+        client.put_bucket_policy(Bucket=place.bucket, Policy=json.dumps(policy))
+    storage = open_storage(place, connection_to(writer), PATIENCE)
+    with pytest.raises(AccessDeniedError, match="Grant read"):
+        storage.check(place, Rights.READ)
+    storage.check(place, Rights.WRITE)
+    assert not storage.is_empty(place)
+    send(storage, model, place)
+    assert objects(root, place) == hashes(model)
 
 
 def test_a_missing_bucket_is_named(storage: Storage, model: Path) -> None:
