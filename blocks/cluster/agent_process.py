@@ -13,10 +13,18 @@ from threading import Thread
 import blocks
 from blocks.cluster.base import Secrets
 from blocks.cluster.layout import RunLayout
-from blocks.cluster.processes import MARKER
+from blocks.cluster.processes import AGENT, MARKER
 
-_NOT_INHERITED = ("MAKERFLOW_", "PREFECT_", "PYTHON")
-"""The agent is told what it needs by files; what else configures this process is not its affair."""
+_INHERITED = frozenset((
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO",
+    "CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "LD_LIBRARY_PATH", "CUDA_HOME", "PYTHONDONTWRITEBYTECODE",
+))  # fmt: skip
+"""Besides `LC_*`, what the agent starts with. An entry point, which has the same user, can read all of it in /proc."""
+
+_HANDED_DOWN = ("AWS_", "PIP_", "UV_")
+_HANDED_DOWN_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC", "SSH_AUTH_SOCK")
+"""What may hold a key or a password, as the URL of an index or a proxy does, goes the way of the secrets."""
 
 
 def start_agent(layout: RunLayout, lock: int, secrets: Secrets) -> None:
@@ -27,8 +35,9 @@ def start_agent(layout: RunLayout, lock: int, secrets: Secrets) -> None:
         lock: A descriptor that holds the agent's lock; the agent inherits it, and the lock with it.
         secrets: Go down its standard input, and nowhere else.
     """
-    command = [sys.executable, "-P", "-m", "blocks.launcher", str(layout.directory), str(lock)]
-    document = json.dumps({name: dict(values) for name, values in secrets.items()}).encode()
+    command = [sys.executable, "-P", "-m", AGENT, str(layout.directory), str(lock)]
+    connections = {name: dict(values) for name, values in secrets.items()}
+    document = json.dumps({"connections": connections, "environment": _confidential(os.environ)}).encode()
     with _pipe_holding(document) as (reading, writing, rest), layout.agent_log.open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -69,6 +78,15 @@ def agent_pid(layout: RunLayout) -> int | None:
 
 
 def _environment(own: Mapping[str, str], run_directory: Path) -> dict[str, str]:
-    """The agent's: this process's without our configuration, and with what makes our modules importable."""
-    kept = {name: value for name, value in own.items() if not name.startswith(_NOT_INHERITED)}
+    """The agent's: what it is like on this machine, and with what makes our modules importable."""
+    kept = {name: value for name, value in own.items() if name in _INHERITED or name.startswith("LC_")}
     return kept | {MARKER: str(run_directory), "PYTHONPATH": str(Path(blocks.__path__[0]).parent)}
+
+
+def _confidential(own: Mapping[str, str]) -> dict[str, str]:
+    """What the agent needs of this process's environment and nobody may read in the agent's."""
+    return {
+        name: value
+        for name, value in own.items()
+        if name.startswith(_HANDED_DOWN) or name.upper() in _HANDED_DOWN_NAMES
+    }

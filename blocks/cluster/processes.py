@@ -10,6 +10,7 @@ it. Standard library only until then.
 """
 
 import os
+import re
 import signal
 import sys
 import time
@@ -31,6 +32,11 @@ _PATIENT_ROUNDS = 8
 """Looks after which something evidently forks faster than we look."""
 
 _MARKED = f"{MARKER}=".encode()
+
+AGENT = "blocks.launcher"
+"""The module that an agent runs; its first argument is the run's directory."""
+
+_USER = re.compile(rb"^Uid:\s+(\d+)", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,12 +214,26 @@ def _read(pid: int) -> Process | None:
 def _marker(pid: int) -> str:
     try:
         environment = _contents(f"/proc/{pid}/environ")
-    except OSError:  # another user's
+    except PermissionError:
+        return _marker_of_agent(pid)
+    except OSError:  # it is gone
         return ""
     if _MARKED not in environment:
         return ""
     entries = (e for e in environment.split(b"\0") if e.startswith(_MARKED))
     return os.fsdecode(next(entries, _MARKED)[len(_MARKED) :])
+
+
+def _marker_of_agent(pid: int) -> str:
+    """The run of an agent, which lets nobody look into its memory: as its command line, which all may read, tells."""
+    try:
+        arguments = _contents(f"/proc/{pid}/cmdline").split(b"\0")
+        user = _USER.search(_contents(f"/proc/{pid}/status"))
+    except OSError:
+        return ""
+    if AGENT.encode() not in arguments or user is None or int(user[1]) != os.getuid():
+        return ""
+    return os.fsdecode(arguments[arguments.index(AGENT.encode()) + 1])
 
 
 def _contents(file: str) -> bytes:

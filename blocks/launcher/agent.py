@@ -4,12 +4,14 @@ While it waits it is one of many, so this module imports the standard library on
 when it is placed.
 """
 
+import ctypes
 import errno
 import json
 import os
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocks.cluster import agent_lock
@@ -26,7 +28,22 @@ RESERVE_BYTES = 1 << 17
 CUT_SHORT = 3
 """The exit code of an agent whose secrets did not arrive."""
 
+PR_SET_DUMPABLE = 4
+
 USAGE = "usage: python -m blocks.launcher RUN_DIRECTORY [LOCK_DESCRIPTOR] < SECRETS"
+
+
+@dataclass(frozen=True)
+class Confidential:
+    """What the agent alone may know, so that an entry point finds it nowhere.
+
+    Attributes:
+        connections: Their names, and how each is opened.
+        environment: Variables with which clients of stores and installers find their credentials.
+    """
+
+    connections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def main(arguments: list[str]) -> int:
@@ -40,20 +57,22 @@ def main(arguments: list[str]) -> int:
         os.set_inheritable(int(arguments[1]), False)  # handed over by `launch`, already locked
     elif agent_lock.acquire(layout.lock) is None:
         return _refuse(f"Another agent sees to the run {layout.run_id}.")
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no process of this user may look into this one's memory
     switch = StopSwitch(layout.stop)
     try:
-        secrets = read_secrets(needed=len(arguments) == 2)
+        confidential = read_secrets(needed=len(arguments) == 2)
     except ValueError as error:
         # The run is found LOST and launched again with its secrets; without them it would fail for a wrong reason.
         return _refuse(f"The secrets did not arrive whole, so nothing was started: {error}", CUT_SHORT)
+    os.environ.update(confidential.environment)  # in memory: /proc shows what the process was started with
     journal = Journal(layout)
     if not journal.is_over:
-        see_to_the_end(layout, journal, switch, secrets)
+        see_to_the_end(layout, journal, switch, confidential.connections)
     # Threads that hang in a store, or in an installer, must not keep the process: all is on disk.
     os._exit(0)
 
 
-def read_secrets(*, needed: bool) -> Mapping[str, Mapping[str, str]]:
+def read_secrets(*, needed: bool) -> Confidential:
     """The secrets from standard input, which holds nothing afterwards.
 
     Args:
@@ -66,8 +85,8 @@ def read_secrets(*, needed: bool) -> Mapping[str, Mapping[str, str]]:
     text = sys.stdin.read() if sys.stdin else ""
     document = json.loads(text) if needed or text.strip() else {}
     if not isinstance(document, dict):
-        raise ValueError("standard input does not hold a JSON object of connections")
-    return document
+        raise ValueError("standard input does not hold a JSON object")
+    return Confidential(document.get("connections", {}), document.get("environment", {}))
 
 
 def see_to_the_end(

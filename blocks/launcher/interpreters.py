@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from blocks.domain.errors import EnvironmentFailedError
+from blocks.launcher.pip_settings import installer_environment
 
 PROBE = "import sys; print('%d.%d' % sys.version_info[:2], int(sys.prefix != sys.base_prefix))"
 
@@ -84,7 +85,14 @@ def _known() -> list[str]:
 
 def _is_interpreter(path: Path, version: str) -> bool:
     try:
-        answer = subprocess.run([path, "-I", "-c", PROBE], capture_output=True, text=True, timeout=30, check=False)
+        answer = subprocess.run(
+            [path, "-I", "-c", PROBE],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env=installer_environment(os.environ),
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return answer.stdout.split() == [version, "0"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from blocks.cluster import processes
 from blocks.cluster.agent_process import agent_pid
 from blocks.cluster.base import Cluster, Selector
 from blocks.cluster.layout import RunLayout
@@ -102,6 +103,38 @@ class TestLocalCluster(ClusterContract):
         files = [path for path in site.home.rglob("*") if path.is_file()]
         assert not [path for path in files if b"hush-hush" in path.read_bytes()]
         cluster.stop(handle, 0)
+
+    @pytest.mark.req("COM-06")
+    def test_an_entry_point_finds_no_credentials_in_any_process_of_its_run(self, site, cluster, monkeypatch):
+        """They are in the launching process's environment, as they are for `s3://` paths and for package indexes."""
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush-1")
+        monkeypatch.setenv("PIP_INDEX_URL", "https://me:hush-hush-2@index.invalid/simple")
+        monkeypatch.setenv("SOMEBODY_ELSES_TOKEN", "hush-hush-3")
+        handle = cluster.launch(site.plan(SLOW), {"store": {"secret_access_key": "hush-hush-4"}})
+        until_it_prints(cluster, handle)
+        found = processes_of(site.home)
+        assert len(found) == 3
+        for pid, _ in found:
+            assert b"hush-hush" not in Path(f"/proc/{pid}/environ").read_bytes()
+        agent = Path(f"/proc/{agent_pid(RunLayout(site.home, handle.run_id))}/mem")
+        assert agent.stat().st_uid == 0, "the kernel gives what may not be looked into to root"
+        cluster.stop(handle, 0)
+
+    def test_an_agent_that_nobody_may_look_into_is_found_all_the_same(self, site, cluster, monkeypatch):
+        """As root, who may look into everything, only what everybody else sees can show it."""
+        handle = cluster.launch(site.plan(SLOW))
+        until_it_prints(cluster, handle)
+        layout = RunLayout(site.home, handle.run_id)
+        pid, contents = agent_pid(layout), processes._contents
+
+        def as_somebody(file: str) -> bytes:
+            if file == f"/proc/{pid}/environ":
+                raise PermissionError(file)
+            return contents(file)
+
+        monkeypatch.setattr(processes, "_contents", as_somebody)
+        assert pid in processes.find_processes(layout.directory)
+        assert cluster.stop(handle, 0).remaining == 0
 
     def test_the_agent_is_a_session_of_its_own_with_nothing_of_the_callers(self, site, cluster, monkeypatch, tmp_path):
         for name in ("PREFECT_API_KEY", "MAKERFLOW_REGISTRY_URL", "PYTHONSTARTUP"):

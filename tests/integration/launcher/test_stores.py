@@ -41,6 +41,21 @@ def test_the_outputs_reach_a_store_with_credentials_that_no_worker_sees(launch, 
     assert not kept
 
 
+@pytest.mark.req("TRN-08")
+def test_the_outputs_reach_a_store_with_the_credentials_of_the_launching_process(launch, s3_server, monkeypatch):
+    bucket = s3_server.make_bucket()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_access_key)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", s3_server.region)
+    place = PlannedOutput(kind=OutputKind.MODEL, path=f"s3://{bucket}/out", connection="aws")
+    run = launch(SAVES, outputs=(place,))
+    assert run.finished()["cause"] == "ok"
+    with s3_server.client() as client:
+        assert [found["Key"] for found in client.list_objects_v2(Bucket=bucket)["Contents"]] == ["out/file"]
+    assert run.output() == "[]\n"
+
+
 @pytest.mark.req("COM-06")
 def test_a_bucket_that_is_not_there_fails_the_run_by_its_name(launch, s3_server):
     run = launch(SAVES, outputs=outputs("no-such-bucket"), secrets=connection(s3_server))
