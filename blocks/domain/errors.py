@@ -128,7 +128,9 @@ class AlreadyExistsError(PermanentError):
 
     def __init__(self, kind: str, name: str, id: str) -> None:
         self.kind, self.name, self.id = kind, name, id
-        super().__init__(f"A {kind} named {name!r} exists already (id {id}). Choose another name, or delete that one.")
+        article = "An" if kind[0] in "aeiou" else "A"
+        taken = f"{article} {kind} named {name!r} exists already (id {id})"
+        super().__init__(f"{taken}. Choose another name, or delete that one.")
 
 
 class IllegalTransitionError(PermanentError, ValueError):

@@ -1,6 +1,7 @@
 """The registry: what exists, in which status, since when, and what it measured."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from weakref import finalize
 
@@ -24,6 +25,7 @@ class Registry:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._worked_on: set[str] = set()
         self._reader = Reader(driver)
         self._sessions = Sessions(driver)
         self.experiments = Experiments(self._reader, self._sessions)
@@ -34,13 +36,20 @@ class Registry:
         # Also for who forgets it, as commands do that end anyway: no connection is left to the garbage collector.
         self._close = finalize(self, _close, self._reader, self._sessions)
 
-    def lease(self, id: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def lease(self, id: str) -> Iterator[None]:
         """Held while working on a resource; who comes second waits until the first is done, or its process is dead."""
-        return self._driver.lease(id)
+        with self._driver.lease(id):
+            self._worked_on.add(id)
+            yield
 
     def is_leased(self, id: str) -> bool:
         """Whether somebody works on a resource now."""
         return self._driver.is_leased(id)
+
+    def has_leased(self, id: str) -> bool:
+        """Whether this object holds or held the lease of a resource: it works, or has worked, on it."""
+        return id in self._worked_on
 
     def close(self) -> None:
         """Close all connections."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from blocks.domain.errors import NotFoundError
+from blocks.domain.errors import AlreadyExistsError, NotFoundError
 from deployments.cli import documents
 from deployments.cli.failures import Failure, describe
 from deployments.cli.output import (
@@ -34,14 +34,7 @@ def start_training(spec: "TrainingSpec", *, detach: bool, as_json: bool) -> None
         typer.Exit: With the exit code that tells how it went.
         MakerflowError: Nothing was created.
     """
-    from deployments.cli.access import open_registry
-
-    def find() -> "Training | None":
-        try:
-            row = open_registry().trainings.get(spec.name)
-        except NotFoundError:
-            return None
-        return row if row.spec == spec else None  # another's training of this name is not ours to show
+    from blocks.connections.platform import open_platform
 
     if detach:
         _detach(spec, as_json=as_json)
@@ -51,6 +44,16 @@ def start_training(spec: "TrainingSpec", *, detach: bool, as_json: bool) -> None
         from flows.training import create_training
 
         create_training(spec)
+
+    registry = open_platform().registry
+
+    def find() -> "Training | None":
+        try:
+            row = registry.trainings.get(spec.name)
+        except NotFoundError:
+            return None
+        # Another's training of this name, also one with the same settings, is neither ours to show nor to stop.
+        return row if registry.has_leased(row.id) else None
 
     follow_to_end(run, name=spec.name, find=find, as_json=as_json)
 
@@ -66,6 +69,7 @@ def follow_to_end(run: Callable[[], object], *, name: str, find: Find, as_json: 
 
     Raises:
         typer.Exit: With the exit code that tells how it went.
+        AlreadyExistsError: The name is another's.
         MakerflowError: There is no row that could tell.
     """
     from deployments.cli.interrupts import Interrupts
@@ -87,6 +91,8 @@ def follow_to_end(run: Callable[[], object], *, name: str, find: Find, as_json: 
         stack.enter_context(Observer(find, display))
         try:
             run()
+        except AlreadyExistsError:
+            raise  # the training of this name is another's: nothing of it is shown
         except Exception as caught:  # told below, together with what the row says
             error = caught
     row = find()

@@ -462,3 +462,5 @@ class JournalContract(RegistryBase):
                 assert registry.is_leased("trn-1")
                 assert not registry.is_leased("trn-3")
         assert not registry.is_leased("trn-1")
+        assert registry.has_leased("trn-1")
+        assert not registry.has_leased("trn-3")

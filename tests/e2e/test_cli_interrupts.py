@@ -49,6 +49,19 @@ def test_ctrl_c_twice_leaves_the_training_running_and_says_how_to_follow_it_agai
     assert resumed["id"] == running["id"]
 
 
+def test_a_refused_duplicate_shows_nothing_of_the_other_that_runs(cli: CommandLine, code: Path) -> None:
+    cli.json(*waiting(code, "other"), "--detach")
+    cli.wait_for_status("other", "RUNNING")
+    with cli.start(*waiting(code, "other"), "--json") as command:
+        refused = command.end()
+    let_go(code, "other")
+
+    assert refused.code == 2
+    assert refused.document["status"] == "INVALID"
+    assert "RUNNING" not in refused.err
+    assert cli.json("training", "resume", "other")["status"] == "COMPLETE"
+
+
 @pytest.mark.req("TRN-13", "COM-10")
 def test_a_detached_training_is_followed_and_stopped_from_other_processes(cli: CommandLine, code: Path) -> None:
     detached = cli.json(*waiting(code, "detached"), "--detach")

@@ -137,6 +137,19 @@ def test_what_cannot_begin_is_told_with_its_exit_code(cli: CommandLine, code: Pa
     assert "c1m2" in unknown["reason"]
 
 
+@pytest.mark.req("TRN-02")
+def test_nothing_of_the_training_that_has_the_name_already_is_shown(
+    cli: CommandLine, code: Path, finished: dict[str, Any]
+) -> None:
+    ended = cli.spawn("training", "copy", "finished", "--name", "finished", "--json")
+
+    assert ended.code == 2
+    assert ended.document["status"] == "INVALID"
+    assert ended.document["error"]["type"] == "AlreadyExistsError"
+    assert "id" not in ended.document
+    assert "COMPLETE" not in ended.err
+
+
 @pytest.mark.req("TRN-16", "EXP-05", "COM-10")
 def test_deleting_asks_first_and_an_experiment_in_use_stays(cli: CommandLine, code: Path) -> None:
     cli.json(*train(code, "doomed", "fail.py", "--experiment", "e2"), code=1)
