@@ -46,13 +46,11 @@ class Arrivals:
             return None
         return incoming
 
-    def add(self, incoming: Incoming, digest: str, *, at_once: bool = False) -> None:
-        """Take a complete and verified object."""
+    def add(self, incoming: Incoming, digest: str) -> bool:
+        """Take a complete and verified object; whether it is time to `settle`."""
         with self._lock:
             self._waiting.append((incoming, digest))
-            full = at_once or len(self._waiting) >= _BATCH
-        if full:
-            self.settle()
+            return len(self._waiting) >= _BATCH
 
     def settle(self) -> None:
         """Record what waits, and report it."""

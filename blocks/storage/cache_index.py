@@ -16,6 +16,7 @@ _WINDOWS_KEPT = 2000
 _SCANNED_SHARE = 3
 """One pass over the table takes a third of the time of a look-up for each of its rows."""
 
+_CHECKPOINT_PAGES = 10_000
 _NEVER = -1
 _ENDLESS = 1 << 63
 
@@ -187,6 +188,7 @@ class CacheIndex:
         weakref.finalize(self, database.close)
         self._owner = os.getpid()
         database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")  # each waits for the disk
         return database
 
     def _create(self) -> sqlite3.Connection:

@@ -22,7 +22,7 @@ from blocks.storage.cache import Cache
 from blocks.storage.disk import disk_limits
 from blocks.storage.file_copy import copy_into_cache, put_file
 from blocks.storage.keys import check_keys
-from blocks.storage.local_files import file_etag, scan
+from blocks.storage.local_files import file_etag, is_temporary, scan
 
 _AT_ONCE = 4
 
@@ -64,7 +64,8 @@ class DirectoryStorage(Storage):
             elif place.is_dir() and recursive:
                 yield from (_entry(file.key, file.status) for file in scan(place))
             elif place.is_dir():
-                for child in sorted(os.scandir(place), key=lambda child: child.name):
+                children = (child for child in os.scandir(place) if not is_temporary(child.name))
+                for child in sorted(children, key=lambda child: child.name):
                     status = child.stat(follow_symlinks=child.is_file())
                     modified = datetime.fromtimestamp(status.st_mtime, UTC)
                     yield Entry(child.name, None, modified, "") if child.is_dir() else _entry(child.name, status)
@@ -75,7 +76,7 @@ class DirectoryStorage(Storage):
         with _said_clearly(path, "read"):
             if not place.is_dir():
                 return not os.path.lexists(place)
-            return not any(names for _, _, names in os.walk(place))
+            return not any(_files(place))
 
     def addresses(self, objects: Sequence[PlannedObject]) -> list[str]:
         """A file's ETag says something about its own path only."""
@@ -189,6 +190,13 @@ class DirectoryStorage(Storage):
             if not (place.is_file() or place.is_dir()):
                 raise InputMissingError(str(path))
         return place
+
+
+def _files(place: Path) -> Iterator[str]:
+    """The names of the files at and below `place` that are not temporary."""
+    for _, folders, names in os.walk(place):
+        folders[:] = [folder for folder in folders if not is_temporary(folder)]
+        yield from (name for name in names if not is_temporary(name))
 
 
 @contextmanager

@@ -14,11 +14,14 @@ from blocks.storage.arrivals import BUSY_SECONDS, Arrivals, ClaimedError
 from blocks.storage.base import Progress
 from blocks.storage.disk import disk_limits
 from blocks.storage.incoming import Incoming
-from blocks.storage.local_files import file_etag, open_collected
+from blocks.storage.local_files import file_etag, open_collected, temporary_name
 
 _BLOCK = 1 << 20
 _FICLONE = 0x40049409
 """linux/fs.h: share the blocks of another file until one of the two is written."""
+
+_TEMPORARY = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAME_DIGITS = 32
 
 
 def copy_into_cache(
@@ -43,7 +46,8 @@ def copy_into_cache(
     except BaseException:
         incoming.close()
         raise
-    arrivals.add(incoming, digest)
+    if arrivals.add(incoming, digest):
+        arrivals.settle()
 
 
 def put_file(file: Path, target: Path, progress: Progress) -> os.stat_result:
@@ -119,8 +123,7 @@ def _clone(source: int, target: int) -> bool:
 
 
 def _replace(source: int, target: Path, progress: Progress) -> os.stat_result:
-    temporary = f"{target.parent}/.makerflow-{uuid.uuid4().hex}~"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    temporary, descriptor = _open_temporary(target)
     try:
         with open(descriptor, "wb", buffering=0) as copy:
             size, offset = os.fstat(source).st_size, 0
@@ -132,12 +135,41 @@ def _replace(source: int, target: Path, progress: Progress) -> os.stat_result:
                 progress(len(data))
             os.fsync(descriptor)
             status = os.fstat(descriptor)
-        os.replace(temporary, target)
+            os.replace(temporary, target)  # still locked: nobody else writes to it
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_directory(target.parent)
     return status
+
+
+def _open_temporary(target: Path) -> tuple[Path, int]:
+    """A new, empty file beside the target, locked.
+
+    Its name is the same at each attempt, so that what a killed one left is taken over. While somebody else writes to
+    it, or where files cannot be locked, it has a name of its own.
+    """
+    digest = sha256(f"{os.getuid()}\n{target.name}".encode()).hexdigest()[:_NAME_DIGITS]
+    usual = target.with_name(temporary_name(digest))
+    descriptor = os.open(usual, _TEMPORARY, 0o666)
+    if _lock(usual, descriptor):
+        os.ftruncate(descriptor, 0)
+        return usual, descriptor
+    os.close(descriptor)
+    own = target.with_name(temporary_name(uuid.uuid4().hex))
+    return own, os.open(own, _TEMPORARY | os.O_EXCL, 0o666)
+
+
+def _lock(file: Path, descriptor: int) -> bool:
+    """Lock an open file, unless somebody else has it, or has renamed it since it was opened."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.stat(file, follow_symlinks=False), os.fstat(descriptor))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:  # the file system has no locks: nothing may be left that nobody takes over
+        file.unlink(missing_ok=True)
+        return False
 
 
 def _sync_directory(directory: Path) -> None:

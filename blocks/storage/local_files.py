@@ -11,6 +11,18 @@ from blocks.domain.errors import InputMissingError, InvalidInputError
 from blocks.storage.base import LocalFile
 from blocks.storage.keys import check_key
 
+_TEMPORARY = (".makerflow-", "~")
+
+
+def temporary_name(name: str) -> str:
+    """How a file or folder is called that we make beside users' own, and that is none of their data."""
+    return name.join(_TEMPORARY)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder has such a name: it is on its way, or a process that was killed left it."""
+    return name.startswith(_TEMPORARY[0]) and name.endswith(_TEMPORARY[1])
+
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
@@ -66,7 +78,7 @@ def open_collected(file: Path) -> int:
 
 
 def scan(directory: Path) -> list[FoundFile]:
-    """The files at and below `directory`, ordered by key; refusals as in `collect`."""
+    """The files at and below `directory` but temporary ones, ordered by key; refusals as in `collect`."""
     root = os.path.realpath(directory)
     return sorted(_scan(root, root, "", (root,)), key=lambda found: found.key)
 
@@ -74,6 +86,8 @@ def scan(directory: Path) -> list[FoundFile]:
 def _scan(root: str, folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[FoundFile]:
     with os.scandir(folder) as entries:
         for entry in entries:
+            if is_temporary(entry.name):
+                continue
             key = prefix + entry.name
             _check_name(folder, key)
             if entry.is_symlink():

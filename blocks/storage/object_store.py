@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _CHECK_ATTEMPTS = 3
 """A check answers a person: it does not wait as long as a transfer."""
 
+_ENDLESS_SECONDS = 24 * 3600
+"""A request may take long as long as it moves: `Patience` says what that means."""
+
 _DELETED_AT_ONCE = 1000
 
 
@@ -164,7 +167,8 @@ class ObjectStorage(Storage):
         self, by_address: dict[str, list[PlannedObject]], into: Cache, progress: Progress
     ) -> Iterator[tuple[str, Path, bool]]:
         """What `Arrivals` reports of each object, bucket by bucket."""
-        from blocks.storage.s3_download import Downloads, Wanted  # the clients are imported by those who use them
+        from blocks.storage.s3_download import Downloads  # the clients are imported by those who use them
+        from blocks.storage.s3_objects import Wanted
 
         by_bucket: dict[str, list[Wanted]] = {}
         for address, same in by_address.items():
@@ -189,7 +193,8 @@ class ObjectStorage(Storage):
             return self._control.head(replace(inside, key=key))
 
         return Source(
-            store=self._clients.bulk(inside.bucket),
+            store=self._clients.bulk(inside.bucket, _ENDLESS_SECONDS),
+            quick_store=self._clients.bulk(inside.bucket, self._patience.quick_seconds),
             bucket=inside.bucket,
             current_etag=lambda key: etag_of(head(key) or {}),
             retry_after=lambda key: self._control.retry_after(replace(inside, key=key)),

@@ -19,6 +19,7 @@ class Patience:
         answer_seconds: From a request to its first byte.
         stall_seconds: In which a chunk must arrive. A stream that drips on, slower than a chunk each `stall_seconds`,
             is a stall too: a read timeout alone never notices it.
+        quick_seconds: For a whole small object, before it is fetched again in the careful way.
         attempts: Failures in a row, without a byte of progress between them, before the store counts as unavailable.
         first_wait_seconds: The upper bound of the random wait after the first failure; it doubles with each.
         longest_wait_seconds: The upper bound of all waits, and of what a store's Retry-After may ask for.
@@ -31,6 +32,7 @@ class Patience:
     connect_seconds: float = 10
     answer_seconds: float = 60
     stall_seconds: float = 30
+    quick_seconds: float = 10
     attempts: int = 10
     first_wait_seconds: float = 0.5
     longest_wait_seconds: float = 30

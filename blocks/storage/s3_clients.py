@@ -10,7 +10,7 @@ import tempfile
 import threading
 import weakref
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ class S3Clients:
 
     def __init__(self, path: StoragePath, connection: Connection | None, patience: Patience) -> None:
         self._path, self._connection, self._patience = path, connection or Connection(), patience
-        self._bulk: dict[str, S3Store] = {}
+        self._bulk: dict[tuple[str, float], S3Store] = {}
         self._lock = threading.Lock()
 
     @cached_property
@@ -50,13 +50,13 @@ class S3Clients:
         with self._lock:
             return self._control
 
-    def bulk(self, bucket: str) -> "S3Store":
-        """The client for the bytes of one bucket."""
+    def bulk(self, bucket: str, seconds: float) -> "S3Store":
+        """The client for the bytes of one bucket; a request may take so many seconds as a whole."""
         control = self.control
         with self._lock:
-            if bucket not in self._bulk:
-                self._bulk[bucket] = self._open_bulk(control, bucket)
-            return self._bulk[bucket]
+            if (bucket, seconds) not in self._bulk:
+                self._bulk[bucket, seconds] = self._open_bulk(control, bucket, seconds)
+            return self._bulk[bucket, seconds]
 
     @cached_property
     def session(self) -> Any:
@@ -67,6 +67,7 @@ class S3Clients:
         given = self._connection
         try:
             return boto3.Session(
+                botocore_session=self._core,
                 aws_access_key_id=given.access_key_id or None,
                 aws_secret_access_key=given.secret_access_key or None,
                 aws_session_token=given.session_token or None,
@@ -74,6 +75,15 @@ class S3Clients:
             )
         except BotoCoreError as error:  # a profile that does not exist
             raise UnknownStoreError(str(self._path), str(error), "Correct the AWS configuration.") from error
+
+    @cached_property
+    def _core(self) -> Any:
+        import botocore.session
+
+        core = botocore.session.get_session()
+        # Listings are long, and half of the time to read one went into its dates.
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_read_time)
+        return core
 
     @cached_property
     def _control(self) -> Any:
@@ -116,16 +126,15 @@ class S3Clients:
 
     def _authority(self) -> str:
         """The PEM text of the certificate authority, empty for the system's own."""
-        core = self.session._session  # boto3 has no public way to a setting of the profile
-        bundle = self._connection.ca_certificate or core.get_config_variable("ca_bundle")
-        if not bundle or self._connection.ca_certificate:
+        bundle = self._core.get_config_variable("ca_bundle")
+        if self._connection.ca_certificate or not bundle:
             return self._connection.ca_certificate
         try:
             return Path(bundle).read_text()
         except OSError as error:
             raise UnknownStoreError(str(self._path), f"AWS_CA_BUNDLE cannot be read: {error}", "Correct it.") from error
 
-    def _open_bulk(self, control: Any, bucket: str) -> "S3Store":
+    def _open_bulk(self, control: Any, bucket: str, seconds: float) -> "S3Store":
         from obstore.auth.boto3 import Boto3CredentialProvider
         from obstore.store import S3Store
 
@@ -144,8 +153,17 @@ class S3Clients:
             client_options={
                 "allow_http": True,
                 "connect_timeout": timedelta(seconds=patience.connect_seconds),
-                "timeout": timedelta(days=1),  # a request may take long as long as it moves: see `Patience`
+                "timeout": timedelta(seconds=seconds),
                 **({"root_certificate": authority} if authority else {}),
             },
             retry_config={"max_retries": 0},  # `retrying` does it, and heeds Retry-After
         )
+
+
+def _read_time(value: str) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        from botocore.utils import parse_timestamp
+
+        return parse_timestamp(value)  # type: ignore[no-any-return, unused-ignore] # the stubs differ in versions

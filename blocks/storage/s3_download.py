@@ -7,6 +7,7 @@ parts that are complete survive the process. Each request is pinned to the plann
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,33 +16,20 @@ from obstore.exceptions import BaseError, PreconditionError
 from tenacity import AsyncRetrying
 
 from blocks.domain.errors import InputChangedError, InputMissingError
-from blocks.domain.plan import PlannedObject
 from blocks.storage.arrivals import BUSY_SECONDS, Arrivals, ClaimedError
 from blocks.storage.base import Progress
 from blocks.storage.digests import digest_of_parts, is_md5
 from blocks.storage.incoming import Incoming
 from blocks.storage.patience import AttemptError, Patience, retrying
-from blocks.storage.s3_control import clean_etag
 from blocks.storage.s3_errors import READ_OBJECT, asks_to_wait, bulk_error
+from blocks.storage.s3_objects import Wanted, check_version, options_of
+from blocks.storage.s3_quick import THREADS, QuickDownloads
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult
     from obstore.store import S3Store
 
 _BLOCK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One object to download.
-
-    Attributes:
-        key: The whole key in the bucket.
-    """
-
-    planned: PlannedObject
-    address: str
-    key: str
+_UNDIGESTED = "-"
 
 
 @dataclass(frozen=True)
@@ -49,12 +37,15 @@ class Source:
     """Where the bytes come from, and who is asked when a download fails.
 
     Attributes:
+        store: Waits as long as there is hope.
+        quick_store: Gives up on a request soon.
         current_etag: The ETag that a key has now; empty when it is gone.
         retry_after: Seconds that the store wants us to stay away; asked when it says that it has too much to do.
         is_encrypted: Whether the store encrypts this key in a way that its ETag is no MD5.
     """
 
     store: "S3Store"
+    quick_store: "S3Store"
     bucket: str
     current_etag: Callable[[str], str]
     retry_after: Callable[[str], float]
@@ -80,11 +71,26 @@ class Downloads:
             MakerflowError: The first failure; what has arrived stays in the cache.
         """
         self._requests = asyncio.Semaphore(self.patience.requests)
-        waiting = iter(wanted)
+        small = [one for one in wanted if one.planned.size <= self.patience.chunk_bytes]
+        large = [one for one in wanted if one.planned.size > self.patience.chunk_bytes]
         try:
-            await _all(self._work(waiting) for _ in range(min(self.patience.requests, len(wanted))))
+            await _all([self._quickly(small), self._carefully(large)])
         finally:
             self.arrivals.settle()
+
+    async def _quickly(self, wanted: Sequence[Wanted]) -> None:
+        quick = QuickDownloads(self.source.quick_store, self.arrivals, self.progress)
+        waiting, loop = iter(wanted), asyncio.get_running_loop()
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="makerflow-download") as pool:
+            try:
+                await asyncio.gather(*(loop.run_in_executor(pool, quick.work, waiting) for _ in range(THREADS)))
+            finally:
+                quick.stopped.set()
+        await self._carefully(quick.left)
+
+    async def _carefully(self, wanted: Sequence[Wanted]) -> None:
+        waiting = iter(wanted)
+        await _all(self._work(waiting) for _ in range(min(self.patience.requests, len(wanted))))
 
     async def _work(self, waiting: Iterator[Wanted]) -> None:
         for wanted in waiting:
@@ -95,12 +101,14 @@ class Downloads:
                 except BaseException:
                     incoming.close()
                     raise
-                self.arrivals.add(incoming, digest, at_once=wanted.planned.size > self.patience.part_bytes)
+                if self.arrivals.add(incoming, digest) or wanted.planned.size > self.patience.part_bytes:
+                    await asyncio.to_thread(self.arrivals.settle)
 
     async def _claim(self, address: str) -> Incoming | None:
         while True:
             try:
-                return self.arrivals.claim(address)
+                # Beside the event loop: making a file can take a file system as long as fetching a small object.
+                return await asyncio.to_thread(self.arrivals.claim, address)
             except ClaimedError:
                 await asyncio.sleep(BUSY_SECONDS)
 
@@ -146,11 +154,13 @@ class Downloads:
     async def _part(self, wanted: Wanted, incoming: Incoming, index: int, part: "asyncio.Future[str]") -> None:
         begin = index * self.patience.part_bytes
         end = min(begin + self.patience.part_bytes, wanted.planned.size)
-        digest = hashlib.sha256()
+        # Where there is an MD5 of the whole, it judges the parts too.
+        digest = None if is_md5(wanted.planned.etag) else hashlib.sha256()
         async with self._requests:
-            await self._fill(wanted, incoming, begin, end, digest.update)
-        incoming.add_part(index, digest.hexdigest())
-        part.set_result(digest.hexdigest())
+            await self._fill(wanted, incoming, begin, end, digest.update if digest else _ignore)
+        said = digest.hexdigest() if digest else _UNDIGESTED
+        incoming.add_part(index, said)
+        part.set_result(said)
 
     async def _fill(
         self, wanted: Wanted, incoming: Incoming, begin: int, end: int, update: Callable[[bytes], None]
@@ -186,13 +196,13 @@ class Downloads:
     async def _request(self, wanted: Wanted, offset: int, end: int, chunk_bytes: int) -> AsyncIterator[bytes]:
         """The bytes of one request; `chunk_bytes` must come within each `stall_seconds`."""
         await asyncio.sleep(max(0.0, self._not_before - asyncio.get_running_loop().time()))
-        options: GetOptions = {"if_match": f'"{wanted.planned.etag}"'} if wanted.planned.etag else {}
+        options = options_of(wanted.planned)
         if (offset, end) != (0, wanted.planned.size):
             options["range"] = (offset, end)
         try:
             async with asyncio.timeout(self.patience.answer_seconds):
                 answer = await get_async(self.source.store, wanted.key, options=options)
-            _check_version(wanted.planned, answer)
+            check_version(wanted.planned, answer)
             stream = answer.stream(min(chunk_bytes, max(1, end - offset)))
             while True:
                 async with asyncio.timeout(self.patience.stall_seconds):
@@ -260,9 +270,12 @@ async def _md5_in_order(
 
 
 def _intact_parts(incoming: Incoming, part_bytes: int) -> dict[int, str]:
-    """The parts of an interrupted download whose bytes are still those that arrived."""
+    """The parts of an interrupted download whose bytes are still those that arrived, or are judged later."""
     intact = {}
     for index, expected in incoming.resume(part_bytes).items():
+        if expected == _UNDIGESTED:
+            intact[index] = expected
+            continue
         digest = hashlib.sha256()
         _digest_part(incoming, index * part_bytes, part_bytes, digest.update)
         if digest.hexdigest() == expected:
@@ -277,13 +290,8 @@ def _digest_part(incoming: Incoming, begin: int, size: int, update: Callable[[by
         begin += len(data)
 
 
-def _check_version(planned: PlannedObject, answer: "GetResult") -> None:
-    """Also for stores that do not heed If-Match."""
-    found = clean_etag(answer.meta["e_tag"])
-    if planned.etag and found and found != planned.etag:
-        raise InputChangedError(planned.path, f"ETag {planned.etag}", f"ETag {found}")
-    if answer.meta["size"] != planned.size:
-        raise InputChangedError(planned.path, f"{planned.size} bytes", f"{answer.meta['size']} bytes")
+def _ignore(data: bytes) -> None:
+    pass
 
 
 def _write(incoming: Incoming, data: bytes, offset: int, update: Callable[[bytes], None]) -> None:

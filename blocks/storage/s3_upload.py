@@ -36,6 +36,9 @@ _FEW = 8
 """So many files are asked for one by one; for more the destination is listed."""
 
 _PART_BYTES = 8 * MIB
+_PUT_SECONDS = 600
+"""For a whole small file: it tells a stalled store from a line of 100 kbit/s."""
+
 _MOST_PARTS = 10_000
 _FILES_AT_ONCE = 6
 _PARTS_AT_ONCE = 3
@@ -103,7 +106,7 @@ class Uploads:
             from obstore.exceptions import BaseError
 
             try:
-                answer = put(self.clients.bulk(path.bucket), path.key, data, use_multipart=False)
+                answer = put(self.clients.bulk(path.bucket, _PUT_SECONDS), path.key, data, use_multipart=False)
             except (BaseError, FileNotFoundError) as error:
                 raise bulk_error(error, str(path), path.bucket, WRITE_OBJECT) from error
             return self._verified(path, clean_etag(answer["e_tag"]), expected, len(data))

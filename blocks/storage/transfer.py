@@ -14,6 +14,7 @@ from blocks.domain.plan import PlannedObject
 from blocks.storage.base import LocalFile, Progress, Storage, Uploaded
 from blocks.storage.cache import Cache
 from blocks.storage.directory import DirectoryStorage
+from blocks.storage.local_files import temporary_name
 
 OpenStorage = Callable[[StoragePath], Storage]
 
@@ -92,7 +93,7 @@ def _download(wanted: Wanted, from_: Storage, to: DirectoryStorage, base: Storag
     directory = to.local(base)
     directory.mkdir(parents=True, exist_ok=True)
     name = hashlib.sha256(f"{wanted[0][0].path}\n{base}".encode()).hexdigest()[:16]
-    scratch = directory / f".makerflow-copy-{name}"
+    scratch = directory / temporary_name(f"copy-{name}")
     files = _fetch(wanted, from_, Cache(scratch, _UNLIMITED), progress)
     arrived: dict[Path, Path] = {}
     for key, file in files.items():

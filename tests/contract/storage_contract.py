@@ -21,6 +21,7 @@ PATIENCE = Patience(
     connect_seconds=5,
     answer_seconds=1.5,
     stall_seconds=0.4,
+    quick_seconds=1,
     attempts=4,
     first_wait_seconds=0.05,
     longest_wait_seconds=2,

@@ -3,8 +3,13 @@
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from urllib.parse import parse_qs
 
 import pytest
@@ -211,3 +216,50 @@ def test_a_directory_gets_only_whole_files_and_no_scraps(tmp_path: Path, model: 
     changed = {file.name for file in (tmp_path / "out").iterdir() if file.stat().st_ino != inodes[file.name]}
     assert changed == {"03"}
     assert hashes(tmp_path / "out") == hashes(model)
+
+
+def test_what_a_killed_upload_left_is_no_data_and_is_taken_over(tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    (source / "weights").write_bytes(os.urandom(4 * MIB))
+    place = StoragePath.parse(f"file://{out}")
+    program = """
+import os, signal, sys
+from pathlib import Path
+from blocks.domain.paths import StoragePath
+from blocks.storage.local_files import collect
+from blocks.storage.open import open_storage
+place = StoragePath.parse(sys.argv[2])
+die = lambda size: os.kill(os.getpid(), signal.SIGKILL)
+list(open_storage(place).upload(collect(Path(sys.argv[1])), place, die))
+"""
+    command = [sys.executable, "-c", program, str(source), str(place)]
+    for _ in range(2):  # the second takes over what the first left, and leaves no more
+        assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+        (left,) = out.iterdir()
+    storage = open_storage(place)
+    assert storage.is_empty(place)
+    assert list(storage.entries(place)) == list(storage.entries(place, recursive=True)) == []
+    assert collect(out) == []
+    with pytest.raises(InputMissingError):
+        storage.plan(place)
+    list(storage.upload(collect(source), place, lambda size: None))
+    assert hashes(out) == hashes(source)
+    assert not left.exists()
+
+
+def test_two_uploads_to_one_place_do_not_mix(tmp_path: Path) -> None:
+    place = StoragePath.parse(f"file://{tmp_path}/out")
+    contents = [bytes([n]) * (4 * MIB) for n in range(4)]
+    together = Barrier(len(contents))
+
+    def upload(number: int) -> None:
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / f"{number}/x").write_bytes(contents[number])
+        together.wait(60)
+        list(open_storage(place).upload(collect(tmp_path / str(number)), place, lambda size: None))
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        list(pool.map(upload, range(len(contents))))
+    (only,) = (tmp_path / "out").iterdir()
+    assert only.read_bytes() in contents
