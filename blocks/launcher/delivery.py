@@ -1,13 +1,16 @@
 """Brings what the workers make to its place: while they run, and all of it at the end."""
 
+import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 
 from blocks.cluster.layout import RunLayout
+from blocks.cluster.processes import find_processes
 from blocks.domain.errors import StorageUnavailableError, TransientError
 from blocks.domain.plan import ExitCause, OutputKind, RunPlan
 from blocks.launcher.causes import uploading_outcome
@@ -19,6 +22,7 @@ from blocks.launcher.outputs import Arrival, outputs_of, upload_logs, upload_mod
 from blocks.launcher.state import Outcome
 from blocks.launcher.stopping import StopSwitch, in_background
 from blocks.launcher.stores import Stores
+from blocks.launcher.supervisor import open_for_writing
 from blocks.launcher.sync import Synchroniser
 
 PATIENCE_SECONDS = 600.0
@@ -48,7 +52,7 @@ class Delivery:
             for output in outputs_of(plan, kind)
             for rank in range(plan.workers)
         ]
-        self._sync = Synchroniser(mirrors, stores, layout.directory / "snapshots", self._arrived)
+        self._sync = Synchroniser(mirrors, stores, layout.directory / "snapshots", self._open_files, self._arrived)
         self._doubt()
 
     @contextmanager
@@ -132,6 +136,9 @@ class Delivery:
     def _logs(self) -> str:
         upload_logs(self._layout, self._plan, self._stores, self._report)
         return ""
+
+    def _open_files(self, directory: Path) -> set[str]:
+        return open_for_writing(find_processes(self._layout.directory, excluding={os.getpid()}), str(directory))
 
     def _arrived(self, mirror: Mirror, path: str, size: int) -> None:
         if mirror.output.kind is OutputKind.CHECKPOINT:

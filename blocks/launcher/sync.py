@@ -21,16 +21,27 @@ SHARE_OF_TIME = 20
 FIRST_BACKOFF_SECONDS = 2.0
 LAST_BACKOFF_SECONDS = 60.0
 
+OpenFiles = Callable[[Path], set[str]]
+"""The files below a directory that a process of the run has open for writing, relative to it."""
+
 Arrived = Callable[[Mirror, str, int], None]
 """Told of each file that is at its place: its directory, its full path, its size."""
 
 
 class Synchroniser:
-    """Keeps places of storage like the directories of the workers."""
+    """Keeps places of storage like the directories of the workers.
 
-    def __init__(self, mirrors: Sequence[Mirror], stores: Stores, scratch: Path, arrived: Arrived) -> None:
+    Args:
+        scratch: For copies of what changes while it is sent.
+        open_files: Asked while the workers run, and only when there is something to send.
+    """
+
+    def __init__(
+        self, mirrors: Sequence[Mirror], stores: Stores, scratch: Path, open_files: OpenFiles, arrived: Arrived
+    ) -> None:
         self.mirrors = mirrors
         self._stores = stores
+        self._open_files = open_files
         self._scratch = scratch
         self._arrived = arrived
         self._turn = Lock()  # an upload that hangs may outlast the attempt that it belongs to
@@ -43,7 +54,7 @@ class Synchroniser:
             began = time.monotonic()
             try:
                 with self._turn:
-                    ready = [(mirror, mirror.ready()) for mirror in self.mirrors]
+                    ready = [(mirror, self._closed(mirror, mirror.ready())) for mirror in self.mirrors]
                     pause = max(PAUSE_SECONDS, SHARE_OF_TIME * (time.monotonic() - began))
                     for mirror, files in ready:
                         self._send(mirror, files)
@@ -68,6 +79,14 @@ class Synchroniser:
                 self._send(mirror, files)
         for mirror, tree in trees:
             tree.check(f"What worker {mirror.rank} left in its {mirror.root.name} directory")
+
+    def _closed(self, mirror: Mirror, files: list[FoundFile]) -> list[FoundFile]:
+        """Without those that somebody goes on writing, however long his pauses; what grows is sent as it is."""
+        opened = self._open_files(mirror.root) if files and not mirror.growing else set()
+        if not opened:
+            return files
+        root = os.path.realpath(mirror.root)
+        return [file for file in files if os.path.relpath(os.path.realpath(file.path), root) not in opened]
 
     def _send(self, mirror: Mirror, files: Iterable[FoundFile]) -> None:
         by_key = {file.key: file for file in files if os.path.exists(file.path)}

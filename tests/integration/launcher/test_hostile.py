@@ -159,6 +159,28 @@ def test_a_checkpoint_is_uploaded_while_it_runs_but_not_before_it_is_complete(la
     assert not run.events("exited")
 
 
+@pytest.mark.req("TRN-08")
+def test_a_checkpoint_that_is_written_with_long_pauses_is_not_uploaded_half(launch, directory):
+    go = directory.parent / "go"
+    run = launch(
+        "import os, pathlib, time\n"
+        "directory = os.environ['EM_CHECKPOINT_DIR']\n"
+        "with open(directory + '/slow', 'w') as stream:\n"
+        "    stream.write('first half, ')\n"
+        "    stream.flush()\n"
+        "    open(directory + '/later', 'w').close()\n"
+        f"    while not os.path.exists({str(go)!r}): time.sleep(0.05)\n"
+        "    stream.write('second half')\n"
+        "time.sleep(60)"
+    )
+    run.wait_for("checkpointed")  # by then the earlier file has not changed for as long as the later one
+    assert run.uploaded(OutputKind.CHECKPOINT) == {"later": b""}
+    go.touch()
+    run.wait_for("checkpointed", 2)
+    assert run.uploaded(OutputKind.CHECKPOINT) == {"later": b"", "slow": b"first half, second half"}
+    assert not run.events("exited")
+
+
 @pytest.mark.req("ENV-02")
 def test_a_tensorboard_file_is_seen_growing(launch, directory):
     run = launch(
