@@ -22,6 +22,10 @@ COMMANDS = {
 """Name to the module that holds it, and its line in the root's help."""
 
 
+class CommandInterruptedError(Exception):
+    """Ctrl-C in a command: typer would turn KeyboardInterrupt into a mere exit code."""
+
+
 class LazyGroup(TyperGroup):
     """The root: imports a command's module when the command is run, completed or asked for help."""
 
@@ -39,6 +43,13 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         command.help = command.help or line
         return command
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; Ctrl-C leaves it as an error of its own."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise CommandInterruptedError(*interrupt.args) from interrupt
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands without importing them."""

@@ -64,6 +64,11 @@ def write_document(document: Mapping[str, Any]) -> None:
     write(document_text(document))
 
 
+def interrupted_document(reason: str) -> dict[str, str]:
+    """The document of a command that Ctrl-C ended before it had anything to show."""
+    return {"status": "INTERRUPTED", "reason": reason}
+
+
 def document_text(document: Mapping[str, Any]) -> str:
     """A document as it is printed; what is not ASCII is escaped, so that no terminal and no encoding minds it."""
     return json.dumps(document, indent=2, allow_nan=False)

@@ -1,8 +1,8 @@
 """Running a training's flow in this process: who shows it, who stops it, and what is printed at its end."""
 
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,6 +15,7 @@ from deployments.cli.output import (
     INTERRUPTED,
     clean_block,
     document_text,
+    interrupted_document,
     reserved_stdout,
     write,
     write_document,
@@ -78,14 +79,16 @@ def follow_to_end(run: Callable[[], object], *, name: str, find: Find, as_json: 
 
     error: Exception | None = None
     with ExitStack() as stack:
+        stack.enter_context(_interrupted_says(f"Interrupted. How it stands: makerflow training list --name {name}"))
         stdout = stack.enter_context(reserved_stdout())
         display = stack.enter_context(open_display(sys.stderr if as_json else stdout, name, with_output=not as_json))
 
         def leave(row: "Training | None", message: str) -> None:
             display.close()
             print(message, file=sys.stderr, flush=True)
-            if as_json and row is not None:
-                print(document_text(documents.training_summary(row)), file=stdout, flush=True)
+            if as_json:
+                document = documents.training_summary(row) if row else interrupted_document(message)
+                print(document_text(document), file=stdout, flush=True)
 
         interrupts = stack.enter_context(Interrupts(name, find, tell=display.note, leave=leave))
         stack.enter_context(Observer(find, display))
@@ -95,12 +98,22 @@ def follow_to_end(run: Callable[[], object], *, name: str, find: Find, as_json: 
             raise  # the training of this name is another's: nothing of it is shown
         except Exception as caught:  # told below, together with what the row says
             error = caught
-    row = find()
-    if row is None:
-        raise error or NotFoundError("training", name)
-    failure = describe(error) if error else None
-    _print_end(row, failure, as_json=as_json)
+        row = find()
+        if row is None:
+            raise error or NotFoundError("training", name)
+        failure = describe(error) if error else None
+    with _interrupted_says(f"Interrupted. How it ended: makerflow training show {name}"):
+        _print_end(row, failure, as_json=as_json)
     raise typer.Exit(INTERRUPTED if interrupts.pressed else _exit_code(row, failure))
+
+
+@contextmanager
+def _interrupted_says(message: str) -> Iterator[None]:
+    """Where Ctrl-C no longer means that nothing was started."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(message) from interrupt
 
 
 def _exit_code(row: "Training", failure: Failure | None) -> int:
@@ -132,6 +145,8 @@ def _detach(spec: "TrainingSpec", *, as_json: bool) -> None:
     with reserved_stdout():
         from flows.training import create_training
 
+    unsure = f"Interrupted. Whether it was started: makerflow training list --name {spec.name}"
+    with _interrupted_says(unsure), reserved_stdout():
         row = open_registry().trainings.get(create_training(spec, wait=False).id)
     if as_json:
         write_document(documents.training_summary(row))

@@ -60,7 +60,7 @@ class CommandLine:
             patch.setattr(sys, "stdin", io.StringIO(stdin))
             for name, value in {"MAKERFLOW_HOME": str(self.home), **self.environment}.items():
                 patch.setenv(name, value)
-            code = main.run(arguments)
+            code = main.run(list(arguments))
         return Ended(code, out.getvalue(), err.getvalue())
 
     def spawn(self, *arguments: str) -> Ended:

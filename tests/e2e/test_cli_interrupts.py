@@ -1,5 +1,10 @@
 """Stopping, leaving and re-attaching to trainings that are under way."""
 
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +65,43 @@ def test_a_refused_duplicate_shows_nothing_of_the_other_that_runs(cli: CommandLi
     assert refused.document["status"] == "INVALID"
     assert "RUNNING" not in refused.err
     assert cli.json("training", "resume", "other")["status"] == "COMPLETE"
+
+
+def test_ctrl_c_twice_before_anything_exists_leaves_one_document(cli: CommandLine, code: Path, tmp_path: Path) -> None:
+    (tmp_path / "prefect.py").write_text(
+        "import os, signal, time\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "time.sleep(0.2)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "time.sleep(60)\n"
+    )
+    early = replace(cli, environment={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"})
+    ended = early.spawn(*waiting(code, "early"), "--json")
+
+    assert ended.code == 130
+    assert ended.document["status"] == "INTERRUPTED"
+    assert "Nothing was started" in ended.err
+
+
+@pytest.mark.parametrize("module", ["typer", "deployments.cli.settings_file", "blocks.connections.platform"])
+def test_ctrl_c_during_an_import_is_told_and_leaves_one_document(cli: CommandLine, code: Path, module: str) -> None:
+    program = (
+        "import importlib.abc, signal, sys\n"
+        "class Press(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Press())\n"
+        "from deployments.cli.main import main\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "MAKERFLOW_HOME": str(cli.home)}
+    command = [sys.executable, "-c", program, *waiting(code, "never"), "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=cli.directory, env=environment)
+
+    assert ended.returncode == 130
+    assert ended.stderr == "Interrupted; nothing was started.\n"
+    assert json.loads(ended.stdout)["status"] == "INTERRUPTED"
 
 
 @pytest.mark.req("TRN-13", "COM-10")

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from deployments.cli.loading import COMMANDS
-from deployments.cli.main import app
+from deployments.cli.root import app
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
