@@ -16,7 +16,7 @@ from pathlib import Path
 from blocks.domain.errors import AccessDeniedError, InputMissingError, InvalidInputError, StorageUnavailableError
 from blocks.domain.paths import Scheme, StoragePath
 from blocks.domain.plan import PlannedObject
-from blocks.storage.arrivals import Arrivals
+from blocks.storage.arrivals import SETTLE_SECONDS, Arrivals
 from blocks.storage.base import Entry, Fetched, LocalFile, Progress, Rights, Storage, Uploaded
 from blocks.storage.cache import Cache
 from blocks.storage.disk import disk_limits
@@ -109,7 +109,11 @@ class DirectoryStorage(Storage):
                 job.add_done_callback(reports.put)
             running = len(wanted)
             while running:
-                report = reports.get()
+                try:
+                    report = reports.get(timeout=SETTLE_SECONDS)
+                except queue.Empty:
+                    arrivals.settle()
+                    continue
                 if isinstance(report, Future):
                     report.result()
                     running -= 1

@@ -6,6 +6,7 @@ import os
 import threading
 import uuid
 from hashlib import sha256
+from io import FileIO
 from pathlib import Path
 
 from blocks.domain.errors import InputChangedError, InputMissingError
@@ -124,23 +125,27 @@ def _clone(source: int, target: int) -> bool:
 
 def _replace(source: int, target: Path, progress: Progress) -> os.stat_result:
     temporary, descriptor = _open_temporary(target)
-    try:
-        with open(descriptor, "wb", buffering=0) as copy:
-            size, offset = os.fstat(source).st_size, 0
-            while data := _read(source, size, offset):
-                view = memoryview(data)
-                while len(view):
-                    view = view[copy.write(view) or 0 :]
-                offset += len(data)
-                progress(len(data))
-            os.fsync(descriptor)
+    with open(descriptor, "wb", buffering=0) as copy:  # locked until it is closed
+        try:
+            _fill(copy, source, progress)
             status = os.fstat(descriptor)
-            os.replace(temporary, target)  # still locked: nobody else writes to it
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     _sync_directory(target.parent)
     return status
+
+
+def _fill(copy: FileIO, source: int, progress: Progress) -> None:
+    size, offset = os.fstat(source).st_size, 0
+    while data := _read(source, size, offset):
+        view = memoryview(data)
+        while len(view):
+            view = view[copy.write(view) or 0 :]
+        offset += len(data)
+        progress(len(data))
+    os.fsync(copy.fileno())
 
 
 def _open_temporary(target: Path) -> tuple[Path, int]:

@@ -16,7 +16,7 @@ from obstore.exceptions import BaseError, PreconditionError
 from tenacity import AsyncRetrying
 
 from blocks.domain.errors import InputChangedError, InputMissingError
-from blocks.storage.arrivals import BUSY_SECONDS, Arrivals, ClaimedError
+from blocks.storage.arrivals import BUSY_SECONDS, SETTLE_SECONDS, Arrivals, ClaimedError
 from blocks.storage.base import Progress
 from blocks.storage.digests import digest_of_parts, is_md5
 from blocks.storage.incoming import Incoming
@@ -73,9 +73,15 @@ class Downloads:
         self._requests = asyncio.Semaphore(self.patience.requests)
         small = [one for one in wanted if one.planned.size <= self.patience.chunk_bytes]
         large = [one for one in wanted if one.planned.size > self.patience.chunk_bytes]
+        bringing = asyncio.ensure_future(_all([self._quickly(small), self._carefully(large)]))
         try:
-            await _all([self._quickly(small), self._carefully(large)])
+            while not bringing.done():
+                await asyncio.wait([bringing], timeout=SETTLE_SECONDS)
+                await asyncio.to_thread(self.arrivals.settle)
+            bringing.result()
         finally:
+            bringing.cancel()
+            await asyncio.gather(bringing, return_exceptions=True)
             self.arrivals.settle()
 
     async def _quickly(self, wanted: Sequence[Wanted]) -> None:

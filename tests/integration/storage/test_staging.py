@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from blocks.domain.paths import StoragePath
 from blocks.domain.plan import InputKind, PlannedInput
 from blocks.storage.cache import Cache
 from blocks.storage.open import open_storage
+from blocks.storage.patience import MIB
 from blocks.storage.staging import StagingProgress, stage
 from tests.contract.storage_contract import tree
 
@@ -77,3 +79,21 @@ assert not heavy, heavy
     arguments = [f"file://{tmp_path}/data", str(tmp_path / "cache"), str(tmp_path / "run")]
     subprocess.run([sys.executable, "-c", program, *arguments], check=True, timeout=60)
     assert (tmp_path / "run/source/x").exists()
+
+
+def test_a_copied_file_is_recorded_while_another_is_still_being_copied(cache: Cache, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/small").write_bytes(b"s")
+    (tmp_path / "data/large").write_bytes(b"l" * 2 * MIB)
+    place = StoragePath.parse(f"file://{tmp_path}/data")
+    storage = open_storage(place)
+    plan = storage.plan(place)
+    addresses = storage.addresses(plan)
+    deadline = time.monotonic() + 30
+
+    def hold_back_the_large_one(size: int) -> None:
+        while size == MIB and not cache.find(addresses):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    assert len(list(storage.fetch(plan, cache, hold_back_the_large_one))) == 2
