@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from blocks.cluster import agent_lock, allocation, cgroups
 from blocks.cluster.agent_process import agent_pid
-from blocks.cluster.events import EventLog, is_over
+from blocks.cluster.events import EventLog, empty_logs, is_over
 from blocks.cluster.layout import RunLayout, read_json, write_json
 from blocks.cluster.processes import end_processes, find_processes, signal_process
 from blocks.domain.errors import InUseError
@@ -113,6 +113,9 @@ def _write_end(layout: RunLayout, events: EventLog) -> None:
     message = "The run was stopped before it was started."
     if state.get("attempt"):
         message = "The run was stopped. What ran it had died, so what was not uploaded by then is lost."
+    else:
+        for fields in empty_logs(layout.plan):
+            events.append("uploaded", **fields)
     events.append("finished", cause=ExitCause.STOPPED, message=message)
     finished = {"cause": ExitCause.STOPPED, "message": message}
     write_json(layout.state, {**state, "phase": RunPhase.FINISHED, "detail": message, "finished": finished})

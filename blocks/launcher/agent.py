@@ -16,6 +16,7 @@ from pathlib import Path
 
 from blocks.cluster import agent_lock
 from blocks.cluster.allocation import Placement, release, wait_for_turn
+from blocks.cluster.events import empty_logs
 from blocks.cluster.layout import RunLayout
 from blocks.launcher.journal import Journal
 from blocks.launcher.state import Outcome
@@ -100,6 +101,8 @@ def see_to_the_end(
         traceback.print_exc()
         outcome = _failure(error, layout)
         _sweep(layout)
+        if journal.state.attempt == 0:
+            _nothing_was_printed(layout, journal)
     release(layout.directory)
     (layout.directory / RESERVE).unlink(missing_ok=True)
     journal.finish(outcome)
@@ -110,6 +113,7 @@ def _outcome(
 ) -> Outcome:
     placement = _wait(layout, journal, switch) if journal.state.outcome is None else None
     if placement is None and journal.state.attempt == 0 and journal.state.outcome is None:
+        _nothing_was_printed(layout, journal)
         return Outcome("stopped", "It was stopped while it waited for its turn.")
     from blocks.launcher.run import Run  # with all that a run needs once it has its room
 
@@ -129,6 +133,12 @@ def _wait(layout: RunLayout, journal: Journal, switch: StopSwitch) -> Placement 
     if placement is not None:
         journal.emit("placed", where=placement.where)
     return placement
+
+
+def _nothing_was_printed(layout: RunLayout, journal: Journal) -> None:
+    """Who waits for the log before the run is removed need not wait for this one's."""
+    for fields in empty_logs(layout.plan):
+        journal.emit("uploaded", **fields)
 
 
 def _sweep(layout: RunLayout) -> None:

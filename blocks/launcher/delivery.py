@@ -76,6 +76,10 @@ class Delivery:
         outcome = self._step(outcome, "its checkpoints", self._rest)
         if outcome.cause == ExitCause.OK:
             outcome = self._step(outcome, "its model", self._model)
+        return self.deliver_log(outcome)
+
+    def deliver_log(self, outcome: Outcome) -> Outcome:
+        """The part of it that is also due when no worker was ever started."""
         return self._step(outcome, "its log", self._logs)
 
     def _doubt(self) -> None:

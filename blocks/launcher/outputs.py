@@ -56,17 +56,21 @@ def upload_model(layout: RunLayout, plan: RunPlan, stores: Stores, report: Repor
 
 
 def upload_logs(layout: RunLayout, plan: RunPlan, stores: Stores, report: Report) -> None:
-    """Upload each worker's output as one file.
+    """Upload each worker's output as one file; what the agent and its installer said when no worker came to print.
+
+    Also when there is nothing at all it is reported: whoever waits for the log knows then that it is at its place.
 
     Raises:
         AccessDeniedError: Writing is not allowed.
         StorageUnavailableError: The store failed.
     """
+    found = {rank: _whole_log(layout, rank, plan.logs.limit_mib) for rank in range(plan.workers)}
+    files = {rank: file for rank, file in found.items() if file} or _log_of_agent(layout)
     for output in outputs_of(plan, OutputKind.LOG):
-        for rank in range(plan.workers):
-            file = _whole_log(layout, rank, plan.logs.limit_mib)
-            if file:
-                _upload(output, rank, [LocalFile(file, LOG_NAME)], stores, report)
+        for rank, file in files.items():
+            _upload(output, rank, [LocalFile(file, LOG_NAME)], stores, report)
+        if not files:
+            report(Arrival(output.kind, str(output_path(output, 0)), 0, 0))
 
 
 def _model_files(directory: Path) -> list[LocalFile]:
@@ -85,6 +89,13 @@ def _upload(output: PlannedOutput, rank: int, files: list[LocalFile], stores: St
     store = stores.open(output.path, output.connection)
     sizes = [uploaded.size for uploaded in store.upload(files, place, lambda _: None)]
     report(Arrival(output.kind, str(place), len(sizes), sum(sizes)))
+
+
+def _log_of_agent(layout: RunLayout) -> dict[int, Path]:
+    """A copy, as the agent may have more to say."""
+    if not layout.agent_log.exists() or not layout.agent_log.stat().st_size:
+        return {}
+    return {0: Path(shutil.copyfile(layout.agent_log, layout.directory / LOG_NAME))}
 
 
 def _whole_log(layout: RunLayout, rank: int, limit_mib: int) -> Path | None:

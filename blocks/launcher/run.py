@@ -73,7 +73,7 @@ class Run:
             self._journal.change(outcome=outcome)
         self._clear()
         if self._journal.state.attempt == 0:
-            return outcome
+            return self._delivery.deliver_log(outcome)
         return self._delivery.deliver(outcome)
 
     def _work(self) -> Outcome:

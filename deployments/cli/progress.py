@@ -121,10 +121,10 @@ def event_text(event: "RunEvent") -> str:
             return f"worker {event.record.rank} ended: {event.record.cause.value} {event.record.message}".rstrip()
         case "checkpointed":
             return f"checkpoint {event.path} ({size_text(event.size)})"
-        case "uploaded":
+        case "uploaded" if event.files:
             amount = f"{count_text(event.files, 'file')}, {size_text(event.bytes)}"
             return f"uploaded {event.output.value}: {amount} to {event.path}"
-        case "finished":
+        case "uploaded" | "finished":  # nothing was uploaded of a run that ended before it could print anything
             return ""
 
 

@@ -86,6 +86,19 @@ def test_a_failing_entry_point_fails_the_training_with_its_last_line(make_spec: 
     assert "the disk is made of cheese" in training.reason
 
 
+@pytest.mark.req("TRN-03")
+def test_a_training_that_fails_before_its_entry_point_starts_leaves_no_scratch(
+    make_spec: MakeSpec, tmp_path: Path, home: Path
+) -> None:
+    spec = make_spec("print('never')")
+    (tmp_path / "code-t" / "requirements.txt").write_text("./no-such-package.whl\n")
+    training = create_training(spec)
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.FAIL_TRAIN
+    assert "no-such-package.whl" in (tmp_path / "out-t" / "makerflow-logs" / "output.log").read_text()
+    assert list((home / "runs").iterdir()) == []
+
+
 @pytest.mark.req("COM-06", "COM-10", "TRN-02")
 def test_a_missing_entry_point_fails_the_creation_and_can_be_asked_for_again(
     make_spec: MakeSpec, tmp_path: Path
@@ -267,7 +280,7 @@ def test_what_users_print_is_never_markup_in_the_report(make_spec: MakeSpec) -> 
 
 @pytest.mark.req("TRN-12")
 def test_trainings_wait_in_the_order_of_their_creation_and_say_what_they_wait_for(
-    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     monkeypatch.setenv("MAKERFLOW_CPUS", "1")
     handles = [create_training(make_spec(SLEEPS, f"q{number}"), wait=False) for number in range(3)]
@@ -278,3 +291,4 @@ def test_trainings_wait_in_the_order_of_their_creation_and_say_what_they_wait_fo
     assert not is_running("q2")
     for handle in (third, second):
         assert handle.stop().status is TrainingStatus.STOPPED
+        assert not (home / "runs" / handle.id).exists()

@@ -142,6 +142,7 @@ def test_a_run_is_stopped_while_it_waits(launch):
     second.cluster.stop(second.handle, 5)
     assert second.finished()["cause"] == "stopped"
     assert not second.events("placed")
+    assert [(event["output"], event["files"]) for event in second.events("uploaded")] == [("log", 0)]
 
 
 def test_an_agent_that_waits_is_small(launch):
@@ -190,6 +191,7 @@ def test_an_input_that_changed_since_it_was_planned_fails_the_run_by_name(launch
     assert finished["cause"] == "input_changed"
     assert str(data / "a.csv") in finished["message"]
     assert not run.events("started")
+    assert [(event["output"], event["files"]) for event in run.events("uploaded")] == [("log", 0)]
 
 
 def test_an_image_that_is_not_there_fails_the_run(launch):

@@ -262,3 +262,4 @@ def test_requirements_that_cannot_be_installed_fail_with_the_installers_message(
     assert finished["cause"] == "environment_failed"
     assert "no-such-package.whl" in finished["message"]
     assert not run.events("started")
+    assert b"no-such-package.whl" in run.uploaded(OutputKind.LOG)["output.log"]
