@@ -14,10 +14,8 @@ from blocks.domain.plan import (
     OutputKind,
     Placed,
     Queued,
-    Restarted,
     RunEvent,
     RunPhase,
-    Staging,
     Started,
     Uploaded,
 )
@@ -29,7 +27,9 @@ from tasks.training import ending_of, events_directory, handle_of
 
 IDLE_SECONDS = 0.25
 CHECK_SECONDS = 2.0
+FIRST_REPORT_SECONDS = 1.0
 REPORT_SECONDS = 5.0
+"""A report costs Prefect some hundredths of a second, so a training of a second gets its last one only."""
 CHUNK_BYTES = 4 * 2**20
 
 logger = logging.getLogger("makerflow")
@@ -57,7 +57,7 @@ class Follower:
         self._readers = {rank: self._reader(rank) for rank in self._ranks()}
         self._scalars = ScalarWriter(events_directory(platform, row) / "metrics")
         self._next_check = 0.0
-        self._next_report = 0.0
+        self._next_report = monotonic() + FIRST_REPORT_SECONDS
 
     def run(self) -> None:
         """Until the run is over.
@@ -74,7 +74,6 @@ class Follower:
                 self._read_lines()
                 if self._is_over():
                     break
-        self._report()
 
     def _events(self) -> Iterator[RunEvent | None]:
         selector = Selector(run_id=self._handle.run_id)
@@ -86,12 +85,8 @@ class Follower:
         match event:
             case Queued():
                 trainings.explain(self._row.id, event.reason)
-                self._next_report = 0.0
             case Placed():
                 trainings.explain(self._row.id, f"placed on {event.where}")
-                self._next_report = 0.0
-            case Staging() | Restarted():
-                self._next_report = 0.0
             case Started():
                 self._running()
             case Finished():
@@ -147,7 +142,7 @@ class Follower:
         now = monotonic()
         if now >= self._next_report:
             self._next_report = now + REPORT_SECONDS
-            self._report()
+            report_training(self._platform, self._row.id)
         if now < self._next_check:
             return False
         self._next_check = now + CHECK_SECONDS
@@ -174,9 +169,6 @@ class Follower:
             self._platform.registry.trainings.move(row.id, TrainingStatus.STOP_IN_PROGRESS, "cancelled in the UI")
             grace = row.plan.stop_grace_seconds if row.plan else 0.0
             self._platform.cluster.stop(self._handle, grace)
-
-    def _report(self) -> None:
-        report_training(self._platform, self._row.id)
 
     def _ranks(self) -> range:
         return range(self._row.spec.instances.workers if self._row.spec.metrics.all_workers else 1)
