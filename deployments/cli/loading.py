@@ -3,6 +3,8 @@
 `makerflow --help` has to answer at once, so the root command knows each command's module and its one line of help.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +28,14 @@ class CommandInterruptedError(Exception):
     """Ctrl-C in a command: typer would turn KeyboardInterrupt into a mere exit code."""
 
 
+@contextmanager
+def _own_interrupts() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise CommandInterruptedError(*interrupt.args) from interrupt
+
+
 class LazyGroup(TyperGroup):
     """The root: imports a command's module when the command is run, completed or asked for help."""
 
@@ -44,12 +54,15 @@ class LazyGroup(TyperGroup):
         command.help = command.help or line
         return command
 
+    def make_context(self, *arguments: Any, **named: Any) -> Any:
+        """Read the command line; Ctrl-C leaves it as an error of its own."""
+        with _own_interrupts():
+            return super().make_context(*arguments, **named)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; Ctrl-C leaves it as an error of its own."""
-        try:
+        """Run the command, likewise."""
+        with _own_interrupts():
             return super().invoke(ctx)
-        except KeyboardInterrupt as interrupt:
-            raise CommandInterruptedError(*interrupt.args) from interrupt
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands without importing them."""
