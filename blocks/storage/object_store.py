@@ -29,7 +29,7 @@ from blocks.storage.keys import check_keys
 from blocks.storage.patience import Patience
 from blocks.storage.s3_clients import S3Clients
 from blocks.storage.s3_control import Answer, S3Control, etag_of, is_encrypted
-from blocks.storage.s3_errors import DELETE_OBJECT, READ_LIST, READ_OBJECT, WRITE_OBJECT
+from blocks.storage.s3_errors import DELETE_OBJECT, READ_LIST, READ_OBJECT, WRITE_OBJECT, tls_error
 
 if TYPE_CHECKING:
     from blocks.storage.s3_download import Source
@@ -130,6 +130,8 @@ class ObjectStorage(Storage):
             self._check_read(path)
         if Rights.WRITE in rights:
             self._check_write(path)
+        if self._clients.has_own_authority:
+            self._check_certificate(path)
 
     def delete(self, path: StoragePath) -> int:
         """See `Storage.delete`."""
@@ -216,6 +218,18 @@ class ObjectStorage(Storage):
         upload = self._hasty.call("create_multipart_upload", path, WRITE_OBJECT, Key=key)["UploadId"]
         with suppress(MakerflowError):  # only the store's housekeeping sees it, and the right to write is proven
             self._hasty.call("abort_multipart_upload", path, WRITE_OBJECT, Key=key, UploadId=upload)
+
+
+    def _check_certificate(self, path: StoragePath) -> None:
+        """The client of the bytes refuses certificates that the control plane's takes: it shows before a run starts."""
+        from obstore import head
+        from obstore.exceptions import BaseError
+
+        try:
+            head(self._clients.bulk(path.bucket, self._patience.answer_seconds), path.key or ".makerflow-access")
+        except (BaseError, FileNotFoundError) as error:
+            if refused := tls_error(error, str(path)):
+                raise refused from error
 
 
 def _prefix(path: StoragePath) -> str:

@@ -11,7 +11,7 @@ import threading
 import weakref
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,11 @@ class S3Clients:
                 self._bulk[bucket, seconds] = self._open_bulk(control, bucket, seconds)
             return self._bulk[bucket, seconds]
 
+    @property
+    def has_own_authority(self) -> bool:
+        """Whether another certificate authority was given than the system's own."""
+        return bool(self._authority())
+
     @cached_property
     def session(self) -> Any:
         """The boto3 session that finds the credentials."""
@@ -66,21 +71,24 @@ class S3Clients:
 
         given = self._connection
         try:
-            return boto3.Session(
+            session = boto3.Session(
                 botocore_session=self._core,
                 aws_access_key_id=given.access_key_id or None,
                 aws_secret_access_key=given.secret_access_key or None,
                 aws_session_token=given.session_token or None,
                 region_name=given.region or None,
             )
-        except BotoCoreError as error:  # a profile that does not exist
+            session.region_name  # noqa: B018 - reads the profile, which may not exist
+        except BotoCoreError as error:
             raise UnknownStoreError(str(self._path), str(error), "Correct the AWS configuration.") from error
+        return session
 
     @cached_property
     def _core(self) -> Any:
         import botocore.session
 
         core = botocore.session.get_session()
+        core.register_component("data_loader", _models())
         # Listings are long, and half of the time to read one went into its dates.
         core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_read_time)
         return core
@@ -158,6 +166,14 @@ class S3Clients:
             },
             retry_config={"max_retries": 0},  # `retrying` does it, and heeds Retry-After
         )
+
+
+@cache
+def _models() -> Any:
+    """The descriptions of AWS's services, which take longer to read than all else a client needs."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 def _read_time(value: str) -> datetime:

@@ -45,6 +45,10 @@ _LATER = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_ENDPOINT = re.compile(r"(https?://[^/\s]+)")
+_CERTIFICATE = re.compile(r"InvalidCertificate\((?:\s*Other(?:Error)?\()*\s*(\w+)")
+_NO_TLS = re.compile(r"InvalidContentType|WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE")
+"""What rustls and OpenSSL make of an answer in plain http."""
 
 
 def control_error(error: Exception, path: StoragePath, right: str, endpoint: str) -> MakerflowError | AttemptError:
@@ -58,7 +62,7 @@ def control_error(error: Exception, path: StoragePath, right: str, endpoint: str
     ):
         return no_credentials(path, right, str(error))
     if isinstance(error, botocore.SSLError):
-        return untrusted(path, endpoint, str(error))
+        return _plain(path, endpoint) if _NO_TLS.search(str(error)) else untrusted(path, endpoint, str(error))
     if isinstance(error, botocore.HTTPClientError | botocore.ConnectionError | botocore.EndpointConnectionError):
         return AttemptError(f"{endpoint} does not answer: {error}")
     if isinstance(error, botocore.BotoCoreError):
@@ -77,11 +81,27 @@ def bulk_error(error: Exception, path: str, bucket: str, right: str) -> Makerflo
         return CredentialsRefusedError(bucket, path, right, *_CREDENTIALS[code])
     if status in ("401", "403"):
         return AccessDeniedError(bucket, path, right, code)
-    if "invalid peer certificate" in text:
-        return untrusted(path, bucket, reason)
+    if refused := tls_error(error, path):
+        return refused
     if status.startswith("4") and status not in ("408", "409", "425", "429") and code not in _LATER:
         return UnknownStoreError(path, f"the store refused the request: {reason}", "Correct the connection.")
     return AttemptError(reason)
+
+
+def tls_error(error: Exception, path: str) -> UnknownStoreError | None:
+    """The error to raise when an exception of obstore says that no connection with TLS can be had; else None."""
+    text = str(error)
+    endpoint = _first(_ENDPOINT, text)
+    if _NO_TLS.search(text):
+        return _plain(path, endpoint)
+    why = _first(_CERTIFICATE, text)
+    if why == "CaUsedAsEndEntity":
+        return UnknownStoreError(
+            path,
+            f"the TLS certificate of {endpoint} is that of an authority (CA:TRUE), which no server may show",
+            "Give the server a certificate of its own (CA:FALSE), signed by the authority that the connection names.",
+        )
+    return untrusted(path, endpoint, why) if why else None
 
 
 def asks_to_wait(error: AttemptError) -> bool:
@@ -95,6 +115,14 @@ def untrusted(path: StoragePath | str, endpoint: str, why: str) -> UnknownStoreE
         str(path),
         f"the TLS certificate of {endpoint} is not trusted ({why})",
         "Give its authority's certificate: `makerflow connection set ... --ca FILE`, or AWS_CA_BUNDLE.",
+    )
+
+
+def _plain(path: StoragePath | str, endpoint: str) -> UnknownStoreError:
+    return UnknownStoreError(
+        str(path),
+        f"{endpoint} speaks http, not https",
+        "Begin its endpoint with http://: `makerflow connection set http://HOST:PORT ...`, or AWS_ENDPOINT_URL.",
     )
 
 
