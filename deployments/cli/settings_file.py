@@ -1,7 +1,7 @@
 """The settings behind `-f`, and what comes out of them and the options given beside it."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,22 @@ def read_file(file: Path) -> dict[str, Any]:
     import yaml
 
     from blocks.domain.specs import group_fields
+    from deployments.cli.settings_yaml import parse
 
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = parse(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInputError(f"-f {file}", error.strerror or str(error), "Give a file that can be read.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"-f {file}", f"it is neither YAML nor JSON: {error}", "Correct the file.") from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"-f {file}: {error.what}", error.why, error.remedy) from error
     if not isinstance(document, Mapping):
         raise InvalidInputError(f"-f {file}", "it holds no settings", "Write `name: value` lines.")
     try:
-        grouped = group_fields(dict(_renamed(document)))
+        grouped = _with_pairs(group_fields(_renamed(document)))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"-f {file}: {error.what}", error.why, error.remedy) from error
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"-f {file}", str(error), "Correct the file.") from error
     return _with_absolute_paths(grouped, file.absolute().parent)
@@ -56,16 +61,49 @@ def made_name(stem: str) -> str:
     return f"{stem[:54]}-{secrets.token_hex(4)}"
 
 
-def _renamed(document: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    by_option = {option.option.removeprefix("--"): option for option in SETTING_OPTIONS}
-    for key, value in document.items():
-        option = by_option.get(str(key).replace("_", "-"))
-        if option is None:
-            yield str(key), value
-        elif option.field == "max_time_seconds" and isinstance(value, str):
-            yield option.field, fields.seconds(str(key), value)
-        else:
-            yield option.field, value
+def _renamed(document: Mapping[Any, Any]) -> dict[str, Any]:
+    by_option = {option.option.removeprefix("--"): option.field for option in SETTING_OPTIONS}
+    found: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for name, value in ((str(key), value) for key, value in document.items()):
+        field = by_option.get(name.replace("_", "-"), name)
+        if field in found:
+            both = f"{names[field]} and {name}"
+            raise InvalidInputError(both, "they are one setting, given twice", "Keep one of the two.")
+        names[field] = name
+        is_duration = field == "max_time_seconds" and isinstance(value, str)
+        found[field] = fields.seconds(name, value) if is_duration else value
+    return found
+
+
+def _with_pairs(grouped: dict[str, Any]) -> dict[str, Any]:
+    """The same, with `NAME=VALUE` texts read as the options read them."""
+    for group, member, option, value in (
+        ("algorithm", "hyperparameters", "--hp", "value"),
+        ("inputs", "datasets", "--dataset", "path"),
+    ):
+        held = grouped.get(group)
+        if isinstance(held, Mapping) and member in held:
+            grouped[group] = {**held, member: _read_pairs(option, held[member], value)}
+    if "tags" in grouped:
+        grouped["tags"] = _read_pairs("--tag", grouped["tags"], "value")
+    return grouped
+
+
+def _read_pairs(option: str, given: Any, value: str) -> Any:
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, Mapping):
+        given = [{"name": str(name), value: content} for name, content in given.items()]
+    if not isinstance(given, list):
+        return given
+    read = [fields.pairs(option, [one], value=value)[0] if isinstance(one, str) else one for one in given]
+    for pair in read:
+        if isinstance(pair, Mapping) and not isinstance(pair.get(value, ""), str | int | float):
+            name, content = pair.get("name"), pair[value]
+            kind = "empty (null)" if content is None else f"a {type(content).__name__}"
+            raise InvalidInputError(f"{option} {name}", f"its {value} is {kind}, not a text or a number", "Quote it.")
+    return read
 
 
 def _with_absolute_paths(grouped: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -125,3 +125,44 @@ def test_an_unknown_setting_in_a_file_is_refused_by_its_name(tmp_path: Path) -> 
         spec_of(file)
 
     assert "worker" in describe(caught.value).message
+
+
+@pytest.mark.parametrize(
+    ("text", "both"),
+    [
+        ("entry_point: a.py\nentry-point: b.py", ("entry_point", "entry-point")),
+        ("hp: {a: 1}\nhyperparameters: {a: 2}", ("hp", "hyperparameters")),
+        ("name: a\nname: a", ("'name'", "line 2")),
+        ('{"limits": {"storage_gb": 1, "storage_gb": 2}}', ("'storage_gb'", "twice")),
+    ],
+)
+def test_a_setting_given_twice_in_a_file_is_refused_by_both_names(
+    tmp_path: Path, text: str, both: tuple[str, str]
+) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text(text)
+
+    with pytest.raises(InvalidInputError, match="twice") as caught:
+        training_settings(file, {})
+    assert all(name in str(caught.value) for name in both)
+
+
+def test_a_file_may_hold_pairs_as_options_are_typed(tmp_path: Path) -> None:
+    file = tmp_path / "spec.json"
+    pairs = {"hp": ["a=1"], "dataset": ["train=../data"], "tag": ["x=y"]}
+    file.write_text(json.dumps({"algorithm": "/code", "entry-point": "a.py"} | pairs))
+
+    spec = spec_of(file)
+
+    assert [(pair.name, pair.value) for pair in spec.algorithm.hyperparameters] == [("a", "1")]
+    assert spec.inputs.datasets[0].path == f"file://{tmp_path.parent}/data"
+    assert [(tag.name, tag.value) for tag in spec.tags] == [("x", "y")]
+
+
+@pytest.mark.parametrize("value", ["", "null", "2026-01-01", "[1, 2]"])
+def test_a_hyperparameter_that_is_no_text_is_refused_by_its_name(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(f"hyperparameters:\n  start: {value}\n")
+
+    with pytest.raises(InvalidInputError, match=r"--hp start: .*Quote it"):
+        training_settings(file, {})
