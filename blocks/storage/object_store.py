@@ -219,7 +219,6 @@ class ObjectStorage(Storage):
         with suppress(MakerflowError):  # only the store's housekeeping sees it, and the right to write is proven
             self._hasty.call("abort_multipart_upload", path, WRITE_OBJECT, Key=key, UploadId=upload)
 
-
     def _check_certificate(self, path: StoragePath) -> None:
         """The client of the bytes refuses certificates that the control plane's takes: it shows before a run starts."""
         from obstore import head

@@ -47,7 +47,7 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _ENDPOINT = re.compile(r"(https?://[^/\s]+)")
 _CERTIFICATE = re.compile(r"InvalidCertificate\((?:\s*Other(?:Error)?\()*\s*(\w+)")
-_NO_TLS = re.compile(r"InvalidContentType|WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE")
+_NO_TLS = re.compile(r"InvalidMessage\(\s*InvalidContentType|WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE")
 """What rustls and OpenSSL make of an answer in plain http."""
 
 

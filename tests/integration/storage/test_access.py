@@ -175,7 +175,10 @@ def test_a_profile_of_the_usual_files_is_enough(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The certificate of an authority, and a file with a key and its certificate for 127.0.0.1."""
+    """The certificate of an authority, and a file with a key and its certificate for 127.0.0.1.
+
+    Beside them, `authority.pem` has the authority's own key and certificate, which is for 127.0.0.1 too.
+    """
     import ipaddress
 
     from cryptography import x509
@@ -188,8 +191,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("authority", "server")]
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
 
-    def sign(public: ec.EllipticCurvePublicKey, name: x509.Name, extension: x509.ExtensionType) -> bytes:
-        signed = (
+    def sign(public: ec.EllipticCurvePublicKey, name: x509.Name, *extensions: x509.ExtensionType) -> bytes:
+        unsigned = (
             x509.CertificateBuilder()
             .subject_name(name)
             .issuer_name(names[0])
@@ -197,17 +200,18 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(days=1))
             .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(extension, critical=True)
-            .sign(authority, hashes.SHA256())
         )
-        return signed.public_bytes(pem)
+        for extension in extensions:
+            unsigned = unsigned.add_extension(extension, critical=True)
+        return unsigned.sign(authority, hashes.SHA256()).public_bytes(pem)
 
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     directory = tmp_path_factory.mktemp("tls")
-    own = sign(authority.public_key(), names[0], x509.BasicConstraints(ca=True, path_length=None))
+    own = sign(authority.public_key(), names[0], x509.BasicConstraints(ca=True, path_length=None), address)
     (directory / "ca.pem").write_bytes(own)
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    (directory / "server.pem").write_bytes(secret + sign(key.public_key(), names[1], address))
+    secrets = [one.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) for one in (authority, key)]
+    (directory / "authority.pem").write_bytes(secrets[0] + own)
+    (directory / "server.pem").write_bytes(secrets[1] + sign(key.public_key(), names[1], address))
     return directory / "ca.pem", directory / "server.pem"
 
 
@@ -236,6 +240,34 @@ def test_a_private_authority_is_trusted_when_it_is_given(
             open_storage(place, untrusting, PATIENCE), place, Cache(tmp_path / "other", 1 << 20), tmp_path / "two"
         )
         assert tree(tmp_path / "two/datasets/d") == {"x": b"x"}
+
+
+@pytest.mark.parametrize("right", [Rights.READ, Rights.WRITE])
+def test_a_server_that_shows_the_certificate_of_an_authority_is_refused_before_anything_starts(
+    s3_server: S3Server, filled: str, certificate: tuple[Path, Path], cache: Cache, right: Rights
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate[0].with_name("authority.pem"))
+    with fault_proxy(s3_server.endpoint_url, tls) as proxy:
+        place = StoragePath.parse(f"obs://{proxy.address}/{filled}/data")
+        given = Connection("", "key", "secret", region="us-east-1", ca_certificate=certificate[0].read_text())
+        storage = open_storage(place, given, PATIENCE)
+        remedy = r"CA:TRUE.*certificate of its own \(CA:FALSE\)"
+        with pytest.raises(UnknownStoreError, match=remedy):
+            storage.check(place, right)
+        with pytest.raises(UnknownStoreError, match=remedy):  # and later it is not taken for a passing fault
+            list(storage.fetch(storage.plan(place), cache, lambda size: None))
+
+
+def test_https_to_a_port_that_speaks_http_says_so(s3_server: S3Server, filled: str, cache: Cache) -> None:
+    place = StoragePath.parse(f"obs://{s3_server.address}/{filled}/data")
+    plain = connection_to(s3_server)
+    storage = open_storage(place, replace(plain, endpoint_url=""), PATIENCE)
+    with pytest.raises(UnknownStoreError, match=f"https://{s3_server.address} speaks http, not https"):
+        storage.check(place, Rights.READ)
+    planned = open_storage(place, plain, PATIENCE).plan(place)
+    with pytest.raises(UnknownStoreError, match=f"https://{s3_server.address} speaks http, not https"):
+        list(storage.fetch(planned, cache, lambda size: None))
 
 
 def test_keys_that_clash_on_a_disk_are_refused_by_name(
