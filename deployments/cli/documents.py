@@ -59,10 +59,14 @@ def training_row(row: "TrainingSummary") -> list[str]:
         time_text(row.created),
         pair_text(row.tags),
         row.id,
+        "" if row.status.value in _AS_WANTED else (row.reason.splitlines() or [""])[0],
     ]
 
 
-TRAINING_HEADINGS = ("NAME", "STATUS", "EXPERIMENT", "TRAINING TIME", "CREATED", "TAGS", "ID")
+_AS_WANTED = ("RUNNING", "COMPLETE IN PROGRESS", "COMPLETE")
+"""Where the reason is nothing to look into."""
+
+TRAINING_HEADINGS = ("NAME", "STATUS", "EXPERIMENT", "TRAINING TIME", "CREATED", "TAGS", "ID", "REASON")
 
 
 def series_row(one: "Series") -> list[str]:

@@ -102,10 +102,15 @@ def refused_fields(error: "ValidationError") -> list[FieldFailure]:
     from deployments.cli.fields import option_of
 
     found = []
-    for detail in error.errors(include_url=False, include_context=False):
+    for detail in error.errors(include_url=False):
         message = _MESSAGES.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "string_pattern_mismatch" and detail["loc"] in (("name",), ("experiment",)):
             message = f"it has to be {NAME_RULE}"
+        if detail["type"] == "too_long":
+            what = str(detail["loc"][-1]).replace("_", " ")
+            message = (
+                f"at most {detail['ctx']['max_length']} {what} are allowed (given: {detail['ctx']['actual_length']})"
+            )
         given = detail["input"]
         if isinstance(given, str | int | float):
             message += f" (given: {clean(repr(given))[:120]})"

@@ -46,7 +46,7 @@ def option_of(model: str, location: Sequence[int | str]) -> str:
         if path == field or path.startswith(f"{field}."):
             rest = path[len(field) + 1 :]
             # `algorithm` stands for the whole group as well as for the path in it.
-            return _OPTIONS[field] if rest in ("", "path") and field != "tags" else f"{_OPTIONS[field]} ({rest})"
+            return _OPTIONS[field] if rest in ("", "path") else f"{_OPTIONS[field]} ({rest})"
     return path or "the settings"
 
 

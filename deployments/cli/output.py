@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,9 @@ INTERRUPTED = 130
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+_LEAST_REASON = 20
+"""Characters of a reason that tell something."""
 
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -85,15 +89,21 @@ def write_listing(head: Mapping[str, Any], name: str, items: Iterable[str]) -> N
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
-    """Print rows; fitted to a terminal's width, else in full, so that they can be searched."""
+    """Print rows; fitted to a terminal's width, else in full, so that they can be searched.
+
+    On a terminal a last column of reasons is cut to the room that the others leave.
+    """
     if not rows:
         write(empty)
         return
     from rich.table import Table
 
     table = Table(*headings, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(clean(cell) for cell in row))
+    cells = [[clean(cell) for cell in row] for row in rows]
+    if headings[-1] == "REASON" and sys.stdout.isatty():
+        _cut_last([list(headings), *cells], shutil.get_terminal_size().columns)
+    for row in cells:
+        table.add_row(*row)
     write(_rendered(table))
 
 
@@ -156,6 +166,13 @@ def confirm(question: str, *, yes: bool) -> None:
     if not typer.confirm(clean(question), err=True):
         write("Nothing was changed.", error=True)
         raise typer.Exit(FAILED)
+
+
+def _cut_last(rows: Sequence[list[str]], width: int) -> None:
+    others = sum(max(map(len, column)) + 1 for column in list(zip(*rows, strict=True))[:-1])
+    room = max(width - others, _LEAST_REASON)
+    for row in rows:
+        row[-1] = row[-1] if len(row[-1]) <= room else row[-1][: room - 1] + "…"
 
 
 def _rendered(table: Any) -> str:

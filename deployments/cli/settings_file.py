@@ -1,5 +1,6 @@
 """The settings behind `-f`, and what comes out of them and the options given beside it."""
 
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -48,11 +49,14 @@ def training_settings(file: Path | None, settings: Settings) -> dict[str, Any]:
     Raises:
         InvalidInputError: A text, or the file, has not the form that is needed.
     """
+    from blocks.domain.spec_values import NAME_PATTERN
     from blocks.domain.specs import group_fields, merge_fields
 
     base = read_file(file) if file else {}
     merged = merge_fields(base, group_fields(read_settings(settings)))
     stem = str(merged.get("experiment") or "default")
+    if not re.fullmatch(NAME_PATTERN, stem):
+        stem = "default"  # the experiment is refused, not a name made of it
     return {"name": made_name(stem), "algorithm": {}} | merged
 
 

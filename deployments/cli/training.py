@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from blocks.domain.errors import IllegalTransitionError
 from deployments.cli import documents, fields
 from deployments.cli.loading import GroupedCommand, command_group
 from deployments.cli.output import (
@@ -174,7 +175,11 @@ def stop(
     with reserved_stdout():
         from flows.training import stop_training
 
-        row = stop_training(training, grace_seconds=seconds)
+        try:
+            row = stop_training(training, grace_seconds=seconds)
+        except IllegalTransitionError as error:
+            named = error.id if training == error.id else f"{training} ({error.id})"
+            raise IllegalTransitionError(error.kind, named, error.source, error.target, error.allowed) from error
     if as_json:
         write_document(documents.training_summary(row))
     else:

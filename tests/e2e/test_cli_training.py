@@ -131,6 +131,11 @@ def test_what_cannot_begin_is_told_with_its_exit_code(cli: CommandLine, code: Pa
     taken = cli.json(*train(code, "finished"), code=2)
     unknown = cli.json(*train(code, "unknown", "train.py", "--flavor", "huge"), code=2)
 
+    stopped = cli.run("training", "stop", "finished")
+    listed = cli.run("training", "list").out
+
+    assert f"finished ({finished['id']}) cannot move" in stopped.err
+    assert missing["reason"].splitlines()[0] in listed
     assert missing["status"] == "CREATE FAILED"
     assert "absent.py" in missing["reason"]
     assert taken["error"]["type"] == "AlreadyExistsError"

@@ -92,6 +92,7 @@ def test_an_unknown_status_is_refused_with_those_that_exist() -> None:
         ("TrainingSpec", ("algorithm", "hyperparameters", 0, "name"), "--hp (0.name)"),
         ("TrainingSpec", ("outputs", "checkpoint"), "--checkpoint-output"),
         ("TrainingSpec", ("limits", "max_minutes"), "--max-time"),
+        ("TrainingSpec", ("tags",), "--tag"),
         ("TrainingSpec", ("surprise",), "surprise"),
         ("Settings", ("cpus",), "MAKERFLOW_CPUS"),
     ],

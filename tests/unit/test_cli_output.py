@@ -50,6 +50,22 @@ def test_a_table_for_a_pipe_is_neither_cut_nor_wrapped_nor_marked_up(capsys: pyt
     assert lines[2].split() == ["b", ":smile:"]
 
 
+def test_a_table_for_a_terminal_cuts_reasons_to_the_room_that_is_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "dumb")
+
+    write_table(("NAME", "REASON"), [["one", "why " * 100], ["two", "because"]], empty="none")
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "why why" in lines[1]
+    assert lines[1].endswith("…")
+    assert "because" in lines[2]
+
+
 def test_a_reader_that_has_gone_is_no_error_and_no_reason_to_print_on() -> None:
     program = (
         "from deployments.cli.output import close_output, prepare_output, write, write_lines\n"

@@ -109,6 +109,20 @@ def test_refused_settings_are_told_field_by_field_under_their_options() -> None:
     assert failure.code == 2
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tags": [f"t{n}=" for n in range(11)]}, "--tag: at most 10 tags are allowed (given: 11)"),
+        ({"experiment": "x y"}, "--experiment: it has to be 1 to 63 letters"),
+    ],
+)
+def test_one_mistake_is_told_once_and_in_plain_words(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match="1 validation error") as caught:
+        spec_of(None, algorithm="/c", entry_point="t.py", **settings)
+
+    assert describe(caught.value).message.startswith(message)
+
+
 @pytest.mark.parametrize("settings", [{}, {"algorithm": "/c"}, {"entry_point": "t.py"}])
 def test_a_training_needs_code_or_a_provided_algorithm(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="algorithm") as caught:
