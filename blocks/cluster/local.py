@@ -173,7 +173,7 @@ class LocalCluster(Cluster):
             return
         if layout.settings.exists():
             end_processes(layout.directory, 0)  # what an agent that died without a word left behind
-        write_json(layout.settings, self._agent_settings)
+        write_json(layout.settings, self._agent_settings | {"secrets": sorted(secrets)})
         allocation.enter(layout.directory)
         start_agent(layout, lock, secrets)
 

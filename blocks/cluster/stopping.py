@@ -6,7 +6,7 @@ import time
 from typing import NoReturn
 
 from blocks.cluster import agent_lock, allocation, cgroups
-from blocks.cluster.agent_process import agent_pid
+from blocks.cluster.agent_process import agent_pid, start_agent
 from blocks.cluster.events import EventLog, empty_logs, is_over
 from blocks.cluster.layout import RunLayout, read_json, write_json
 from blocks.cluster.processes import end_processes, find_processes, signal_process
@@ -28,18 +28,17 @@ def stop_run(layout: RunLayout, grace_seconds: float) -> StopReport:
     try:
         if not is_over(layout.events):
             write_json(layout.stop, {"grace_seconds": grace_seconds})
-        asked_agent = False
-        while (lock := agent_lock.acquire(layout.lock)) is None:
-            if asked_agent:  # it had its time
-                end_processes(layout.directory, 0)
-            else:
-                _ask_agent(layout, grace_seconds)
-                asked_agent = True
+        lock = agent_lock.acquire(layout.lock)
+        if lock is None:
+            _ask_agent(layout)
+            return _finish_after_agent(layout, grace_seconds)
         try:
-            report = _finish(layout, 0 if asked_agent else grace_seconds)
-            return _add_agents(layout, report) if asked_agent else report
+            report = end_processes(layout.directory, grace_seconds)
+            if not _start_delivery(layout, lock):
+                return _add(report, _finish(layout))
         finally:
-            os.close(lock)
+            os.close(lock)  # an agent that was started has its own copy
+        return _add(report, _finish_after_agent(layout, 0))
     except FileNotFoundError:  # never launched, or removed meanwhile: nothing of it is there
         return StopReport()
 
@@ -68,25 +67,59 @@ def _refuse(layout: RunLayout, why: str) -> NoReturn:
     raise InUseError("run", layout.run_id, "remove", [("run", layout.run_id, why)], "Stop it first.")
 
 
-def _ask_agent(layout: RunLayout, grace_seconds: float) -> None:
-    """Have the agent stop the run, and wait until it is gone or has had enough time."""
+def _ask_agent(layout: RunLayout) -> None:
     pid = agent_pid(layout)
     if pid is not None:
         signal_process(layout.directory, pid, signal.SIGTERM)
+
+
+def _start_delivery(layout: RunLayout, lock: int) -> bool:
+    """Have a new agent, which finds that it has to stop, upload what a dead one could not; whether there is one.
+
+    Not when an output needs one of the secrets that the dead one had: whoever stops a run does not know them.
+    """
+    state, settings, plan = (read_json(file) or {} for file in (layout.state, layout.settings, layout.plan))
+    needed = {output["connection"] for output in plan.get("outputs", ())}
+    if is_over(layout.events) or not state.get("attempt") or not needed or "secrets" not in settings:
+        return False
+    if not needed.isdisjoint(settings["secrets"]):
+        return False
+    try:
+        start_agent(layout, lock, {})
+    except OSError:  # the machine is too full, or too broken, to start anything
+        return False
+    return True
+
+
+def _finish_after_agent(layout: RunLayout, grace_seconds: float) -> StopReport:
+    """Wait for the agent, which knows that the run is to end; end it too when it has had enough time."""
+    _wait_for_agent(layout, grace_seconds)
+    while (lock := agent_lock.acquire(layout.lock)) is None:
+        end_processes(layout.directory, 0)
+    try:
+        by_agent = StopReport.model_validate(read_json(layout.stop_report) or {})
+        return _add(by_agent, _finish(layout))
+    finally:
+        os.close(lock)
+
+
+def _wait_for_agent(layout: RunLayout, grace_seconds: float) -> None:
     began, pause = time.monotonic(), 0.01
     while agent_lock.is_held(layout.lock):
         waited = time.monotonic() - began
         if waited > grace_seconds + UPLOAD_SECONDS:
             return
-        if waited > grace_seconds + _ENDING_SECONDS and find_processes(layout.directory, excluding=[pid or 0]):
+        if waited > grace_seconds + _ENDING_SECONDS and find_processes(
+            layout.directory, excluding=[agent_pid(layout) or 0]
+        ):
             return
         time.sleep(pause)
         pause = min(pause * 1.5, 0.2)
 
 
-def _finish(layout: RunLayout, grace_seconds: float) -> StopReport:
+def _finish(layout: RunLayout) -> StopReport:
     """With the agent's lock in hand: end what is left, and write the end if no agent has done so."""
-    report = end_processes(layout.directory, grace_seconds)
+    report = end_processes(layout.directory, 0)
     events = EventLog(layout.events, layout.run_id)
     try:
         if events.last is None or events.last["kind"] != "finished":
@@ -98,13 +131,11 @@ def _finish(layout: RunLayout, grace_seconds: float) -> StopReport:
     return report
 
 
-def _add_agents(layout: RunLayout, report: StopReport) -> StopReport:
-    """What the agent ended, and what was left to us."""
-    by_agent = StopReport.model_validate(read_json(layout.stop_report) or {})
+def _add(earlier: StopReport, later: StopReport) -> StopReport:
     return StopReport(
-        terminated=report.terminated + by_agent.terminated,
-        killed=report.killed + by_agent.killed,
-        remaining=report.remaining,
+        terminated=earlier.terminated + later.terminated,
+        killed=earlier.killed + later.killed,
+        remaining=later.remaining,
     )
 
 
@@ -112,7 +143,8 @@ def _write_end(layout: RunLayout, events: EventLog) -> None:
     state = read_json(layout.state) or {}
     message = "The run was stopped before it was started."
     if state.get("attempt"):
-        message = "The run was stopped. What ran it had died, so what was not uploaded by then is lost."
+        message = "The run was stopped. What ran it had died, so what was not uploaded by then is not. "
+        message += f"Until the run is removed, it is in {layout.directory / 'workers'}."
     else:
         for fields in empty_logs(layout.plan):
             events.append("uploaded", **fields)

@@ -11,7 +11,7 @@ import pytest
 
 from blocks.cluster import agent_lock
 from blocks.cluster.agent_process import agent_pid
-from blocks.domain.plan import InputKind, OutputKind, Resources, RestartPolicy, RunImage
+from blocks.domain.plan import InputKind, OutputKind, PlannedOutput, Resources, RestartPolicy, RunImage
 from tests.integration.cluster.conftest import wait_until
 from tests.integration.launcher.runs import planned, write_files
 from tests.processes import processes_of
@@ -162,15 +162,35 @@ def test_an_agent_that_is_killed_takes_its_workers_with_it_and_the_next_one_goes
     run = launch(DIES_ONCE, workers=2)
     run.wait_for_output("saved", 0)
     run.wait_for_output("saved", 1)
-    pid = agent_pid(run.layout)
-    assert pid
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not processes_of(directory))
+    _kill_agent(run, directory)
     run.cluster.launch(run.plan)
     assert run.finished()["cause"] == "ok"
     assert "goes on from ['step-1', 'worker-1/step-1']" in run.output(0)
     assert len(run.events("restarted")) == 1
     assert len([e for e in run.events("exited") if e["record"]["attempt"] == 1]) == 2
+
+
+@pytest.mark.req("TRN-13")
+def test_what_a_run_whose_agent_is_dead_had_finished_is_uploaded_when_it_is_stopped(launch, directory):
+    run = launch(DIES_ONCE)
+    run.wait_for_output("saved")
+    _kill_agent(run, directory)
+    assert run.cluster.stop(run.handle, 5).remaining == 0
+    assert run.finished()["cause"] == "stopped"
+    assert run.uploaded(OutputKind.CHECKPOINT) == {"step-1": b"0"}
+    assert run.uploaded(OutputKind.LOG) == {"output.log": b"saved\n"}
+    assert len(run.events("started")) == 1
+
+
+@pytest.mark.req("TRN-13")
+def test_what_cannot_be_uploaded_without_the_dead_agents_secrets_is_kept_and_the_message_says_where(launch, directory):
+    place = PlannedOutput(kind=OutputKind.CHECKPOINT, path=f"file://{directory.parent}/out/c", connection="lab")
+    run = launch(DIES_ONCE, secrets={"lab": {}}, outputs=(place,))
+    run.wait_for_output("saved")
+    _kill_agent(run, directory)
+    run.cluster.stop(run.handle, 5)
+    assert f"is in {run.layout.directory}/workers" in run.finished()["message"]
+    assert (run.layout.worker(0) / "checkpoints" / "step-1").read_text() == "0"
 
 
 def test_a_run_that_is_over_stays_over(launch):
@@ -238,6 +258,13 @@ def test_an_agent_whose_secrets_were_cut_short_leaves_the_run_to_the_next_one(la
         assert b"secrets" in called.stderr
     assert not run.events()
     os.close(lock)
+
+
+def _kill_agent(run, directory: Path) -> None:
+    pid = agent_pid(run.layout)
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not processes_of(directory))
 
 
 def _entry_point(run, rank: int) -> int:
