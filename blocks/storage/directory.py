@@ -152,9 +152,10 @@ class DirectoryStorage(Storage):
                 place.open("rb").close() if place.is_file() else os.scandir(place).close()
         if Rights.WRITE in rights:
             place = self.local(path)
-            while not place.exists():
-                place = place.parent
             with _said_clearly(path, "write"):
+                place = _nearest(place)
+                if not place.is_dir():
+                    raise _in_the_way(path, place)
                 # Not `os.access`, which says nothing about read-only file systems and roots. It has no name.
                 tempfile.TemporaryFile(dir=place).close()
 
@@ -213,11 +214,25 @@ def _said_clearly(path: StoragePath, right: str) -> Iterator[None]:
     except PermissionError as error:
         raise AccessDeniedError(path.store, str(path), right, str(error)) from error
     except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-        raise InvalidInputError(f"{path} is refused", str(error), "A file and a folder cannot share a name.") from error
+        # Where there are two names, the first is that of our temporary file.
+        raise _in_the_way(path, Path(error.filename2 or error.filename)) from error
     except OSError as error:
         if error.errno == errno.EROFS:
             raise AccessDeniedError(path.store, str(path), right, "the file system is read-only") from error
         raise StorageUnavailableError(str(path), str(error)) from error
+
+
+def _in_the_way(path: StoragePath, place: Path) -> InvalidInputError:
+    nearest = _nearest(place)
+    why = f"there is a {'folder' if nearest.is_dir() else 'file'} at {nearest}"
+    return InvalidInputError(f"{path} is refused", why, "Move it, or name another path.")
+
+
+def _nearest(place: Path) -> Path:
+    """What there is of `place`: itself, or of what is above it the nearest."""
+    while not os.path.lexists(place):
+        place = place.parent
+    return place
 
 
 def _entry(key: str, status: os.stat_result) -> Entry:

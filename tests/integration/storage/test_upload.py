@@ -248,6 +248,21 @@ list(open_storage(place).upload(collect(Path(sys.argv[1])), place, die))
     assert not left.exists()
 
 
+def test_a_file_or_folder_in_the_way_is_named_and_not_the_temporary_file(tmp_path: Path, model: Path) -> None:
+    storage = open_storage(StoragePath.parse(f"file://{tmp_path}"))
+    (tmp_path / "out").write_bytes(b"mine")
+    for place in (f"file://{tmp_path}/out", f"file://{tmp_path}/out/model"):
+        with pytest.raises(InvalidInputError, match=f"there is a file at {tmp_path}/out. Move it") as caught:
+            storage.check(StoragePath.parse(place), Rights.WRITE)
+        assert caught.value.what == f"{place} is refused"
+        with pytest.raises(InvalidInputError, match=f"there is a file at {tmp_path}/out. Move it"):
+            send(storage, model, StoragePath.parse(place))
+    (tmp_path / "other/weights").mkdir(parents=True)
+    with pytest.raises(InvalidInputError, match=f"there is a folder at {tmp_path}/other/weights. Move it"):
+        send(storage, model, StoragePath.parse(f"file://{tmp_path}/other"))
+    assert (tmp_path / "out").read_bytes() == b"mine"
+
+
 def test_two_uploads_to_one_place_do_not_mix(tmp_path: Path) -> None:
     place = StoragePath.parse(f"file://{tmp_path}/out")
     contents = [bytes([n]) * (4 * MIB) for n in range(4)]
