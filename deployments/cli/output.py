@@ -18,6 +18,9 @@ INTERRUPTED = 130
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
+_GAP = 2
+"""Blanks between two columns."""
+
 _LEAST_REASON = 20
 """Characters of a reason that tell something."""
 
@@ -169,7 +172,7 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def _cut_last(rows: Sequence[list[str]], width: int) -> None:
-    others = sum(max(map(len, column)) + 1 for column in list(zip(*rows, strict=True))[:-1])
+    others = sum(max(map(len, column)) + _GAP for column in list(zip(*rows, strict=True))[:-1])
     room = max(width - others, _LEAST_REASON)
     for row in rows:
         row[-1] = row[-1] if len(row[-1]) <= room else row[-1][: room - 1] + "…"

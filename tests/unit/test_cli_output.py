@@ -63,6 +63,7 @@ def test_a_table_for_a_terminal_cuts_reasons_to_the_room_that_is_left(
     assert len(lines) == 3
     assert "why why" in lines[1]
     assert lines[1].endswith("…")
+    assert len(lines[1]) == 60
     assert "because" in lines[2]
 
 
