@@ -123,6 +123,8 @@ class LocalCluster(Cluster):
             lock = claim_finished(layout)
         except FileNotFoundError:
             layout.events.unlink(missing_ok=True)
+            if layout.directory.exists() and not layout.lock.exists():  # what an entry point left that removed the rest
+                remove_run(layout)
             return
         try:
             end_processes(layout.directory, 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 from blocks.cluster.layout import RunLayout, write_json
 from blocks.cluster.processes import MARKER
 from blocks.domain.plan import ExitCause, ExitRecord
+from blocks.launcher.supervisor import REMOVED
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
@@ -80,9 +81,11 @@ class Attempt:
             record = ExitRecord.model_validate_json(file.read_bytes())
         except FileNotFoundError:
             now = datetime.datetime.now(datetime.UTC)
-            record = ExitRecord(
-                attempt=self.number, rank=rank, began=None, ended=now, cause=ExitCause.LOST, message=otherwise
-            )
+            removed = not file.parent.exists()
+            cause, message = (ExitCause.USER_ERROR, REMOVED) if removed else (ExitCause.LOST, otherwise)
+            record = ExitRecord(attempt=self.number, rank=rank, began=None, ended=now, cause=cause, message=message)
+            if self._layout.directory.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, record.model_dump(mode="json"))
         self.records[rank] = record
         self._ended(record)

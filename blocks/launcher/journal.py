@@ -4,6 +4,7 @@ Standard library only.
 """
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
 from typing import Any
@@ -50,4 +51,5 @@ class Journal:
         self.emit("finished", cause=outcome.cause, message=outcome.message)
         last = self._events.last or {}
         said = Outcome(last["cause"], last["message"])
-        self.change(phase="finished", detail=said.message, finished=said)
+        with suppress(FileNotFoundError):  # of a run whose entry point removed its directory the events are left
+            self.change(phase="finished", detail=said.message, finished=said)

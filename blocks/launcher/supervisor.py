@@ -43,6 +43,7 @@ LAST_WORD_SECONDS = 10.0  # how long SIGKILL may take before we say that the mac
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 F_SETPIPE_SZ = 1031
+REMOVED = "The entry point removed the directory that its run lies in, and with it its output."
 MACHINE_OOM_FILE = "/proc/vmstat"
 # The program's own doing, unlike SIGKILL and SIGTERM, which somebody else sends.
 CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
@@ -184,6 +185,8 @@ class Supervisor:
         self._output.end()
         if self._output.refused:
             message = f"{message} {self._output.refused} bytes of output could not be kept: the disk is full.".strip()
+        if self._is_removed():
+            cause, message = "user_error", REMOVED
         status = self._status
         record = {
             "attempt": self._attempt,
@@ -196,7 +199,7 @@ class Supervisor:
             "message": message,
             "tail": tail,
         }
-        descriptor = os.open(self._reserve, os.O_RDWR)
+        descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT, 0o644)
         os.ftruncate(descriptor, os.write(descriptor, json.dumps(record).encode()))
         os.fsync(descriptor)
         os.close(descriptor)
@@ -204,6 +207,14 @@ class Supervisor:
 
     def _path(self, name: str) -> str:
         return os.path.join(self._directory, name)
+
+    def _is_removed(self) -> bool:
+        """Whether the entry point removed what is ours; the record gets its place back, unless the run has none."""
+        if os.path.exists(self._reserve):
+            return False
+        if os.path.exists(os.path.dirname(os.path.dirname(self._directory))):
+            os.makedirs(self._directory, exist_ok=True)
+        return True
 
     def _listen(self) -> None:
         self._alarm, alarm = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

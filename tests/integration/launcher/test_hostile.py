@@ -10,6 +10,7 @@ import pytest
 
 from blocks.cluster import cgroups
 from blocks.domain.plan import InputKind, OutputKind, Resources, RestartPolicy, RunImage
+from tests.integration.cluster.conftest import wait_until
 from tests.integration.launcher.runs import planned, write_files
 from tests.processes import processes_of
 
@@ -249,6 +250,21 @@ def test_one_that_locks_its_own_directories_can_be_restarted(launch):
     run = launch(program, restarts=RestartPolicy(budget=1))
     assert run.finished()["cause"] == "lost"
     assert len(run.events("started")) == 2
+
+
+@pytest.mark.parametrize("then", ["", "raise SystemExit(1)", "os.kill(os.getpid(), 9)"])
+@pytest.mark.parametrize("what", ["..", "../..", "../../.."])
+def test_one_that_removes_the_directory_of_its_run_is_told_so(launch, directory, what, then):
+    program = f"import os, shutil\nshutil.rmtree(os.path.realpath({what!r}), ignore_errors=True)\n{then}"
+    run = launch(program)
+    finished = run.finished()
+    assert finished["cause"] == "user_error"
+    assert finished["message"].startswith("The entry point removed the directory")
+    assert not run.events("restarted")
+    wait_until(lambda: not processes_of(directory))
+    assert run.cluster.stop(run.handle, 0).remaining == 0
+    run.cluster.remove(run.handle)
+    assert list(directory.glob("runs/*")) == []
 
 
 @pytest.mark.req("TRN-03")
