@@ -1,12 +1,14 @@
 """What proves that a file holds the bytes it should.
 
-A digest is text: `md5:{hex}`, `sha256:{hex}`, or `parts:{bytes}:{hex}`, the SHA-256 of the SHA-256s of the parts of
-that many bytes, which are computed side by side while the parts arrive in any order.
+A digest is text: `md5:{hex}`, `sha256:{hex}`, or `parts:{bytes}:{hex}`, the SHA-256 of the CRC-32s of the parts of that
+many bytes. Those are computed side by side while the parts arrive in any order, and take a sixth of the time of a
+SHA-256: it matters for objects of gigabytes, which come without an MD5 that would have to be compared.
 """
 
 import hashlib
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -34,9 +36,24 @@ def multipart_etag(part_md5s: Iterable[str]) -> str:
     return f"{md5(*digests)}-{len(digests)}"
 
 
-def digest_of_parts(part_bytes: int, part_sha256s: Iterable[str]) -> str:
-    """The digest of a file from the hexadecimal SHA-256 of each of its parts, in order."""
-    return f"parts:{part_bytes}:{hashlib.sha256(''.join(part_sha256s).encode()).hexdigest()}"
+class PartDigest:
+    """The CRC-32 of one part."""
+
+    def __init__(self) -> None:
+        self._crc = 0
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._crc = zlib.crc32(data, self._crc)
+
+    def hexdigest(self) -> str:
+        """As eight digits."""
+        return f"{self._crc:08x}"
+
+
+def digest_of_parts(part_bytes: int, part_digests: Iterable[str]) -> str:
+    """The digest of a file from the `PartDigest` of each of its parts, in order."""
+    return f"parts:{part_bytes}:{hashlib.sha256(''.join(part_digests).encode()).hexdigest()}"
 
 
 def digest_like(digest: str, file: Path) -> str:
@@ -59,7 +76,7 @@ def _digest(stream: BinaryIO, kind: str) -> str:
 
 def _part_digests(stream: BinaryIO, part_bytes: int) -> Iterator[str]:
     while True:
-        digest, left = hashlib.sha256(), part_bytes
+        digest, left = PartDigest(), part_bytes
         while left and (block := stream.read(min(left, _BLOCK))):
             digest.update(block)
             left -= len(block)

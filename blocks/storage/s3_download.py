@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying
 from blocks.domain.errors import InputChangedError, InputMissingError
 from blocks.storage.arrivals import BUSY_SECONDS, SETTLE_SECONDS, Arrivals, ClaimedError
 from blocks.storage.base import Progress
-from blocks.storage.digests import digest_of_parts, is_md5
+from blocks.storage.digests import PartDigest, digest_of_parts, is_md5
 from blocks.storage.incoming import Incoming
 from blocks.storage.patience import AttemptError, Patience, retrying
 from blocks.storage.s3_errors import READ_OBJECT, asks_to_wait, bulk_error
@@ -161,7 +161,7 @@ class Downloads:
         begin = index * self.patience.part_bytes
         end = min(begin + self.patience.part_bytes, wanted.planned.size)
         # Where there is an MD5 of the whole, it judges the parts too.
-        digest = None if is_md5(wanted.planned.etag) else hashlib.sha256()
+        digest = None if is_md5(wanted.planned.etag) else PartDigest()
         async with self._requests:
             await self._fill(wanted, incoming, begin, end, digest.update if digest else _ignore)
         said = digest.hexdigest() if digest else _UNDIGESTED
@@ -282,7 +282,7 @@ def _intact_parts(incoming: Incoming, part_bytes: int) -> dict[int, str]:
         if expected == _UNDIGESTED:
             intact[index] = expected
             continue
-        digest = hashlib.sha256()
+        digest = PartDigest()
         _digest_part(incoming, index * part_bytes, part_bytes, digest.update)
         if digest.hexdigest() == expected:
             intact[index] = expected
