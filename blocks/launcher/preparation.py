@@ -43,6 +43,12 @@ def stage_inputs(layout: RunLayout, plan: RunPlan, settings: AgentSettings, stor
     tell(StagingProgress(staged.bytes, staged.cached_bytes, staged.bytes), finished=True)
 
 
+def remove_inputs(layout: RunLayout, settings: AgentSettings) -> None:
+    """Remove the staged inputs so that the cache goes on trusting its files: the next run need not read them all."""
+    if layout.inputs.is_dir():
+        Cache(settings.cache_directory, settings.cache_bytes).remove_tree(layout.inputs)
+
+
 def build_environment(layout: RunLayout, plan: RunPlan, settings: AgentSettings, emit: Emit) -> Path:
     """The interpreter that the entry point runs in, with the packages that its requirements ask for.
 

@@ -24,7 +24,7 @@ from blocks.launcher.entry import worker_document
 from blocks.launcher.gang import Restart, decide
 from blocks.launcher.journal import Journal
 from blocks.launcher.ports import PortLease
-from blocks.launcher.preparation import build_environment, stage_inputs
+from blocks.launcher.preparation import build_environment, remove_inputs, stage_inputs
 from blocks.launcher.resume import checkpoint_input
 from blocks.launcher.settings import AgentSettings
 from blocks.launcher.state import Outcome
@@ -72,6 +72,7 @@ class Run:
             self._make_room()
             self._journal.change(outcome=outcome)
         self._clear()
+        remove_inputs(self._layout, self._settings)
         if self._journal.state.attempt == 0:
             return self._delivery.deliver_log(outcome)
         return self._delivery.deliver(outcome)

@@ -45,14 +45,17 @@ print("goes on from", found, flush=True)
 def test_a_run_goes_from_its_inputs_to_its_outputs(launch, directory, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not for entry points")
     data = write_files(directory.parent / "data", {"a.csv": "1,2\n"})
-    run = launch(TRAIN, hyperparameters={"lr": "0.1"}, inputs=(planned(InputKind.DATASET, data, "train"),))
+    reads = TRAIN + "\nprint(open(os.environ['EM_DATASET_TRAIN'] + '/a.csv').read())"
+    run = launch(reads, hyperparameters={"lr": "0.1"}, inputs=(planned(InputKind.DATASET, data, "train"),))
     assert run.finished()["cause"] == "ok"
-    said = json.loads(run.output())
+    document, data_read = run.output().splitlines()[:2]
+    said = json.loads(document)
     assert said["argv"] == ["--lr", "0.1"]
     assert said["cwd"] == said["env"]["EM_SOURCE_DIR"]
     assert not any(name.startswith("AWS_") for name in said["env"])
     assert "EM_CHECKPOINT_INPUT_DIR" not in said["env"]
-    assert Path(said["env"]["EM_DATASET_TRAIN"], "a.csv").read_text() == "1,2\n"
+    assert data_read == "1,2"
+    assert not Path(said["env"]["EM_DATASET_TRAIN"]).exists()  # removed so that the cache trusts its files
     assert run.uploaded(OutputKind.MODEL) == {"file": b"model"}
     assert run.uploaded(OutputKind.CHECKPOINT) == {"file": b"checkpoint"}
     assert run.uploaded(OutputKind.TENSORBOARD) == {"file": b"tb"}
