@@ -3,6 +3,7 @@
 import ast
 import json
 import shutil
+import subprocess
 import signal
 import sys
 import time
@@ -41,7 +42,8 @@ while True:
 
 def test_it_runs_in_the_oldest_python_that_it_promises(start):
     oldest = next((Path.home() / ".pyenv" / "versions").glob("3.8.*/bin/python"), None) or shutil.which("python3.8")
-    if oldest is None:
+    # A version manager's shim may be on PATH without the version behind it.
+    if oldest is None or subprocess.run([oldest, "-c", ""], capture_output=True, check=False).returncode != 0:
         pytest.skip("there is no Python 3.8 here; that the file's syntax is old enough is checked all the same")
     run = start("import sys\nprint(sys.version_info[:2])", python=str(oldest))
     assert run.end()["cause"] == "ok"
