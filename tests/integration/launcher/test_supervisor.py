@@ -3,8 +3,8 @@
 import ast
 import json
 import shutil
-import subprocess
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
