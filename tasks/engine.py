@@ -16,7 +16,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 import httpx
 from prefect import Flow, Task, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun, PrefectException
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -140,8 +140,13 @@ def run_key() -> str:
     journal = _JOURNAL.get()
     if journal is not None:
         return journal.id
-    context = FlowRunContext.get()
-    return str(context.flow_run.id) if context and context.flow_run else str(uuid.uuid4())
+    run = _server_run()
+    return str(run.id) if run else str(uuid.uuid4())
+
+
+def has_page() -> bool:
+    """Whether the current flow run has a page that somebody can look at while it goes on."""
+    return _server_run() is not None
 
 
 def cancel_requested() -> bool:
@@ -149,14 +154,14 @@ def cancel_requested() -> bool:
 
     A run without a runner gets no signal, so whoever follows something long asks now and then.
     """
-    context = FlowRunContext.get()
-    if _JOURNAL.get() is not None or context is None or context.flow_run is None:
+    run = _server_run()
+    if run is None:
         return False
     from prefect.client.orchestration import get_client
 
     try:
         with get_client(sync_client=True) as client:
-            state = client.read_flow_run(context.flow_run.id).state
+            state = client.read_flow_run(run.id).state
     except (httpx.HTTPError, PrefectException):
         return False  # a server that restarts, or somebody who deletes the flow run, cancels nothing
     return state is not None and (state.is_cancelling() or state.is_cancelled())
@@ -168,11 +173,11 @@ def publish_report(key: str, description: str, markdown: str) -> None:
     if journal is not None:
         journal.artifacts[key] = (description, markdown)
         return
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
+    run = _server_run()
+    if run is None:
         return
     try:
-        _publish(str(context.flow_run.id), key, description, markdown)
+        _publish(str(run.id), key, description, markdown)
     except (httpx.HTTPError, PrefectException) as error:
         logger.warning("The report could not be shown in the workflow UI: %s", error)
 
@@ -185,6 +190,11 @@ def reachable_api(settings: Settings) -> str:
     if settings.prefect_api_url:
         logger.warning("The Prefect server %s does not answer: the run goes on without it and is exported later.", api)
     return ""
+
+
+def _server_run() -> FlowRun | None:
+    context = FlowRunContext.get()
+    return context.flow_run if context is not None and _JOURNAL.get() is None else None
 
 
 def _run_journaled(flow: Flow[P, R], args: Any, kwargs: Any) -> R:

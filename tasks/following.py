@@ -20,7 +20,7 @@ from blocks.domain.plan import (
     Uploaded,
 )
 from blocks.registry.records import Training
-from tasks.engine import cancel_requested, publish_report, step
+from tasks.engine import cancel_requested, has_page, publish_report, step
 from tasks.report import training_report
 from tasks.scalars import ScalarWriter
 from tasks.training import ending_of, events_directory, handle_of
@@ -142,7 +142,8 @@ class Follower:
         now = monotonic()
         if now >= self._next_report:
             self._next_report = now + REPORT_SECONDS
-            report_training(self._platform, self._row.id)
+            if has_page():
+                report_training(self._platform, self._row.id)
         if now < self._next_check:
             return False
         self._next_check = now + CHECK_SECONDS

@@ -1,6 +1,5 @@
 """Trainings of tiny entry points, through the flows, without a Prefect server."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,4 +32,3 @@ def make_spec(home: Path, tmp_path: Path) -> MakeSpec:
 def _nothing_left(home: Path) -> Iterator[None]:
     yield
     assert processes_of(home) == [], "a test left processes behind"
-    os.environ.pop("MAKERFLOW_PREFECT_API_URL", None)
