@@ -1,33 +1,29 @@
 """One watch on a directory: which of its files have changed, without looking at any of them."""
 
 import errno
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
+from inotify_simple import INotify, flags
+
 POLL_SECONDS = 0.2
-"""How often to look where the system cannot tell."""
+"""How often to look while the kernel cannot tell."""
+
+_ANY_MAY_HAVE_CHANGED = flags.Q_OVERFLOW | flags.IGNORED
 
 
 class DirectoryWatch:
     """Tells which files of a directory were made, written or removed since it was asked last.
 
-    On Linux the kernel tells (inotify). Elsewhere, and when the kernel has no watches left, every answer is "look
-    yourself", a few times a second.
+    The kernel tells (inotify). When it has no watches left, every answer is "look yourself", a few times a second.
     """
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._inotify = None
-        if sys.platform != "linux":
-            return
-        import inotify_simple  # it needs Linux's C library
-
-        flags = inotify_simple.flags
-        self._overflow = flags.Q_OVERFLOW | flags.IGNORED
         try:
-            self._inotify = inotify_simple.INotify()
+            self._inotify = INotify()
             self._inotify.add_watch(directory, flags.CREATE | flags.MODIFY | flags.MOVED_TO | flags.DELETE)
         except OSError as error:
             self.close()
@@ -45,7 +41,7 @@ class DirectoryWatch:
             return None
         timeout = None if timeout_seconds is None else max(0, round(timeout_seconds * 1000))
         events = list(self._inotify.read(timeout))
-        if any(event.mask & self._overflow for event in events):
+        if any(event.mask & _ANY_MAY_HAVE_CHANGED for event in events):
             return None
         return {event.name for event in events}
 

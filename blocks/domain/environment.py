@@ -3,7 +3,6 @@
 import ipaddress
 import json
 import re
-import sys
 
 from pydantic import Field, model_validator
 
@@ -141,7 +140,7 @@ def _torch(workers: int, rank: int, rendezvous: Rendezvous) -> dict[str, str]:
     }
     if rendezvous.is_loopback:
         # Gloo otherwise binds what the host's own name resolves to, which may be nothing or another interface.
-        variables["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
+        variables["GLOO_SOCKET_IFNAME"] = "lo"
     return variables
 
 

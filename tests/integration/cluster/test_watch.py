@@ -1,3 +1,4 @@
+import errno
 import itertools
 import resource
 import threading
@@ -152,8 +153,11 @@ def test_finished_runs_are_passed_over_by_their_cursors_and_cost_nothing_afterwa
     stream.close()
 
 
-def test_where_the_kernel_cannot_watch_everything_is_looked_at(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.platform", "darwin")
+def test_when_the_kernel_has_no_watches_left_everything_is_looked_at(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("blocks.cluster.changes.INotify", refuse)
     with DirectoryWatch(tmp_path) as changes:
         assert changes.changed(0.01) is None
     write(tmp_path, "run-1", "queued")
