@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from deployments.cli import documents
+from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import command_group
 from deployments.cli.output import (
     AsJson,
     Yes,
-    confirm,
     reserved_stdout,
     write,
     write_document,
@@ -114,15 +114,14 @@ def try_(
 @app.command("delete")
 def delete(connection: Name, *, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete a connection and its secrets."""
-    confirm(f"Delete the connection {connection}?", yes=yes)
-    with reserved_stdout():
+
+    def carry_out() -> None:
         from blocks.connections.s3 import delete_connection
 
         delete_connection(connection)
-    if as_json:
-        write_document({"name": connection, "deleted": True})
-    else:
-        write(f"Deleted {connection}.")
+
+    question, document = f"Delete the connection {connection}?", {"name": connection}
+    delete_when_confirmed(question, carry_out, name=connection, document=document, yes=yes, as_json=as_json)
 
 
 def _asked(what: str, instead: str, *, hidden: bool) -> str:

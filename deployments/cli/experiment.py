@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from deployments.cli import documents
+from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import command_group
 from deployments.cli.output import (
     AsJson,
     Yes,
-    confirm,
     reserved_stdout,
     write,
     write_document,
@@ -141,12 +141,11 @@ def delete(experiment: Key, *, yes: Yes = False, as_json: AsJson = False) -> Non
     from deployments.cli.access import open_registry
 
     row = open_registry().experiments.get(experiment)
-    confirm(f"Delete the experiment {row.name}?", yes=yes)
-    with reserved_stdout():
+
+    def carry_out() -> None:
         from flows.experiment import delete_experiment
 
         delete_experiment(row.id)
-    if as_json:
-        write_document(documents.experiment_document(row) | {"deleted": True})
-    else:
-        write(f"Deleted {row.name}.")
+
+    question, document = f"Delete the experiment {row.name}?", documents.experiment_document(row)
+    delete_when_confirmed(question, carry_out, name=row.name, document=document, yes=yes, as_json=as_json)

@@ -6,11 +6,11 @@ import typer
 
 from blocks.domain.errors import IllegalTransitionError
 from deployments.cli import documents, fields
+from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import GroupedCommand, command_group
 from deployments.cli.output import (
     AsJson,
     Yes,
-    confirm,
     reserved_stdout,
     write,
     write_document,
@@ -237,15 +237,15 @@ def delete(training: Key, *, yes: Yes = False, as_json: AsJson = False) -> None:
     from deployments.cli.access import open_registry
 
     row = open_registry().trainings.get(training)
-    confirm(f"Delete the training {row.name} ({row.status.value}) with its metrics and history?", yes=yes)
-    with reserved_stdout():
+
+    def carry_out() -> None:
         from flows.training import delete_training
 
         delete_training(row.id)
-    if as_json:
-        write_document(documents.training_summary(row) | {"deleted": True})
-    else:
-        write(f"Deleted {row.name}.")
+
+    question = f"Delete the training {row.name} ({row.status.value}) with its metrics and history?"
+    document = documents.training_summary(row)
+    delete_when_confirmed(question, carry_out, name=row.name, document=document, yes=yes, as_json=as_json)
 
 
 def tag_filter(texts: list[str]) -> dict[str, str | None]:
