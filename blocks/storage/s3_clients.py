@@ -6,7 +6,6 @@ the usual AWS environment and files, and handed to obstore.
 """
 
 import os
-import tempfile
 import threading
 import weakref
 from dataclasses import replace
@@ -123,14 +122,14 @@ class S3Clients:
 
     @cached_property
     def _authority_file(self) -> str:
-        """Botocore wants a file; it lives as long as this object."""
+        """Botocore wants a file: one in memory, for as long as this object lives, so that no end of ours leaves it."""
         if not self._connection.ca_certificate:
             return ""
-        descriptor, name = tempfile.mkstemp(prefix="makerflow-ca-", suffix=".pem")
-        with os.fdopen(descriptor, "w") as file:
+        descriptor = os.memfd_create("makerflow-ca")
+        weakref.finalize(self, os.close, descriptor)
+        with open(descriptor, "w", closefd=False) as file:
             file.write(self._connection.ca_certificate)
-        weakref.finalize(self, Path(name).unlink, missing_ok=True)
-        return name
+        return f"/proc/self/fd/{descriptor}"
 
     def _authority(self) -> str:
         """The PEM text of the certificate authority, empty for the system's own."""
