@@ -125,11 +125,13 @@ def _fetch(wanted: Wanted, from_: Storage, cache: Cache, progress: Progress) -> 
 
 def _batches(wanted: Wanted) -> Iterator[Wanted]:
     batch: list[tuple[PlannedObject, str]] = []
+    size = 0
     for one in wanted:
-        if batch and sum(planned.size for planned, _ in batch) + one[0].size > _BATCH_BYTES:
+        if batch and size + one[0].size > _BATCH_BYTES:
             yield batch
-            batch = []
+            batch, size = [], 0
         batch.append(one)
+        size += one[0].size
     yield batch
 
 
