@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.connections.platform import open_platform
-from blocks.connections.settings import ENVIRONMENT, Settings, prepare_prefect
+from blocks.connections.settings import ENVIRONMENT, Settings, make_home, prepare_prefect
 from blocks.domain.errors import MakerflowError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.specs import TrainingSpec
@@ -36,7 +36,7 @@ def main() -> int:
     """Run the demo; its exit code."""
     prepare_output()
     began = time.monotonic()
-    Settings().home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_home(Settings())
     prepare_prefect()
     try:
         trained = _run()

@@ -17,8 +17,10 @@ def read_settings() -> "Settings":
 
 def open_registry() -> "Registry":
     """The registry of this process's settings."""
+    from blocks.connections.settings import make_home
+
     settings = read_settings()
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_home(settings)
     return _registry(settings.database_url)
 
 

@@ -36,8 +36,9 @@ def versions() -> Iterator[Finding]:
 
 def home() -> Iterator[Finding]:
     """Whether state can be kept."""
-    directory = read_settings().home
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    from blocks.connections.settings import make_home
+
+    directory = make_home(read_settings())
     probe = directory / ".doctor"
     probe.write_bytes(b"")
     probe.unlink()
