@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from blocks.locks import is_at, try_lock
+
 
 def acquire(file: Path) -> int | None:
     """A descriptor that holds the lock; None when an agent holds it.
@@ -23,12 +25,12 @@ def acquire(file: Path) -> int | None:
     """
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-        if _lock(descriptor, fcntl.LOCK_EX):
-            if _is_at(descriptor, file):
+        if try_lock(descriptor):
+            if is_at(file, descriptor):
                 return descriptor
             os.close(descriptor)  # removed, and perhaps made anew, after it was opened
             continue
-        agent_lives = not _lock(descriptor, fcntl.LOCK_SH)
+        agent_lives = not try_lock(descriptor, fcntl.LOCK_SH)
         os.close(descriptor)
         if agent_lives:
             return None
@@ -50,21 +52,6 @@ def looking(file: Path) -> Iterator[bool]:
         yield True
         return
     try:
-        yield _lock(descriptor, fcntl.LOCK_SH)
+        yield try_lock(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_at(descriptor: int, file: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(file))
-    except FileNotFoundError:
-        return False

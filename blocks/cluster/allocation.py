@@ -8,17 +8,17 @@ An agent waits here for hours, so this is small: standard library only, the firs
 times a second, the others only whether the directory changed.
 """
 
-import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blocks.cluster import agent_lock
 from blocks.cluster.capacity import Room, capacity
 from blocks.cluster.layout import RunLayout, read_json
+from blocks.locks import locked
 
 FIRST_LOOKS_SECONDS = 0.05
 OTHERS_LOOK_SECONDS = 0.25
@@ -226,11 +226,5 @@ class Queue:
         kind = next((name for name, value in labels.items() if value == run_id), "run")
         return f"{kind} {labels.get('name', run_id)}"
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        descriptor = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+    def _locked(self) -> AbstractContextManager[int]:
+        return locked(self._directory / "lock")

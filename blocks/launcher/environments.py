@@ -23,6 +23,7 @@ from blocks.domain.plan import RunImage
 from blocks.launcher.installers import Installer, find_uv
 from blocks.launcher.interpreters import existing_interpreter
 from blocks.launcher.recipes import Recipe
+from blocks.locks import is_at, try_lock
 
 KEPT = 20
 """So many environments are kept; the longest unused ones go first."""
@@ -100,11 +101,8 @@ def _lock(directory: Path, mode: int) -> int:
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, mode)
-        try:
-            if os.path.samestat(os.stat(path), os.fstat(lock)):
-                return lock
-        except FileNotFoundError:
-            pass
+        if is_at(path, lock):
+            return lock
         os.close(lock)  # it was removed with its environment while we waited
 
 
@@ -166,15 +164,23 @@ def _remove(directory: Path) -> None:
 
 def _prune(shelf: Path, kept: int) -> None:
     """Remove the longest unused environments past `kept`, except those in use."""
-    by_use = sorted((file.stat().st_mtime_ns, file) for file in shelf.glob("*.lock"))
+    by_use = sorted((_last_use(file), file) for file in shelf.glob("*.lock"))
     for _, file in by_use[: max(len(by_use) - kept, 0)]:
-        lock = os.open(file, os.O_RDWR)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock = os.open(file, os.O_RDWR)
+        except FileNotFoundError:  # removed by another agent, which made room at the same time
             continue
-        else:
-            _remove(file.with_suffix(""))
-            file.unlink(missing_ok=True)
+        try:
+            if try_lock(lock) and is_at(file, lock):
+                _remove(file.with_suffix(""))
+                file.unlink()
         finally:
             os.close(lock)
+
+
+def _last_use(file: Path) -> int:
+    """In nanoseconds of the epoch; 0 when it is gone."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

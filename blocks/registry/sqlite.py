@@ -1,7 +1,5 @@
 """The registry in a file of SQLite: one machine, many processes."""
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from blocks.domain.errors import MakerflowError, RegistryUnavailableError, RegistryUnusableError
+from blocks.locks import is_at, is_locked, locked
 from blocks.registry.driver import Driver
 
 BUSY_SECONDS = 30.0
@@ -83,28 +82,18 @@ class SQLiteDriver(Driver):
     def migrating(self) -> Iterator[None]:
         """A lock beside the file; the switch to WAL needs it as well as the tables."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(Path(f"{self._path}.migrating")):
+        with _held(Path(f"{self._path}.migrating")):
             yield
 
     @contextmanager
     def lease(self, key: str) -> Iterator[None]:
         """A locked file beside the database."""
-        with _locked(self._lease(key)):
+        with _held(self._lease(key)):
             yield
 
     def is_leased(self, key: str) -> bool:
         """Whether the file is locked."""
-        try:
-            file = os.open(self._lease(key), os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(file)
-        return False
+        return is_locked(self._lease(key))
 
     def _lease(self, key: str) -> Path:
         directory = Path(f"{self._path}.leases")
@@ -113,25 +102,13 @@ class SQLiteDriver(Driver):
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _held(path: Path) -> Iterator[None]:
     """Hold the lock on a file that is there only while it is held or waited for."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if _is_at(path, file):
+        with locked(path) as file:
+            if is_at(path, file):
                 try:
                     yield
                 finally:
                     path.unlink(missing_ok=True)
                 return
-        finally:
-            os.close(file)
-
-
-def _is_at(path: Path, file: int) -> bool:
-    """Whether the open file is still the one at `path`: the holder before may have removed it while we waited."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file))
-    except FileNotFoundError:
-        return False

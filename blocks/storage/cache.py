@@ -21,12 +21,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from blocks.locks import is_locked
 from blocks.storage.cache_index import CacheIndex, Known, LinkWindows
 from blocks.storage.digests import digest_like
 from blocks.storage.disk import free_bytes, no_room
 from blocks.storage.incoming import Incoming
 from blocks.storage.links import READ_ONLY, place_copy, place_link, same_content
-from blocks.storage.locks import CacheLock, Leases, is_locked
+from blocks.storage.locks import CacheLock, Leases
 
 _ABANDONED_SECONDS = 7 * 24 * 3600
 _VERIFIED_AT_ONCE = 256

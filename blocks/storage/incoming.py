@@ -1,8 +1,9 @@
 """Objects on their way into the cache: partial files that outlive the process that was writing them."""
 
-import fcntl
 import os
 from pathlib import Path
+
+from blocks.locks import is_at, try_lock
 
 
 class Incoming:
@@ -22,15 +23,11 @@ class Incoming:
         file = directory / address
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The holder before us may have renamed the file away between our open and our lock.
-            same = os.stat(file).st_ino == os.fstat(descriptor).st_ino
-        except (BlockingIOError, FileNotFoundError):
-            same = False
+            ours = try_lock(descriptor) and is_at(file, descriptor)
         except BaseException:
             os.close(descriptor)
             raise
-        if not same:
+        if not ours:
             os.close(descriptor)
             return None
         return cls(address, file, descriptor)

@@ -1,12 +1,13 @@
-"""Locks of the cache. They are the kernel's, so they die with their holders."""
+"""Locks of the cache."""
 
-import fcntl
 import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from blocks.locks import is_locked, locked
 
 _TICK_SECONDS = 0.001
 
@@ -20,12 +21,8 @@ class CacheLock:
     @contextmanager
     def held(self) -> Iterator["FileClock"]:
         """Wait for the lock and hold it."""
-        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked(self._file) as descriptor:
             yield FileClock(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class FileClock:
@@ -56,14 +53,11 @@ class Leases:
     def take(self) -> Iterator[None]:
         """Have one."""
         file = self._directory / uuid.uuid4().hex
-        with self._lock.held():  # so that nobody takes it for a dead one before it is locked
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        try:
+        with ExitStack() as stack:
+            with self._lock.held():  # so that nobody takes it for a dead one before it is locked
+                stack.enter_context(locked(file))
+            stack.callback(file.unlink, missing_ok=True)
             yield
-        finally:
-            file.unlink(missing_ok=True)
-            os.close(descriptor)
 
     def oldest(self) -> float:
         """When the oldest that is still held was taken; now, when there is none. Call it under the lock."""
@@ -74,18 +68,3 @@ class Leases:
             else:
                 file.unlink(missing_ok=True)
         return oldest
-
-
-def is_locked(file: Path) -> bool:
-    """Whether somebody holds a lock on the file."""
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -371,6 +371,15 @@ def test_the_longest_unused_goes_first_and_none_in_use(
     assert [path.exists() for path in (used, idle, latest)] == [True, False, True]
 
 
+def test_one_that_another_agent_removes_at_the_same_time_is_no_hindrance(
+    cache: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cache / "environments").mkdir(parents=True)
+    (cache / "environments" / "gone-0.lock").symlink_to("nowhere")  # listed, and not there when it is looked at
+    monkeypatch.setattr(environments, "KEPT", 0)
+    assert ensure(BARE, requirements(source, "apples\n"), cache).exists()
+
+
 def test_an_interpreter_of_the_users_is_taken_as_it_is(cache: Path) -> None:
     image = RunImage(name="mine", python=str(base_interpreter()))
     assert ensure(image, None, cache) == base_interpreter()
