@@ -1,7 +1,6 @@
 """Prefect servers of our own: on loopback, over the private home, ended with the process that started them."""
 
 import ctypes
-import fcntl
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 
 from blocks.connections.settings import ENVIRONMENT, Settings, make_home, prefect_environment
 from blocks.domain.errors import InvalidInputError, WorkflowServerUnavailableError
+from blocks.locks import try_lock
 
 START_SECONDS = 120
 STOP_SECONDS = 30
@@ -52,13 +52,11 @@ def announcing(settings: Settings) -> Iterator[Callable[[str], None]]:
     make_home(settings)
     settings.server_file.parent.mkdir(exist_ok=True, mode=0o700)
     with settings.server_file.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(file.fileno()):
             running = settings.server_file.read_text() or "it is just starting"
             raise InvalidInputError(
                 "The workflow UI", f"it runs on this home already ({running})", "Use that one, or end it first."
-            ) from error
+            )
 
         def announce(api: str) -> None:
             file.truncate(0)
@@ -87,20 +85,21 @@ def prefect_server(settings: Settings, port: int = 0, *, ui: bool = False, accou
     Raises:
         WorkflowServerUnavailableError: The port is in use, it ended at once, or it does not answer.
     """
-    port = _free_port(port)
     log = make_home(settings) / "logs" / "prefect-server.log"
     log.parent.mkdir(exist_ok=True, mode=0o700)
     settings.prefect_home.mkdir(exist_ok=True, mode=0o700)
     settings.prefect_database.touch(0o600)
     settings.prefect_database.chmod(0o600)  # it holds Blocks beside the key that they are encrypted with
-    api = f"http://{HOST}:{port}/api"
-    with log.open("ab") as output:
+    with _listening(port) as listener, log.open("ab") as output:
+        port = int(listener.getsockname()[1])
+        api = f"http://{HOST}:{port}/api"
         server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "uvicorn", "--factory", APPLICATION, "--host", HOST, "--port", str(port)],
+            [sys.executable, "-P", "-m", "uvicorn", "--factory", APPLICATION, "--fd", str(listener.fileno())],
             env={**ENVIRONMENT, **prefect_environment(settings), **_server_environment(api, port, ui, account)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            pass_fds=(listener.fileno(),),
             start_new_session=True,
             preexec_fn=_end_with_parent,
         )
@@ -145,14 +144,14 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", api: str, log: str) -
         raise WorkflowServerUnavailableError(api, reason) from error
 
 
-def _free_port(port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise WorkflowServerUnavailableError(f"{HOST}:{port}", f"the port is in use ({error})") from error
-        return int(probe.getsockname()[1])
+def _listening(port: int) -> socket.socket:
+    """The socket that a server inherits, so that nobody takes its port while it starts."""
+    try:
+        listener = socket.create_server((HOST, port))
+    except OSError as error:
+        raise WorkflowServerUnavailableError(f"{HOST}:{port}", f"the port is in use ({error})") from error
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; an inherited socket gets it from nobody
+    return listener
 
 
 def _end_with_parent() -> None:
