@@ -13,7 +13,7 @@ from blocks.cluster.capacity import Room, capacity, check_fits
 from blocks.cluster.events import is_over, last_event
 from blocks.cluster.layout import RunLayout, read_json, write_json
 from blocks.cluster.output import Output, lines_of
-from blocks.cluster.processes import count_processes, end_processes
+from blocks.cluster.processes import count_processes, end_processes, find_processes
 from blocks.cluster.run_directory import Summary, create_run, discard, half_done, read_summary, remove_run, stored_runs
 from blocks.cluster.stopping import claim_finished, stop_run
 from blocks.cluster.watch import watch_events
@@ -160,6 +160,10 @@ class LocalCluster(Cluster):
     def _claim(self, layout: RunLayout, plan: RunPlan) -> int | None:
         """The lock of an agent to be started, the run's directory made if need be; None when an agent lives."""
         while True:
+            if not layout.lock.exists() and layout.events.exists():  # an entry point removed its run's directory
+                if find_processes(layout.directory):
+                    return None  # its agent sees to the end all the same
+                discard(layout.directory)
             if not layout.directory.exists():
                 needs = Room(plan.resources.vcpus, plan.resources.memory_mib, plan.resources.gpus)
                 check_fits(plan.run_id, needs.times(plan.workers), self.capacity)

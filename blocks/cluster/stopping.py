@@ -39,8 +39,10 @@ def stop_run(layout: RunLayout, grace_seconds: float) -> StopReport:
         finally:
             os.close(lock)  # an agent that was started has its own copy
         return _add(report, _finish_after_agent(layout, 0))
-    except FileNotFoundError:  # never launched, or removed meanwhile: nothing of it is there
-        return StopReport()
+    except FileNotFoundError:  # never launched, removed meanwhile, or its entry point removed its directory
+        report = end_processes(layout.directory, grace_seconds)
+        allocation.release(layout.directory)
+        return report
 
 
 def claim_finished(layout: RunLayout) -> int:

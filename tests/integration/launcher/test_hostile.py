@@ -267,6 +267,26 @@ def test_one_that_removes_the_directory_of_its_run_is_told_so(launch, directory,
     assert list(directory.glob("runs/*")) == []
 
 
+@pytest.mark.req("TRN-13")
+@pytest.mark.parametrize("then", ["", "os.makedirs(run + '/left')"])
+def test_one_that_goes_on_without_the_directory_of_its_run_is_not_started_twice_and_can_be_stopped(
+    launch, directory, then
+):
+    program = (
+        f"import os, shutil, time\nrun = os.path.realpath('../../..')\nshutil.rmtree(run)\n{then}\ntime.sleep(600)"
+    )
+    run = launch(program)
+    run.wait_for("started")
+    wait_until(lambda: not run.layout.lock.exists())
+    before = processes_of(directory)
+    run.cluster.launch(run.plan)  # as a flow does that finds nothing of its run
+    assert processes_of(directory) == before
+    assert run.cluster.stop(run.handle, 0).remaining == 0
+    assert not processes_of(directory)
+    run.cluster.remove(run.handle)
+    assert list(directory.glob("runs/*")) == []
+
+
 @pytest.mark.req("TRN-03")
 def test_requirements_that_cannot_be_installed_fail_with_the_installers_message(launch):
     run = launch(
