@@ -21,9 +21,10 @@ from blocks.domain.plan import (
 )
 from blocks.registry.records import Training
 from tasks.engine import cancel_requested, has_page, publish_report, step
+from tasks.planning import events_directory
 from tasks.report import training_report
 from tasks.scalars import ScalarWriter
-from tasks.training import ending_of, events_directory, handle_of
+from tasks.training import ending_of, handle_of
 
 IDLE_SECONDS = 0.25
 CHECK_SECONDS = 2.0

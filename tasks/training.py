@@ -5,36 +5,20 @@ Each reads the row, does what is not done yet, and writes the row: running one t
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from blocks.algorithms import algorithm_directory
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
 from blocks.domain.catalogues import Catalogue
 from blocks.domain.errors import AlreadyExistsError, InvalidInputError, PermanentError
 from blocks.domain.lifecycle import TRAINING, TrainingStatus
 from blocks.domain.metrics import check_expressions
-from blocks.domain.paths import StoragePath
-from blocks.domain.plan import (
-    ExitCause,
-    InputKind,
-    OutputKind,
-    PlannedInput,
-    PlannedOutput,
-    RunHandle,
-    RunPhase,
-    RunPlan,
-)
-from blocks.domain.planning import check_entry_point, entry_point_of, training_plan
+from blocks.domain.plan import ExitCause, RunHandle, RunPhase
 from blocks.domain.specs import ExperimentSpec, ProvidedAlgorithm, TrainingSpec
 from blocks.registry.records import Training
-from blocks.storage.base import Rights
 from tasks.engine import step
-
-LOGS = "makerflow-logs"
-"""The folder beside the output that holds each worker's output."""
+from tasks.planning import check_paths, events_directory, keep_plan
 
 
 @step("register")
@@ -76,9 +60,9 @@ def check_access(training_id: str) -> None:
         return
     with _or_creation_failed(platform, row):
         check_settings(row.spec, platform.catalogue)
-        _check_paths(platform, row.spec)
+        check_paths(platform, row.spec)
         if failed and row.plan is not None:  # nothing was launched by it, and what was wrong may have been mended
-            trainings.keep_plan(training_id, _plan(platform, row), replace=True)
+            keep_plan(platform, row, replace=True)
 
 
 @step("plan")
@@ -93,7 +77,7 @@ def plan_run(training_id: str) -> None:
     if row.status is not TrainingStatus.CREATE_IN_PROGRESS or row.plan is not None:
         return
     with _or_creation_failed(platform, row):
-        platform.registry.trainings.keep_plan(training_id, _plan(platform, row))
+        keep_plan(platform, row)
 
 
 @step("launch workers")
@@ -186,11 +170,6 @@ def handle_of(row: Training) -> RunHandle:
     return row.handle or RunHandle(cluster="", run_id=row.id)
 
 
-def events_directory(platform: Platform, row: Training) -> Path:
-    """Where its experiment's TensorBoard finds it."""
-    return platform.settings.home / "tensorboard" / row.experiment_id / row.name
-
-
 def is_over(row: Training) -> bool:
     """Whether nothing more happens by itself."""
     return TRAINING.is_final(row.status) or row.status is TrainingStatus.CREATE_FAILED
@@ -211,73 +190,6 @@ def check_settings(spec: TrainingSpec, catalogue: Catalogue) -> None:
         raise InvalidInputError(
             "log_management is on", "no log store is enabled on this installation", "Turn it off (it is by default)."
         )
-
-
-def _check_paths(platform: Platform, spec: TrainingSpec) -> None:
-    for kind, _, path in _input_places(spec):
-        platform.storage(path).check(path, Rights.READ)
-        if kind is InputKind.SOURCE:
-            check_entry_point(_planned_input(platform, kind, "", path), entry_point_of(spec))
-    for text in (spec.outputs.path, spec.outputs.checkpoint):
-        if text:
-            path = StoragePath.parse(text)
-            platform.storage(path).check(path, Rights.WRITE)
-
-
-def _input_places(spec: TrainingSpec) -> list[tuple[InputKind, str, StoragePath]]:
-    own = spec.algorithm.provided is ProvidedAlgorithm.OWN
-    source = spec.algorithm.path if own else f"file://{algorithm_directory(spec.algorithm.provided)}"
-    places = [(InputKind.SOURCE, "", source)]
-    places += [(InputKind.DATASET, dataset.name, dataset.path) for dataset in spec.inputs.datasets]
-    if spec.inputs.checkpoint:
-        places.append((InputKind.CHECKPOINT, "", spec.inputs.checkpoint))
-    return [(kind, name, StoragePath.parse(path)) for kind, name, path in places]
-
-
-def _planned_input(platform: Platform, kind: InputKind, name: str, path: StoragePath) -> PlannedInput:
-    return PlannedInput(
-        kind=kind,
-        name=name,
-        path=str(path),
-        connection=platform.connection_name(path),
-        objects=tuple(platform.storage(path).plan(path)),
-    )
-
-
-def _planned_outputs(platform: Platform, row: Training) -> Sequence[PlannedOutput]:
-    home = platform.settings.home
-    spec = row.spec.outputs
-    model = _free_place(platform, row, spec.path or f"file://{home}/outputs/{row.name}/model")
-    checkpoint = _free_place(platform, row, spec.checkpoint or f"file://{home}/outputs/{row.name}/checkpoints")
-    events = StoragePath.parse(f"file://{events_directory(platform, row)}")
-    places = {
-        OutputKind.MODEL: model,
-        OutputKind.CHECKPOINT: checkpoint,
-        OutputKind.TENSORBOARD: events,
-        OutputKind.LOG: model / LOGS,
-    }
-    return [
-        PlannedOutput(kind=kind, path=str(place), connection=platform.connection_name(place))
-        for kind, place in places.items()
-    ]
-
-
-def _free_place(platform: Platform, row: Training, text: str) -> StoragePath:
-    """The place itself when it is empty, else a folder of the training's own: what is there is never overwritten."""
-    place = StoragePath.parse(text)
-    return place if platform.storage(place).is_empty(place) else place / row.id
-
-
-def _plan(platform: Platform, row: Training) -> RunPlan:
-    return training_plan(
-        row.id,
-        row.spec,
-        created=row.created,
-        labels={"training": row.id, "name": row.name, "experiment": row.experiment_id},
-        catalogue=platform.catalogue,
-        inputs=[_planned_input(platform, *place) for place in _input_places(row.spec)],
-        outputs=_planned_outputs(platform, row),
-    )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Trainings: rows that their flows move on, and that lists show."""
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -8,7 +9,7 @@ from weakref import WeakValueDictionary
 from pydantic import TypeAdapter, ValidationError
 
 from blocks.domain.errors import InvalidInputError, NotFoundError
-from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.lifecycle import TRAINING, TrainingStatus
 from blocks.domain.metrics import MetricPoint
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded
 from blocks.domain.spec_values import MAX_NAME_LENGTH
@@ -39,6 +40,15 @@ _ONE = (
 _PLAN = "SELECT plan FROM training_document WHERE training_id = :id"
 _SIMILAR = "SELECT name FROM training WHERE name = :base OR (name >= :low AND name < :high)"
 _EXPERIMENT = "SELECT id FROM experiment WHERE id = :key OR name = :key ORDER BY id <> :key LIMIT 1"
+_UNDER_WAY = ", ".join(
+    f"'{status}'"
+    for status in TrainingStatus
+    if not TRAINING.is_final(status) and status is not TrainingStatus.CREATE_FAILED
+)
+_CLAIM = (
+    "SELECT t.id FROM training t JOIN training_document d ON d.training_id = t.id "  # noqa: S608 - constants
+    f"WHERE t.status IN ({_UNDER_WAY}) AND t.id <> :id AND {{find}}(d.plan, :output) > 0 LIMIT 1"
+)
 _NUMBER_LENGTH = len("-999999")
 _MOMENTS = ("created", "changed", "started", "ended")
 _JSON: dict[str, TypeAdapter[Any]] = {
@@ -89,6 +99,12 @@ class Trainings:
         if base not in taken:
             return base
         return next(name for number in count(2) if (name := f"{stem}-{number}") not in taken)
+
+    def is_claimed(self, path: str, *, by_other_than: str) -> bool:
+        """Whether another training that is under way is planned to write to exactly this path."""
+        output = f'"path":{json.dumps(path, ensure_ascii=False)},"connection":'
+        claim = _CLAIM.format(find=self._reader.driver.find)
+        return self._reader.row(claim, id=by_other_than, output=output) is not None
 
     def page(self, query: Query = ALL) -> Page[TrainingSummary]:
         """A page of the list.

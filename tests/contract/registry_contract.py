@@ -16,7 +16,7 @@ from blocks.domain.errors import (
     NotFoundError,
 )
 from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus
-from blocks.domain.plan import OutputKind, Resources, RunHandle, RunImage, RunPlan, Uploaded
+from blocks.domain.plan import OutputKind, PlannedOutput, Resources, RunHandle, RunImage, RunPlan, Uploaded
 from blocks.domain.specs import ExperimentSpec, TrainingSpec
 from blocks.registry.database import Registry, open_registry
 from blocks.registry.records import FlowRunRecord, Query, StepRecord, Training
@@ -464,3 +464,15 @@ class JournalContract(RegistryBase):
         assert not registry.is_leased("trn-1")
         assert registry.has_leased("trn-1")
         assert not registry.has_leased("trn-3")
+
+    @pytest.mark.parametrize("status", [T.CREATE_IN_PROGRESS, T.CREATE_FAILED])
+    def test_an_output_path_is_claimed_by_the_plan_of_who_is_under_way(
+        self, registry: Registry, training: Training, status: TrainingStatus
+    ) -> None:
+        path = 's3://bucket/models "ö"'
+        outputs = (PlannedOutput(kind=OutputKind.MODEL, path=path),)
+        walk(registry, training.id, *dict.fromkeys((T.CREATE_IN_PROGRESS, status)))
+        registry.trainings.keep_plan(training.id, plan_of(training.id, outputs=outputs))
+        assert registry.trainings.is_claimed(path, by_other_than="trn-2") is (status is T.CREATE_IN_PROGRESS)
+        assert not registry.trainings.is_claimed(path, by_other_than=training.id)
+        assert not registry.trainings.is_claimed(path[:-1], by_other_than="trn-2")

@@ -224,6 +224,20 @@ def test_an_output_path_that_holds_files_already_is_never_overwritten(make_spec:
     assert (out / training.id / "model.txt").read_text() == "model"
 
 
+@pytest.mark.req("TRN-08")
+def test_of_two_at_once_with_one_output_path_none_overwrites_the_other(make_spec: MakeSpec, tmp_path: Path) -> None:
+    ids = [
+        register_training.task.fn(make_spec(PRINTS_METRICS, name, output=f"file://{tmp_path}/out"), name)
+        for name in ("one", "two")
+    ]
+    for step in (check_access, plan_run):
+        for training_id in ids:
+            step.task.fn(training_id)
+    assert [resume_training(name).status for name in ("one", "two")] == [TrainingStatus.COMPLETE] * 2
+    assert (tmp_path / "out" / "model.txt").read_text() == "model"
+    assert (tmp_path / "out" / ids[1] / "model.txt").read_text() == "model"
+
+
 @pytest.mark.req("COM-04", "COM-05")
 def test_another_process_goes_on_with_a_training_whose_data_is_on_a_nas(
     make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
