@@ -7,7 +7,7 @@ out what only looks alike: an empty value, a list, a time, a date, a version, a 
 Users' expressions run on RE2, which cannot backtrack. The default one runs on the standard library's engine, whose
 matches cost a third of RE2's in Python, in a form that cannot backtrack either: it starts at a separator (`=` or `:`),
 every repetition is possessive, and the name is read backwards from the separator without a pattern. So each byte is
-looked at a constant number of times.
+looked at a constant number of times. RE2 finds the few lines of a log that are worth that look.
 
 All functions take output as bytes with `\n` between lines (see `plain_lines`) and treat it line by line, whatever else
 stands in the same chunk: no class of theirs holds a line's end.
@@ -28,8 +28,12 @@ Report = tuple[str, str, int | None]
 """A metric's name, its value as printed, and the step that its line names."""
 
 MAX_LINE_BYTES = 64 * 1024
+MAX_OWN_LINE_BYTES = 8 * 1024
+"""Less, because what each match of an expression looks at may be all the rest of its line."""
 MAX_NAME_BYTES = 128
 MAX_VALUE_BYTES = 64
+STRETCH_BYTES = 8 * 1024
+"""Read from a hint on: a further hint costs as much as some KiB of reading, so a dense log should need few."""
 
 STEP_NAMES = frozenset({"step", "global_step", "iteration", "iter", "epoch"})
 """What these are followed by is the step of their line's metrics and no metric itself."""
@@ -55,16 +59,46 @@ _VALUE = (
     + _NUMBER
     + rb"(?(bracket)(?=[ \t]*+[\])]))"
 )
-_AFTER_EQUALS = re.compile(rb"=[ \t]*+" + _VALUE, re.VERBOSE)
-_NUMBER_GROUP = _AFTER_EQUALS.groupindex["number"]
-_AFTER_COLON_AND_BLANK = re.compile(rb":[ \t]++" + _VALUE, re.VERBOSE)
 # Without a blank, `host:8080`, `file.py:12` and `16:20:31` are no metrics; `"loss":1` and `loss:0.3` are. Two digits
 # before the colon are most likely a time's, and not worth a further look.
-_AFTER_COLON = re.compile(
-    rb""":(?<!\d\d:)(?:(?<=["']:)|(?=[+-]?+(?:\d*+\.\d|\d++[eE]|(?i:nan|inf))))""" + _VALUE, re.VERBOSE
+_BARE = rb"(?<!\d\d:)(?<![\"']:)(?=[+-]?+(?:\d*+\.\d|\d++[eE]|(?i:nan|inf)))"
+
+# For RE2, which has neither verbose mode nor look-around: how all that `_VALUE` and `_BARE` match begins.
+_VALUE_HINT = rb"""(?:<tf|(?:(?:[a-z]+\.)?[A-Za-z]+\d*\()?[\[(]?[ \t]*["']?[+-]?(?:\.?\d|(?i:nan|inf)))"""
+_BARE_HINT = rb"[+-]?(?:\d*\.\d|\d+[eE]|(?i:nan|inf))"
+
+
+class Form:
+    """A way of writing a value: found by a hint at memory speed, then read by a pattern in the lines around.
+
+    Args:
+        hint: Matches wherever the pattern does, and seldom elsewhere. Its first one or two bytes are literal, because
+            RE2 skips to the next place where they stand by vector instructions.
+        separator: What the pattern has before the value.
+    """
+
+    def __init__(self, hint: bytes, separator: bytes) -> None:
+        self._hint = re2.compile(hint)
+        self.pattern = re.compile(separator + _VALUE, re.VERBOSE)
+        self.number_group = self.pattern.groupindex["number"]
+
+    def matches(self, lines: bytes) -> list[re.Match[bytes]]:
+        """All, in order. A hint stands for a stretch of lines: where one metric is, others often follow."""
+        found: list[re.Match[bytes]] = []
+        end = 0
+        while hint := self._hint.search(lines, end):
+            end = _line_end(lines, hint.start() + STRETCH_BYTES)
+            found += self.pattern.finditer(lines, hint.start(), end)
+        return found
+
+
+FORMS = (
+    Form(rb"=[ \t]*" + _VALUE_HINT, rb"=[ \t]*+"),
+    Form(rb":(?:[ \t]+" + _VALUE_HINT + rb"|" + _BARE_HINT + rb")", rb":(?:[ \t][ \t]*+|" + _BARE + rb")"),
+    Form(rb'":' + _VALUE_HINT, rb':(?<=":)'),
+    Form(rb"':" + _VALUE_HINT, rb":(?<=':)"),
 )
-_FORMS = (_AFTER_EQUALS, _AFTER_COLON_AND_BLANK, _AFTER_COLON)
-"""Apart, because each alone runs from one literal byte to the next at memory speed."""
+_NUMBER_GROUP = FORMS[0].number_group
 
 _EDGE_MARKS = "|/.@-"
 _NAME_MARKS = "_" + _EDGE_MARKS
@@ -79,13 +113,13 @@ _STEP = re.compile(
 _DIGITS = re.compile(rb"\d{1,18}")
 
 
-def plain_lines(output: bytes) -> bytes:
+def plain_lines(output: bytes, longest: int = MAX_LINE_BYTES) -> bytes:
     r"""Output with `\n` between lines: carriage returns end a line too, colours are dropped, longer lines are cut."""
     if b"\r" in output:
         output = output.replace(b"\r", b"\n")
     if b"\x1b" in output:
         output = _COLOUR.sub(b"", output)
-    return b"\n".join(_cut(output)) if _has_long_line(output) else output
+    return b"\n".join(_cut(output, longest)) if _has_long_line(output, longest) else output
 
 
 def default_reports(lines: bytes) -> Iterator[Report]:
@@ -187,7 +221,7 @@ def own_reports(expressions: Sequence[OwnExpression], lines: bytes) -> Iterator[
 
 def _separated_values(lines: bytes) -> Iterable[re.Match[bytes]]:
     """What all forms find, in the order of the output."""
-    found = [matches for form in _FORMS if (matches := list(form.finditer(lines)))]
+    found = [matches for form in FORMS if (matches := form.matches(lines))]
     return found[0] if len(found) == 1 else sorted(chain.from_iterable(found), key=re.Match.start)
 
 
@@ -210,22 +244,22 @@ def _line_end(lines: bytes, start: int) -> int:
     return len(lines) if end < 0 else end
 
 
-def _has_long_line(output: bytes) -> bool:
+def _has_long_line(output: bytes, longest: int) -> bool:
     start = 0
-    while len(output) - start > MAX_LINE_BYTES:
-        start = output.rfind(b"\n", start, start + MAX_LINE_BYTES + 1) + 1
+    while len(output) - start > longest:
+        start = output.rfind(b"\n", start, start + longest + 1) + 1
         if not start:
             return True
     return False
 
 
-def _cut(output: bytes) -> Iterator[bytes]:
+def _cut(output: bytes, longest: int) -> Iterator[bytes]:
     """Pieces of whole lines; a line over the limit is cut into pieces of the limit."""
     start = 0
-    while len(output) - start > MAX_LINE_BYTES:
-        end = output.rfind(b"\n", start, start + MAX_LINE_BYTES + 1)
+    while len(output) - start > longest:
+        end = output.rfind(b"\n", start, start + longest + 1)
         if end < 0:
-            end = start + MAX_LINE_BYTES
+            end = start + longest
             yield output[start:end]
             start = end
         else:

@@ -5,7 +5,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from blocks.domain.expressions import OwnExpression, default_reports, own_reports, plain_lines
+from blocks.domain.expressions import (
+    MAX_LINE_BYTES,
+    MAX_OWN_LINE_BYTES,
+    OwnExpression,
+    default_reports,
+    own_reports,
+    plain_lines,
+)
 from blocks.domain.plan import Frozen
 
 MAX_NAMES = 1000
@@ -73,7 +80,8 @@ class MetricReader:
     def read(self, output: bytes, at: datetime) -> list[MetricPoint]:
         """The points in these whole lines (the last may lack its end), in order, all read at `at`.
 
-        Output is cut at carriage returns too, and at 64 KiB. Any bytes are fine.
+        Output is cut at carriage returns too, and at 64 KiB, or at 8 KiB for a user's own expressions. Any bytes are
+        fine.
         """
         return [
             MetricPoint(name=name, value=number(text), text=text, step=step, rank=self._rank, at=at)
@@ -82,7 +90,7 @@ class MetricReader:
 
     def reports(self, output: bytes) -> Iterator[tuple[str, str, int]]:
         """The same as name, value as printed, and step."""
-        lines = plain_lines(output)
+        lines = plain_lines(output, MAX_OWN_LINE_BYTES if self._own else MAX_LINE_BYTES)
         counts = self._counts
         for name, text, step in own_reports(self._own, lines) if self._own else default_reports(lines):
             key = name + self._suffix

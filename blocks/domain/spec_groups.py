@@ -192,8 +192,8 @@ class MetricSpec(Spec):
         max_length=MAX_METRIC_EXPRESSIONS,
         title="Metric expressions",
         description=f"Up to {MAX_METRIC_EXPRESSIONS} regular expressions (RE2): first group the metric's name, second "
-        "its value, or groups called name and value (and step). Empty for the default, which reads name=value and "
-        "name: value.",
+        "its value, or groups called name and value (and step). Longer lines are cut at 8 KiB. Empty for the default, "
+        "which reads name=value and name: value.",
         examples=[[r"([\w|-]+)\s*=\s*([+-]?\d*(\.\d+)?([Ee][+-]?\d+)?)"]],
     )
     all_workers: bool = Field(
