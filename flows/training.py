@@ -17,7 +17,7 @@ from prefect.states import Cancelled
 from blocks.connections.platform import open_platform
 from blocks.connections.settings import ENVIRONMENT, make_home
 from blocks.domain.errors import AlreadyExistsError, MakerflowError, NotFoundError, RunFailedError
-from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.specs import TrainingSpec
 from blocks.registry.records import Training
 from tasks.engine import run_flow, run_key
@@ -27,7 +27,6 @@ from tasks.training import (
     check_settings,
     conclude,
     delete_training_row,
-    is_over,
     launch_workers,
     plan_run,
     register_training,
@@ -43,7 +42,7 @@ def _stop_when_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[A
     """Cancelled in the UI: end the workers. It runs in another process, so it knows the flow run only."""
     with suppress(NotFoundError):  # cancelled before there was a row
         row = _training_of(flow_run)
-        if not is_over(row):
+        if row.status in UNDER_WAY:
             stop_training(row.id)
 
 
@@ -256,7 +255,7 @@ def _run(run: Flow[..., Any], argument: object, key: str) -> Training:
     except MakerflowError:
         with suppress(NotFoundError):
             row = trainings.get(key)
-            if is_over(row):
+            if row.status not in UNDER_WAY:
                 return row
         raise
     return trainings.get(key)

@@ -12,7 +12,7 @@ from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
 from blocks.domain.catalogues import Catalogue
 from blocks.domain.errors import AlreadyExistsError, InvalidInputError, PermanentError
-from blocks.domain.lifecycle import TRAINING, TrainingStatus
+from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import check_expressions
 from blocks.domain.plan import ExitCause, RunHandle, RunPhase
 from blocks.domain.specs import ExperimentSpec, ProvidedAlgorithm, TrainingSpec
@@ -38,7 +38,7 @@ def register_training(spec: TrainingSpec, key: str) -> str:
         return platform.registry.trainings.create(spec, experiment.id, id=training_id_of(key)).id
     except AlreadyExistsError as error:
         row = platform.registry.trainings.get(error.id)
-        if row.spec == spec and not is_over(row) and not platform.registry.is_leased(row.id):
+        if row.spec == spec and row.status in UNDER_WAY and not platform.registry.is_leased(row.id):
             return row.id
         raise
 
@@ -168,11 +168,6 @@ def training_id_of(key: str) -> str:
 def handle_of(row: Training) -> RunHandle:
     """The handle of its run, also when whoever launched it died before writing it down."""
     return row.handle or RunHandle(cluster="", run_id=row.id)
-
-
-def is_over(row: Training) -> bool:
-    """Whether nothing more happens by itself."""
-    return TRAINING.is_final(row.status) or row.status is TrainingStatus.CREATE_FAILED
 
 
 def check_settings(spec: TrainingSpec, catalogue: Catalogue) -> None:

@@ -100,3 +100,6 @@ TRAINING: Lifecycle[TrainingStatus] = Lifecycle(
         _T.FAIL_TRAIN: set(),
     },
 )
+
+UNDER_WAY = frozenset(s for s in TrainingStatus if not TRAINING.is_final(s) and s is not TrainingStatus.CREATE_FAILED)
+"""Where something of a training may still happen by itself; CREATE FAILED is not final, but rests until resumed."""

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from blocks.domain.errors import AlreadyExistsError, BusyError, ConcurrentUpdateError, NotFoundError
-from blocks.domain.lifecycle import TRAINING, TrainingStatus
+from blocks.domain.lifecycle import TRAINING, UNDER_WAY, TrainingStatus
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded
 from blocks.domain.specs import TrainingSpec
 from blocks.registry.identity import now_us, storable
@@ -158,7 +158,7 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         """
         row = self.find(id)
         status = TrainingStatus(row.status)
-        if not TRAINING.is_final(status) and status is not TrainingStatus.CREATE_FAILED:
+        if status in UNDER_WAY:
             remedy = f"Stop it first: `makerflow training stop {row.name}`."
             raise BusyError("training", row.name, id, status, "delete", remedy)
         return row

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from pydantic import TypeAdapter, ValidationError
 
 from blocks.domain.errors import InvalidInputError, NotFoundError
-from blocks.domain.lifecycle import TRAINING, TrainingStatus
+from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import MetricPoint
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded
 from blocks.domain.spec_values import MAX_NAME_LENGTH
@@ -40,11 +40,7 @@ _ONE = (
 _PLAN = "SELECT plan FROM training_document WHERE training_id = :id"
 _SIMILAR = "SELECT name FROM training WHERE name = :base OR (name >= :low AND name < :high)"
 _EXPERIMENT = "SELECT id FROM experiment WHERE id = :key OR name = :key ORDER BY id <> :key LIMIT 1"
-_UNDER_WAY = ", ".join(
-    f"'{status}'"
-    for status in TrainingStatus
-    if not TRAINING.is_final(status) and status is not TrainingStatus.CREATE_FAILED
-)
+_UNDER_WAY = ", ".join(f"'{status}'" for status in sorted(UNDER_WAY))
 _CLAIM = (
     "SELECT t.id FROM training t JOIN training_document d ON d.training_id = t.id "  # noqa: S608 - constants
     f"WHERE t.status IN ({_UNDER_WAY}) AND t.id <> :id AND {{find}}(d.plan, :output) > 0 LIMIT 1"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from blocks.domain.errors import InvalidInputError, NotFoundError
-from blocks.domain.lifecycle import TRAINING, TrainingStatus
+from blocks.domain.lifecycle import UNDER_WAY
 from blocks.domain.plan import OutputKind, RunHandle
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _wait_for_run(row: "Training") -> RunHandle | None:
 
     pause = threading.Event()
     while row.handle is None:
-        if TRAINING.is_final(row.status) or row.status is TrainingStatus.CREATE_FAILED:
+        if row.status not in UNDER_WAY:
             return None
         pause.wait(LOOK_AGAIN_SECONDS)
         row = open_registry().trainings.get(row.id)
