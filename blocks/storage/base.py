@@ -8,6 +8,7 @@ from enum import Flag, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blocks.domain.errors import InvalidInputError
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import PlannedObject
 
@@ -152,4 +153,18 @@ class Storage(ABC):
 
     @abstractmethod
     def delete(self, path: StoragePath) -> int:
-        """Delete the object, or all objects, at `path`; how many there were. Nothing there is fine."""
+        """Delete the object, or all objects, at `path`; how many there were. Nothing there is fine.
+
+        Raises:
+            InvalidInputError: `path` is a whole store.
+        """
+
+
+def check_deletable(path: StoragePath) -> None:
+    """Refuse to delete a whole store.
+
+    Raises:
+        InvalidInputError: `path` is one.
+    """
+    if not path.key:
+        raise InvalidInputError(f"{path} is not deleted", "it is the whole store", "Name a path in it.")

@@ -17,7 +17,7 @@ from blocks.domain.errors import AccessDeniedError, InputMissingError, InvalidIn
 from blocks.domain.paths import Scheme, StoragePath
 from blocks.domain.plan import PlannedObject
 from blocks.storage.arrivals import SETTLE_SECONDS, Arrivals
-from blocks.storage.base import Entry, Fetched, LocalFile, Progress, Rights, Storage, Uploaded
+from blocks.storage.base import Entry, Fetched, LocalFile, Progress, Rights, Storage, Uploaded, check_deletable
 from blocks.storage.cache import Cache
 from blocks.storage.disk import disk_limits
 from blocks.storage.file_copy import copy_into_cache, put_file
@@ -161,8 +161,7 @@ class DirectoryStorage(Storage):
 
     def delete(self, path: StoragePath) -> int:
         """See `Storage.delete`."""
-        if not path.key:
-            raise InvalidInputError(f"{path} is not deleted", "it is the whole store", "Name a path in it.")
+        check_deletable(path)
         place = self.local(path)
         with _said_clearly(path, "delete"):
             if place.is_symlink() or place.is_file():

@@ -20,7 +20,7 @@ from blocks.domain.paths import StoragePath
 from blocks.domain.plan import PlannedObject
 from blocks.storage.arrivals import Arrivals
 from blocks.storage.background import from_event_loop
-from blocks.storage.base import Entry, Fetched, LocalFile, Progress, Rights, Storage, Uploaded
+from blocks.storage.base import Entry, Fetched, LocalFile, Progress, Rights, Storage, Uploaded, check_deletable
 from blocks.storage.cache import Cache
 from blocks.storage.connection import Connection
 from blocks.storage.digests import is_md5
@@ -135,6 +135,7 @@ class ObjectStorage(Storage):
 
     def delete(self, path: StoragePath) -> int:
         """See `Storage.delete`."""
+        check_deletable(path)
         keys = [answer["Key"] for answer in self._control.objects(path, _prefix(path))]
         if path.key and self._control.head(path):
             keys.append(path.key)

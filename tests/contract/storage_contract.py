@@ -4,11 +4,12 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from blocks.domain.errors import InputChangedError, InputMissingError
+from blocks.domain.errors import InputChangedError, InputMissingError, InvalidInputError
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import InputKind, PlannedInput
 from blocks.storage.base import Rights, Storage
@@ -218,6 +219,12 @@ class StorageContract(ABC):
         assert storage.delete(place / "out") == 2
         assert storage.delete(place / "out") == 0
         assert [o.key for o in storage.plan(place)] == ["ou", "output"]
+
+    def test_a_whole_store_is_never_deleted(self, storage: Storage, place: StoragePath, tmp_path: Path) -> None:
+        self.put(storage, place, {"a.txt": b"a"}, tmp_path)
+        with pytest.raises(InvalidInputError, match="whole store"):
+            storage.delete(replace(place, key=""))
+        assert not storage.is_empty(place)
 
     def test_empty_is_what_has_no_object_at_or_below_it(
         self, storage: Storage, place: StoragePath, tmp_path: Path
