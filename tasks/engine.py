@@ -221,7 +221,7 @@ def _run_journaled(flow: Flow[P, R], args: Any, kwargs: Any) -> R:
 def _export_earlier_runs(api: str) -> None:
     try:
         export_journal(api)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, PrefectException) as error:
         logger.warning("Earlier runs could not be added to the workflow UI and will be later: %s", error)
 
 
