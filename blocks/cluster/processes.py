@@ -66,6 +66,12 @@ def count_processes(run_directories: Iterable[Path]) -> dict[Path, int]:
     return {directory: len(_members(seen, directory, frozenset())) for directory in run_directories}
 
 
+def marked_runs(runs: Path) -> set[Path]:
+    """The run directories in `runs`, there or not, whose marker a live process carries."""
+    marked = {Path(process.marker) for process in _snapshot().values() if process.marker}
+    return {directory for directory in marked if directory.parent == runs}
+
+
 def end_processes(run_directory: Path, grace_seconds: float, *, excluding: Collection[int] = ()) -> StopReport:
     """End all processes of the run: SIGTERM, after the grace SIGKILL, until two looks in a row find none.
 

@@ -9,13 +9,15 @@ from deployments.cli.access import open_registry, read_settings
 from deployments.cli.findings import Finding, fine, problem, warning
 
 if TYPE_CHECKING:
-    from blocks.domain.lifecycle import TrainingStatus
     from blocks.registry.records import Training
 
 
 def leftover_runs() -> Iterator[Finding]:
     """Processes of runs that are over or that nobody knows; run directories that belong to no training."""
-    found = [finding for run in sorted(_run_directories() | _marked_runs()) for finding in _left_of(run)]
+    from blocks.cluster.processes import marked_runs
+
+    runs = read_settings().home / "runs"
+    found = [finding for run in sorted(_run_directories(runs) | marked_runs(runs)) for finding in _left_of(run)]
     yield from found or [fine("leftovers", "every process and directory of a run belongs to a training")]
 
 
@@ -29,10 +31,11 @@ def half_done_work() -> Iterator[Finding]:
 
 def dead_flows() -> Iterator[Finding]:
     """Trainings under way that no process follows."""
+    from blocks.domain.lifecycle import UNDER_WAY
     from blocks.registry.records import Query
 
     registry = open_registry()
-    query = Query(status=tuple(status.value for status in _under_way()), limit=1000)
+    query = Query(status=tuple(UNDER_WAY), limit=1000)
     found = [
         problem(
             "leftovers",
@@ -48,9 +51,10 @@ def dead_flows() -> Iterator[Finding]:
 def _left_of(run: Path) -> Iterator[Finding]:
     """What should not be there of one run."""
     from blocks.cluster.processes import find_processes
+    from blocks.domain.lifecycle import UNDER_WAY
 
     row = _row(run.name)
-    if row is not None and row.status in _under_way() and run.is_dir():
+    if row is not None and row.status in UNDER_WAY and run.is_dir():
         return
     # Looked for after the row was read: whoever moves a row to its end has ended the processes first.
     pids = " ".join(map(str, find_processes(run)))
@@ -63,13 +67,6 @@ def _left_of(run: Path) -> Iterator[Finding]:
         yield warning("leftovers", message, f"Remove it: rm -rf {run}")
 
 
-def _under_way() -> "set[TrainingStatus]":
-    from blocks.domain.lifecycle import TRAINING, TrainingStatus
-
-    resting = TrainingStatus.CREATE_FAILED  # not final, as it can be resumed; but nothing of it runs
-    return {status for status in TrainingStatus if not TRAINING.is_final(status) and status is not resting}
-
-
 def _row(training_id: str) -> "Training | None":
     try:
         return open_registry().trainings.get(training_id)
@@ -77,25 +74,6 @@ def _row(training_id: str) -> "Training | None":
         return None
 
 
-def _run_directories() -> set[Path]:
+def _run_directories(runs: Path) -> set[Path]:
     """Those of whole runs: the names of half-made ones begin with a dot."""
-    runs = read_settings().home / "runs"
     return {path for path in runs.iterdir() if not path.name.startswith(".")} if runs.is_dir() else set()
-
-
-def _marked_runs() -> set[Path]:
-    """The run directories below our home, there or not, whose marker a process carries."""
-    import psutil
-
-    from blocks.cluster.processes import MARKER
-
-    runs = read_settings().home / "runs"
-    found = set()
-    for process in psutil.process_iter():
-        try:
-            marker = Path(process.environ().get(MARKER, ""))
-        except psutil.Error:
-            continue  # it has ended, or is another user's
-        if marker.parent == runs:
-            found.add(marker)
-    return found
