@@ -1,17 +1,18 @@
 """What proves that a file holds the bytes it should.
 
 A digest is text: `md5:{hex}`, `sha256:{hex}`, or `parts:{bytes}:{hex}`, the SHA-256 of the CRC-32s of the parts of that
-many bytes. Those are computed side by side while the parts arrive in any order, and take a sixth of the time of a
-SHA-256: it matters for objects of gigabytes, which come without an MD5 that would have to be compared.
+many bytes. Those are computed side by side while the parts arrive in any order, and take hardly any time with zlib-ng:
+it matters for objects of gigabytes, which come without an MD5 that would have to be compared.
 """
 
 import hashlib
 import os
 import re
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from zlib_ng import zlib_ng
 
 _BLOCK = 1 << 20
 _MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -44,7 +45,7 @@ class PartDigest:
 
     def update(self, data: bytes) -> None:
         """Take the next bytes."""
-        self._crc = zlib.crc32(data, self._crc)
+        self._crc = zlib_ng.crc32(data, self._crc)
 
     def hexdigest(self) -> str:
         """As eight digits."""

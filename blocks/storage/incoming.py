@@ -50,10 +50,7 @@ class Incoming:
 
     def write(self, data: "bytes | memoryview", offset: int) -> None:
         """Write all of `data` at `offset`."""
-        view = memoryview(data)
-        while len(view):
-            written = os.pwrite(self.descriptor, view, offset)
-            view, offset = view[written:], offset + written
+        write_all(self.descriptor, data, offset)
 
     def restart(self) -> None:
         """Forget every byte that has arrived."""
@@ -90,3 +87,11 @@ class Incoming:
             return {}
         whole = (line.split() for line in lines[1:])
         return {int(fields[0]): fields[1] for fields in whole if len(fields) == 3 and fields[2] == "."}
+
+
+def write_all(descriptor: int, data: "bytes | memoryview", offset: int) -> None:
+    """Write all of `data` at `offset`."""
+    view = memoryview(data)
+    while len(view):
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written

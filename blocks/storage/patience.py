@@ -19,13 +19,13 @@ class Patience:
         answer_seconds: From a request to its first byte.
         stall_seconds: In which a chunk must arrive. A stream that drips on, slower than a chunk each `stall_seconds`,
             is a stall too: a read timeout alone never notices it.
-        quick_seconds: For a whole small object, before it is fetched again in the careful way.
+        quick_seconds: For a whole small object or part, before the careful way goes on with it.
         attempts: Failures in a row, without a byte of progress between them, before the store counts as unavailable.
         first_wait_seconds: The upper bound of the random wait after the first failure; it doubles with each.
         longest_wait_seconds: The upper bound of all waits, and of what a store's Retry-After may ask for.
         requests: In flight at once.
         part_bytes: What one request transfers of a large object.
-        chunk_bytes: What one read takes of a part.
+        chunk_bytes: What one careful read takes of a part; an object that is no larger is small.
         slow_chunk_bytes: The same once a read was too slow: so a slow line is told from a stalled store.
     """
 

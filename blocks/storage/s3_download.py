@@ -1,11 +1,14 @@
-"""Bulk downloads: many requests in flight on one event loop, every byte verified, nothing lost when interrupted.
+"""Bulk downloads: many requests in flight, every byte verified, nothing lost when interrupted.
 
 A small object is one request. A large one is fetched in parts, side by side, each resumed at the byte it reached; the
 parts that are complete survive the process. Each request is pinned to the planned version by `If-Match`.
+
+The bytes come on threads (`s3_quick.py`) while all goes well; here, on one event loop, where patience is needed.
 """
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -61,6 +64,8 @@ class Downloads:
     patience: Patience
     progress: Progress
     _requests: asyncio.Semaphore = field(init=False)
+    _quick: QuickDownloads = field(init=False)
+    _pool: ThreadPoolExecutor = field(init=False)
     _asking: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
     _not_before: float = field(init=False, default=0)
 
@@ -71,28 +76,27 @@ class Downloads:
             MakerflowError: The first failure; what has arrived stays in the cache.
         """
         self._requests = asyncio.Semaphore(self.patience.requests)
+        self._quick = QuickDownloads(self.source.quick_store, self.arrivals, self.progress)
         small = [one for one in wanted if one.planned.size <= self.patience.chunk_bytes]
         large = [one for one in wanted if one.planned.size > self.patience.chunk_bytes]
-        bringing = asyncio.ensure_future(_all([self._quickly(small), self._carefully(large)]))
-        try:
-            while not bringing.done():
-                await asyncio.wait([bringing], timeout=SETTLE_SECONDS)
-                await asyncio.to_thread(self.arrivals.settle)
-            bringing.result()
-        finally:
-            bringing.cancel()
-            await asyncio.gather(bringing, return_exceptions=True)
-            self.arrivals.settle()
+        with ThreadPoolExecutor(2 * THREADS, thread_name_prefix="makerflow-download") as self._pool:
+            bringing = asyncio.ensure_future(_all([self._quickly(small), self._carefully(large)]))
+            try:
+                while not bringing.done():
+                    await asyncio.wait([bringing], timeout=SETTLE_SECONDS)
+                    await asyncio.to_thread(self.arrivals.settle)
+                bringing.result()
+            finally:
+                self._quick.stopped.set()
+                bringing.cancel()
+                await asyncio.gather(bringing, return_exceptions=True)
+        self.arrivals.settle()
 
     async def _quickly(self, wanted: Sequence[Wanted]) -> None:
-        quick = QuickDownloads(self.source.quick_store, self.arrivals, self.progress)
         waiting, loop = iter(wanted), asyncio.get_running_loop()
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="makerflow-download") as pool:
-            try:
-                await asyncio.gather(*(loop.run_in_executor(pool, quick.work, waiting) for _ in range(THREADS)))
-            finally:
-                quick.stopped.set()
-        await self._carefully(quick.left)
+        work = self._quick.work
+        await asyncio.gather(*(loop.run_in_executor(self._pool, work, waiting) for _ in range(THREADS)))
+        await self._carefully(self._quick.left)
 
     async def _carefully(self, wanted: Sequence[Wanted]) -> None:
         waiting = iter(wanted)
@@ -172,7 +176,9 @@ class Downloads:
         self, wanted: Wanted, incoming: Incoming, begin: int, end: int, update: Callable[[bytes], None]
     ) -> None:
         """Bring the bytes from `begin` to `end`, over as many requests as it takes."""
-        reached = begin
+        reached = await self._fill_quickly(wanted, incoming, begin, end, update)
+        if begin < reached == end:
+            return
         chunk_bytes = self.patience.chunk_bytes
 
         async def request() -> None:
@@ -181,8 +187,9 @@ class Downloads:
             began = reached
             try:
                 async for data in self._request(wanted, reached, end, chunk_bytes):
-                    await self._take(incoming, data, reached, update)
+                    await asyncio.to_thread(_write, incoming, data, reached, update)
                     reached += len(data)
+                    self.progress(len(data))
                 if reached < end:
                     raise AttemptError(f"the answer ended {end - reached} bytes early")
             except AttemptError:
@@ -191,20 +198,24 @@ class Downloads:
                     raise
 
         while True:
-            try:
-                await request()  # nearly always enough, and tenacity costs as much as a small object
-            except AttemptError:
-                retry = AsyncRetrying(**retrying(self.patience, wanted.planned.path))  # type: ignore[arg-type] # untyped
-                await retry(request)
+            retry = AsyncRetrying(**retrying(self.patience, wanted.planned.path))  # type: ignore[arg-type] # untyped
+            await retry(request)
             if reached >= end:
                 return
+
+    async def _fill_quickly(
+        self, wanted: Wanted, incoming: Incoming, begin: int, end: int, update: Callable[[bytes], None]
+    ) -> int:
+        """How far the quick way brought the bytes from `begin` to `end`."""
+        own = os.dup(incoming.descriptor)  # who is cancelled closes theirs while the thread may still be writing
+        job = self._pool.submit(self._quick.fill, wanted, own, begin, end, update)
+        job.add_done_callback(lambda _: os.close(own))
+        return await asyncio.wrap_future(job)
 
     async def _request(self, wanted: Wanted, offset: int, end: int, chunk_bytes: int) -> AsyncIterator[bytes]:
         """The bytes of one request; `chunk_bytes` must come within each `stall_seconds`."""
         await asyncio.sleep(max(0.0, self._not_before - asyncio.get_running_loop().time()))
-        options = options_of(wanted.planned)
-        if (offset, end) != (0, wanted.planned.size):
-            options["range"] = (offset, end)
+        options = options_of(wanted.planned, (offset, end))
         try:
             async with asyncio.timeout(self.patience.answer_seconds):
                 answer = await get_async(self.source.store, wanted.key, options=options)
@@ -243,14 +254,6 @@ class Downloads:
                 asked = await asyncio.to_thread(self.source.retry_after, key)
                 self._not_before = clock() + min(asked, self.patience.longest_wait_seconds)
         return max(0.0, self._not_before - clock())
-
-    async def _take(self, incoming: Incoming, data: bytes, offset: int, update: Callable[[bytes], None]) -> None:
-        """Write and digest one chunk; beside the event loop when it takes long enough to be worth it."""
-        if len(data) >= self.patience.slow_chunk_bytes:
-            await asyncio.to_thread(_write, incoming, data, offset, update)
-        else:
-            _write(incoming, data, offset, update)
-        self.progress(len(data))
 
 
 async def _all(jobs: Iterable[Coroutine[object, object, None]]) -> None:

@@ -25,9 +25,12 @@ class Wanted:
     key: str
 
 
-def options_of(planned: PlannedObject) -> "GetOptions":
-    """Makes the store refuse to send another version."""
-    return {"if_match": f'"{planned.etag}"'} if planned.etag else {}
+def options_of(planned: PlannedObject, span: tuple[int, int] | None = None) -> "GetOptions":
+    """Ask for the bytes of that span, else for all, and have the store refuse to send another version."""
+    options: GetOptions = {"if_match": f'"{planned.etag}"'} if planned.etag else {}
+    if span and span != (0, planned.size):
+        options["range"] = span
+    return options
 
 
 def check_version(planned: PlannedObject, answer: "GetResult") -> None:

@@ -237,7 +237,7 @@ def test_a_process_that_was_killed_is_gone_on_with_beside_and_inside_large_objec
     connection: Connection,
 ) -> None:
     last = "bytes=1310720-"
-    proxy.fail(Fault(after_bytes=10, then="stall"), lambda request: request.range.startswith(last), times=2)
+    proxy.fail(Fault(after_bytes=10, then="stall"), lambda request: request.range.startswith(last), times=1000)
     arguments = (str(place), connection.to_mapping(), str(tmp_path / "cache"), str(tmp_path / "run"))
     process = multiprocessing.get_context("spawn").Process(target=_stage_in_vain, args=arguments)
     process.start()
@@ -251,6 +251,7 @@ def test_a_process_that_was_killed_is_gone_on_with_beside_and_inside_large_objec
         time.sleep(0.02)
     process.kill()
     process.join()
+    proxy.forgive()
     before = len(proxy.requests)
     stage_one(storage, place, cache, tmp_path / "run")
     assert not [request for request in proxy.requests[before:] if request.is_get("/small")]
