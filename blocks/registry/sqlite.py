@@ -1,5 +1,6 @@
 """The registry in a file of SQLite: one machine, many processes."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +18,14 @@ _PASSING = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_NOMEM,
     sqlite3.SQLITE_INTERRUPT,
 }
+
+
+_ELSEWHERE = "Mend that, or set MAKERFLOW_HOME (or MAKERFLOW_REGISTRY_URL, if it is set) to another place."
 
 
 class SQLiteDriver(Driver):
@@ -40,8 +43,12 @@ class SQLiteDriver(Driver):
     def connect(self, *, autocommit: bool) -> sqlite3.Connection:
         """The standard library begins nothing by itself: whoever writes says BEGIN, see `sessions`."""
         connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def statement(self, sql: str) -> str:
@@ -57,8 +64,7 @@ class SQLiteDriver(Driver):
         return isinstance(exc, sqlite3.OperationalError) and str(exc).startswith("no such table")
 
     def prepare(self) -> None:
-        """Make the directory, and the file a write-ahead one: that is kept in the file."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Make the file a write-ahead one: that is kept in the file."""
         connection = self.connect(autocommit=True)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -69,6 +75,10 @@ class SQLiteDriver(Driver):
         """By the primary part of SQLite's own code; a database that another process holds is a passing trouble."""
         code = getattr(exc, "sqlite_errorcode", None)
         primary = None if code is None else code & 0xFF
+        if primary == sqlite3.SQLITE_CANTOPEN and (obstacle := self._obstacle()):
+            return RegistryUnusableError(self.where, obstacle, _ELSEWHERE)
+        if primary == sqlite3.SQLITE_FULL:
+            return RegistryUnavailableError(f"the disk of {self.where} is full, so free some space there")
         if primary in _PASSING:
             return RegistryUnavailableError(f"{self.where}: {exc}")
         if primary in _DAMAGED:
@@ -78,10 +88,24 @@ class SQLiteDriver(Driver):
             return RegistryUnusableError(self.where, str(exc), "Make the file and its directory writable for you.")
         return RegistryUnusableError(self.where, f"{type(exc).__name__}: {exc}", "Look at it with `makerflow doctor`.")
 
+    def _obstacle(self) -> str:
+        """Why the file cannot be opened as long as nobody mends it; SQLite does not say."""
+        directory = self._path.parent
+        if not directory.is_dir():
+            return f"there is no directory {directory}"
+        if self._path.is_dir():
+            return "it is a directory"
+        for place in (directory, self._path):
+            if place.exists() and not os.access(place, os.R_OK | os.W_OK):
+                is_readonly = os.statvfs(place).f_flag & os.ST_RDONLY
+                return f"{place} is {'on a read-only file system' if is_readonly else 'not writable for you'}"
+        return ""
+
     @contextmanager
     def migrating(self) -> Iterator[None]:
         """A lock beside the file; the switch to WAL needs it as well as the tables."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if obstacle := self._obstacle():
+            raise RegistryUnusableError(self.where, obstacle, _ELSEWHERE)
         with _held(Path(f"{self._path}.migrating")):
             yield
 
@@ -97,7 +121,7 @@ class SQLiteDriver(Driver):
 
     def _lease(self, key: str) -> Path:
         directory = Path(f"{self._path}.leases")
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.mkdir(exist_ok=True, mode=0o700)
         return directory / quote(key, safe="")
 
 
