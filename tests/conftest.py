@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,12 @@ from tests.servers import (  # noqa: E402 - the same
 # Two slow, shared cores say nothing about an example's time; the same examples each time keep a failure reproducible.
 hypothesis.settings.register_profile("makerflow", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("makerflow")
+
+
+def pytest_configure() -> None:
+    # A shell starts what goes on in the background with Ctrl-C ignored, and every process below would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:
