@@ -24,9 +24,9 @@ def up(port: int, ready: Callable[[str, int], None]) -> None:
     """
     settings = Settings()
     with announcing(settings) as announce, prefect_server(settings, port, ui=True) as api:
-        from tasks.export import export_journal  # Prefect takes seconds to import: the server starts meanwhile
+        from tasks.export import export_earlier_runs  # Prefect takes seconds to import: the server starts meanwhile
 
-        exported = export_journal(api)
+        exported = export_earlier_runs(api)
         ended = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: ended.set())

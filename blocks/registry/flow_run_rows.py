@@ -27,8 +27,8 @@ class FlowRunRows:
         newest = select(FlowRunRow.id).order_by(col(FlowRunRow.started_us).desc(), col(FlowRunRow.id)).limit(KEPT)
         self._session.execute(delete(FlowRunRow).where(col(FlowRunRow.id).not_in(newest)))
 
-    def exported(self, id: str) -> bool:
-        """Mark a run as told to a server, and forget its details; False when that was done before."""
+    def forget(self, id: str) -> bool:
+        """Keep no more of a run than that it was; False when that was done before."""
         waiting = (col(FlowRunRow.id) == id, col(FlowRunRow.exported_us).is_(None))
         statement = update(FlowRunRow).where(*waiting).values(exported_us=now_us(), record="")
         return changed_rows(self._session, statement) == 1

@@ -23,11 +23,11 @@ class FlowRuns:
             write.flow_runs.record(record)
 
     def pending(self, limit: int = 1000) -> list[FlowRunRecord]:
-        """Runs that are over and that no server has been told of, oldest first."""
+        """Runs that are over and that a server is still to be told of, oldest first."""
         rows = self._reader.rows(_PENDING, limit=limit)
         return [FlowRunRecord.model_validate_json(row["record"]) for row in rows]
 
-    def exported(self, id: str) -> bool:
-        """Say that a server knows the run now; False when that was said before, or there is no such run."""
+    def forget(self, id: str) -> bool:
+        """Tell no server of the run any more: one knows it, or refuses it; False when it was forgotten before."""
         with self._sessions.begin() as write:
-            return write.flow_runs.exported(id)
+            return write.flow_runs.forget(id)

@@ -421,11 +421,11 @@ class JournalContract(RegistryBase):
         registry.flow_runs.record(self.run_of(3))
         assert registry.flow_runs.pending(limit=5)[2] == self.run_of(3)
 
-    def test_a_run_is_told_to_a_server_once(self, registry: Registry) -> None:
+    def test_a_run_that_is_forgotten_waits_for_no_server(self, registry: Registry) -> None:
         registry.flow_runs.record(self.run_of(1))
-        assert registry.flow_runs.exported("run-1")
-        assert not registry.flow_runs.exported("run-1")
-        assert not registry.flow_runs.exported("run-nothing")
+        assert registry.flow_runs.forget("run-1")
+        assert not registry.flow_runs.forget("run-1")
+        assert not registry.flow_runs.forget("run-nothing")
         assert registry.flow_runs.pending() == []
 
     def test_the_journal_is_bounded(self, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

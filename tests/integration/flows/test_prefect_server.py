@@ -1,15 +1,21 @@
 """Flows under a real Prefect server: seen in its UI, cancelled from it, retried by it, and exported to it later."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun
+from prefect.flow_engine import run_flow as run_prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
@@ -20,9 +26,10 @@ from blocks.connections.server import prefect_server
 from blocks.connections.settings import Settings
 from blocks.domain.errors import NotFoundError, WorkflowServerUnavailableError
 from blocks.domain.lifecycle import TrainingStatus
-from blocks.registry.records import Training
+from blocks.registry.records import FlowRunRecord, Training
 from flows.training import create_training, resume_training
-from tasks.export import export_journal
+from tasks.export import export_earlier_runs, export_journal
+from tasks.publishing import publish_report
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running, wait_for
 from tests.servers import S3Server
@@ -104,6 +111,69 @@ def test_runs_without_a_server_are_seen_in_its_ui_later_once(
     failed = flow_run(client, "offline-failed").state
     assert failed is not None
     assert failed.is_failed()
+
+
+def journal(name: str, **parameters: object) -> None:
+    """A flow run that no server saw."""
+    now = datetime.now(UTC)
+    open_platform().registry.flow_runs.record(
+        FlowRunRecord(
+            id=str(uuid4()),
+            flow_name="create-training",
+            name=name,
+            parameters=parameters,
+            state="COMPLETED",
+            message="",
+            started=now,
+            ended=now,
+        )
+    )
+
+
+@pytest.mark.req("COM-11")
+def test_an_earlier_run_that_the_server_refuses_keeps_no_other_from_its_ui(
+    api: str, client: SyncPrefectClient, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal("too-large", spec="x" * (1 << 20))
+    journal("after-it")
+    assert export_journal(api) == 1
+    assert flow_run(client, "after-it").name == "after-it"
+    assert "refuses the earlier run of too-large" in caplog.text
+    caplog.clear()
+    assert export_journal(api) == 0
+    assert "too-large" not in caplog.text
+
+
+@pytest.mark.req("COM-11")
+def test_earlier_runs_wait_for_a_server_that_refuses_everything(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal("waits")
+    with prefect_server(Settings(), account="somebody:else") as guarded:
+        assert export_earlier_runs(guarded) == 0
+    assert "will be later" in caplog.text
+    assert [run.name for run in open_platform().registry.flow_runs.pending()] == ["waits"]
+
+
+def test_a_flow_run_that_another_process_goes_on_with_keeps_its_one_report(api: str, client: SyncPrefectClient) -> None:
+    @flow(name="reports")
+    def reports() -> None:
+        publish_report("one-page", "A page", "first")
+
+    with temporary_settings(updates={PREFECT_API_URL: api}):
+        run = client.create_flow_run(reports, name="reported")
+        run_prefect_flow(reports, flow_run=run)
+        program = (
+            "from prefect.context import FlowRunContext; from prefect.client.orchestration import get_client\n"
+            "from tasks.publishing import publish_report\n"
+            "client = get_client(sync_client=True)\n"
+            f"run = client.read_flow_run('{run.id}')\n"
+            "with FlowRunContext.model_construct(flow_run=run):\n"
+            "    publish_report('one-page', 'A page', 'second')\n"
+        )
+        environment = {**os.environ, "PREFECT_API_URL": api}
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True, cwd=Path(__file__).parents[3])
+    assert [report["data"] for report in _artifacts(client, run)] == ["second"]
 
 
 def test_a_server_that_does_not_answer_is_done_without(
