@@ -1,25 +1,19 @@
 """A training's life: create, resume, stop, copy, change, delete."""
 
-import subprocess
-import sys
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from prefect import Flow, flow
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import CancelledRun
 from prefect.states import Cancelled
 
 from blocks.connections.platform import open_platform
-from blocks.connections.settings import ENVIRONMENT, make_home
-from blocks.domain.errors import AlreadyExistsError, MakerflowError, NotFoundError, RunFailedError
+from blocks.domain.errors import MakerflowError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.specs import TrainingSpec
 from blocks.registry.records import Training
+from flows.following import TrainingHandle, run_to_end
 from tasks.engine import run_flow, run_key
 from tasks.following import follow_workers, report_training
 from tasks.training import (
@@ -34,6 +28,20 @@ from tasks.training import (
     stop_workers,
     training_id_of,
 )
+
+__all__ = [
+    "TrainingHandle",
+    "change_training",
+    "copy_training",
+    "create_training",
+    "create_training_flow",
+    "delete_training",
+    "delete_training_flow",
+    "resume_training",
+    "resume_training_flow",
+    "stop_training",
+    "stop_training_flow",
+]
 
 _UNTIL_LAUNCHED = (check_access, plan_run, launch_workers)
 
@@ -104,7 +112,7 @@ def delete_training_flow(key: str) -> None:
     delete_training_row(open_platform().registry.trainings.get(key).id)
 
 
-def create_training(spec: TrainingSpec, *, wait: bool = True) -> "Training | TrainingHandle":
+def create_training(spec: TrainingSpec, *, wait: bool = True) -> Training | TrainingHandle:
     """Create a training.
 
     Args:
@@ -120,7 +128,7 @@ def create_training(spec: TrainingSpec, *, wait: bool = True) -> "Training | Tra
     """
     check_settings(spec, open_platform().catalogue)
     if wait:
-        return _run(create_training_flow, spec, spec.name)
+        return run_to_end(create_training_flow, spec, spec.name)
     training_id = register_training.task.fn(spec, run_key())
     with suppress(MakerflowError):  # the row says why it failed, and the follower tries again what may pass
         _launch(training_id)  # here and now, so that trainings queue in the order in which they are created
@@ -130,7 +138,7 @@ def create_training(spec: TrainingSpec, *, wait: bool = True) -> "Training | Tra
 def resume_training(key: str) -> Training:
     """Go on with a training, by name or id, whose flow died or whose creation failed; a finished one is returned."""
     row = open_platform().registry.trainings.get(key)
-    return _run(resume_training_flow, row.name, row.id)
+    return run_to_end(resume_training_flow, row.name, row.id)
 
 
 def stop_training(key: str, *, grace_seconds: float = 10) -> Training:
@@ -142,7 +150,7 @@ def stop_training(key: str, *, grace_seconds: float = 10) -> Training:
     return run_flow(stop_training_flow, key, grace_seconds)
 
 
-def copy_training(key: str, *, wait: bool = True, **overrides: Any) -> "Training | TrainingHandle":
+def copy_training(key: str, *, wait: bool = True, **overrides: Any) -> Training | TrainingHandle:
     """Create a training with the settings of another, by name or id, any of which can be overridden.
 
     Args:
@@ -180,43 +188,6 @@ def delete_training(key: str) -> None:
     run_flow(delete_training_flow, key)
 
 
-@dataclass(frozen=True)
-class TrainingHandle:
-    """A training that another process follows."""
-
-    id: str
-
-    @classmethod
-    def detached(cls, training_id: str) -> "TrainingHandle":
-        """Start a process of its own that follows the training to its end; its log is below the home."""
-        log = make_home(open_platform().settings) / "logs" / f"{training_id}.log"
-        log.parent.mkdir(exist_ok=True, mode=0o700)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "flows", training_id],  # -P: not a `flows` in the user's own folder
-                env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[1])},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        # Reaped as soon as it ends, so that whoever starts many collects no zombies.
-        threading.Thread(target=process.wait, name=f"reaper of {training_id}", daemon=True).start()
-        return cls(training_id)
-
-    def refresh(self) -> Training:
-        """The training as it is now."""
-        return open_platform().registry.trainings.get(self.id)
-
-    def wait(self) -> Training:
-        """Wait for the end; goes on with the training here when the process that followed it died."""
-        return resume_training(self.id)
-
-    def stop(self) -> Training:
-        """Stop it."""
-        return stop_training(self.id)
-
-
 def _drive(training_id: str) -> Training | State[Any]:
     with open_platform().registry.lease(training_id):
         for step in _UNTIL_LAUNCHED:
@@ -241,21 +212,3 @@ def _follow_and_finish(training_id: str) -> Training:
     row = conclude(training_id)
     report_training(open_platform(), training_id)
     return row
-
-
-def _run(run: Flow[..., Any], argument: object, key: str) -> Training:
-    """Run a flow that follows a training; its row tells how it went, unless nothing came of it."""
-    trainings = open_platform().registry.trainings
-    try:
-        run_flow(run, argument)
-    except CancelledRun:
-        pass
-    except AlreadyExistsError:
-        raise
-    except MakerflowError:
-        with suppress(NotFoundError):
-            row = trainings.get(key)
-            if row.status not in UNDER_WAY:
-                return row
-        raise
-    return trainings.get(key)

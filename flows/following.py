@@ -1,0 +1,62 @@
+"""How a training gets back to whoever asked for it: followed here to its end, or as a handle while another follows."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import Flow
+from prefect.exceptions import CancelledRun
+
+from blocks.connections.platform import open_platform
+from blocks.domain.errors import AlreadyExistsError, MakerflowError, NotFoundError
+from blocks.domain.lifecycle import UNDER_WAY
+from blocks.registry.records import Training
+from tasks.detached import start_follower
+from tasks.engine import run_flow
+
+
+@dataclass(frozen=True)
+class TrainingHandle:
+    """A training that another process follows."""
+
+    id: str
+
+    @classmethod
+    def detached(cls, training_id: str) -> "TrainingHandle":
+        """Start a process of its own that follows the training to its end."""
+        start_follower(training_id)
+        return cls(training_id)
+
+    def refresh(self) -> Training:
+        """The training as it is now."""
+        return open_platform().registry.trainings.get(self.id)
+
+    def wait(self) -> Training:
+        """Wait for the end; goes on with the training here when the process that followed it died."""
+        from flows.training import resume_training  # which gives out handles
+
+        return resume_training(self.id)
+
+    def stop(self) -> Training:
+        """Stop it."""
+        from flows.training import stop_training  # the same
+
+        return stop_training(self.id)
+
+
+def run_to_end(flow: Flow[..., Any], argument: object, key: str) -> Training:
+    """Run a flow that follows a training; its row tells how it went, unless nothing came of it."""
+    trainings = open_platform().registry.trainings
+    try:
+        run_flow(flow, argument)
+    except CancelledRun:
+        pass
+    except AlreadyExistsError:
+        raise
+    except MakerflowError:
+        with suppress(NotFoundError):
+            row = trainings.get(key)
+            if row.status not in UNDER_WAY:
+                return row
+        raise
+    return trainings.get(key)
