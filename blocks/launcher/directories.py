@@ -52,13 +52,16 @@ def make_worker_directories(layout: RunLayout, plan: RunPlan, rank: int, checkpo
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory that an entry point could write to: also what it made read-only; nothing there is fine."""
+    """Remove a directory that an entry point could write to: also what it made unreadable; nothing there is fine."""
     if directory.is_symlink() or directory.is_file():
         directory.unlink()
     if not directory.exists():
         return
-    for folder, _, _ in os.walk(directory):
-        os.chmod(folder, 0o700)
+    os.chmod(directory, 0o700)
+    for folder, names, _ in os.walk(directory):
+        for name in names:  # before the walk comes to them, as it leaves out what it cannot read
+            if not os.path.islink(below := os.path.join(folder, name)):
+                os.chmod(below, 0o700)
     shutil.rmtree(directory)
 
 

@@ -11,7 +11,7 @@ from blocks.domain.plan import OutputKind, PlannedOutput, RunPlan
 from blocks.launcher.directories import MODEL
 from blocks.launcher.mirror import output_path
 from blocks.launcher.stores import Stores
-from blocks.launcher.tree import RefusedOutputError
+from blocks.launcher.tree import RefusedOutputError, look
 from blocks.storage.base import LocalFile
 from blocks.storage.local_files import collect
 
@@ -76,6 +76,7 @@ def upload_logs(layout: RunLayout, plan: RunPlan, stores: Stores, report: Report
 def _model_files(directory: Path) -> list[LocalFile]:
     if directory.is_symlink():
         raise RefusedOutputError("EM_MODEL_DIR", "it was replaced by a link", "Let the entry point write into it.")
+    look(directory).check("What was left in EM_MODEL_DIR")
     try:
         return collect(directory) if directory.exists() else []
     except InvalidInputError as error:

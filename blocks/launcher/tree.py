@@ -1,8 +1,9 @@
 """What lies below a directory that an entry point writes to, and what of it may leave the machine."""
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,14 +66,18 @@ def look(root: Path) -> Tree:
     """All files below `root`, in no order, whatever is written or removed meanwhile.
 
     A link to a file inside counts as that file; one to a directory inside is left out, as its files are there anyway; a
-    link that leaves `root` is refused.
+    link that leaves `root` is refused, and so is what cannot be read.
     """
     tree = Tree()
     if root.is_symlink():
         tree.refused.append(f"{root.name} itself was replaced by a link to {os.readlink(root)}")
         return tree
     inside = os.path.realpath(root)
-    for entry in _walk(root):
+
+    def doubt(path: str, error: OSError) -> None:
+        tree.refused.append(f"{os.path.relpath(path, root)} cannot be read ({error.strerror})")
+
+    for entry in _walk(root, doubt):
         key = os.path.relpath(entry.path, root)
         try:
             reason = _refuse(entry, key, inside)
@@ -80,21 +85,29 @@ def look(root: Path) -> Tree:
                 tree.refused.append(reason)
             elif entry.is_file():
                 tree.files.append(_found(entry, key))
-        except FileNotFoundError:  # removed meanwhile
+        except (FileNotFoundError, NotADirectoryError):  # removed meanwhile
             continue
+        except OSError as error:
+            doubt(entry.path, error)
     return tree
 
 
-def _walk(directory: str | Path) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _walk(entry.path)
-                else:
-                    yield entry
-    except FileNotFoundError:
-        return
+def _walk(directory: str | Path, doubt: Callable[[str, OSError], None]) -> Iterator[os.DirEntry[str]]:
+    """All but the folders, however deep. `doubt` is told of the folders that cannot be looked into."""
+    folders = [os.fspath(directory)]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        yield entry
+        except (FileNotFoundError, NotADirectoryError):  # removed meanwhile, or a file has come into its place
+            continue
+        except OSError as error:
+            doubt(folder, error)
 
 
 def _refuse(entry: os.DirEntry[str], key: str, inside: str) -> str:
@@ -112,17 +125,19 @@ def _refuse(entry: os.DirEntry[str], key: str, inside: str) -> str:
 
 def _found(entry: os.DirEntry[str], key: str) -> FoundFile:
     facts = entry.stat()
+    if not os.access(entry.path, os.R_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return FoundFile(key, entry.path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
 
 
 def written_bytes(directory: str | Path) -> int:
-    """What the files below `directory` take of the disk; a file with several names counts once."""
+    """What the files below `directory` take of the disk, as far as one can look; one with several names counts once."""
     total = 0
     counted: set[int] = set()
-    for entry in _walk(directory):
+    for entry in _walk(directory, lambda *_: None):
         try:
             facts = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
+        except OSError:
             continue
         if not stat.S_ISREG(facts.st_mode) or (facts.st_nlink > 1 and facts.st_ino in counted):
             continue
