@@ -1,7 +1,7 @@
 """The demo's S3 server: a real one, on loopback, with its objects in memory, that ends with the demo.
 
-`python -m deployments.demo_store` fills a bucket, prints the server's URL, and serves until its standard input ends:
-that is when the demo is over, however it ended.
+`python -m deployments.demo_store` fills a bucket, prints the server's URL, or in one line why there is none, and serves
+until its standard input ends: that is when the demo is over, however it ended.
 """
 
 import gzip
@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+
+from blocks.domain.errors import StorageUnavailableError
 
 BUCKET = "makerflow-demo"
 HELD_OUT = 360
@@ -45,11 +47,11 @@ def store_environment(process: "subprocess.Popen[str]") -> Mapping[str, str]:
     """Wait until the server is ready; the variables by which it is found.
 
     Raises:
-        RuntimeError: It did not start.
+        StorageUnavailableError: It did not start; it says why.
     """
     address = process.stdout.readline().strip() if process.stdout else ""
-    if not address:
-        raise RuntimeError("The demo's S3 server did not start; what it says is above.")
+    if not address.startswith("http://"):
+        raise StorageUnavailableError("the demo", address or "its S3 server ended before it was ready")
     return ACCOUNT | {"AWS_ENDPOINT_URL": address}
 
 
@@ -72,7 +74,7 @@ def _digits() -> list[bytes]:
     """
     package = find_spec("sklearn")
     if package is None or package.origin is None:
-        raise RuntimeError("scikit-learn is not installed")
+        raise ModuleNotFoundError("scikit-learn is not installed (`make demo` installs what it needs)")
     file = Path(package.origin).with_name("datasets") / "data" / "digits.csv.gz"
     return gzip.decompress(file.read_bytes()).splitlines()
 
@@ -88,12 +90,24 @@ def _put(address: tuple[str, int], path: str, body: bytes = b"") -> None:
     connection.request("PUT", f"/{BUCKET}{path}", body)
     answer = connection.getresponse()
     if answer.status != http.HTTPStatus.OK:
-        raise RuntimeError(f"the demo's S3 server answers {answer.status} to {path}: {answer.read()!r}")
+        raise OSError(f"the demo's S3 server answers {answer.status} to {path}: {answer.read()!r}")
     connection.close()
 
 
-def main() -> None:
-    """Serve."""
+def main() -> int:
+    """Serve; the exit code."""
+    try:
+        address = _start()
+    except (ImportError, OSError, http.client.HTTPException) as error:
+        print(" ".join(str(error).split()), flush=True)
+        return 1
+    print(f"http://{address[0]}:{address[1]}", flush=True)
+    sys.stdin.read()
+    return 0
+
+
+def _start() -> tuple[str, int]:
+    """Serve in the background, the bucket filled; at this address."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
@@ -104,9 +118,8 @@ def main() -> None:
     _put(address, "")
     for key, body in objects().items():
         _put(address, f"/{key}", body)
-    print(f"http://{address[0]}:{address[1]}", flush=True)
-    sys.stdin.read()
+    return address
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

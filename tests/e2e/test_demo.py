@@ -79,3 +79,14 @@ def test_ctrl_c_ends_the_demo_and_its_training(home: Path) -> None:
     assert process.returncode == 130, output
     assert "[digits-tabular] STOPPED" in output or "[digits-tabular] COMPLETE" in output  # it may have been quicker
     assert "digits-two-workers" not in output
+
+
+def test_a_demo_whose_server_cannot_start_says_why_in_one_message(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "moto").mkdir()
+    (tmp_path / "moto" / "__init__.py").write_text("raise ImportError('there is no moto here')")
+    environment = {**os.environ, "MAKERFLOW_HOME": str(home), "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "deployments.demo"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE_SECONDS)
+    assert ended.returncode == 1
+    assert "Error: The store of the demo is not available: there is no moto here." in ended.stderr
+    assert "Traceback" not in ended.stderr
