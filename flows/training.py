@@ -28,6 +28,7 @@ from tasks.training import (
     stop_workers,
     training_id_of,
 )
+from tasks.trouble import told_when_given_up
 
 __all__ = [
     "TrainingHandle",
@@ -98,7 +99,8 @@ def stop_training_flow(key: str, grace_seconds: float = 10) -> Training:
     """
     training_id = open_platform().registry.trainings.get(key).id
     stop_workers(training_id, grace_seconds)
-    with open_platform().registry.lease(training_id):
+    platform = open_platform()
+    with platform.registry.lease(training_id), told_when_given_up(platform, training_id):
         return _follow_and_finish(training_id)
 
 
@@ -189,7 +191,8 @@ def delete_training(key: str) -> None:
 
 
 def _drive(training_id: str) -> Training | State[Any]:
-    with open_platform().registry.lease(training_id):
+    platform = open_platform()
+    with platform.registry.lease(training_id), told_when_given_up(platform, training_id):
         for step in _UNTIL_LAUNCHED:
             step(training_id)
         row = _follow_and_finish(training_id)

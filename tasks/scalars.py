@@ -1,5 +1,9 @@
 """Metrics as TensorBoard scalars."""
 
+import logging
+import os
+import socket
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,38 +15,58 @@ from blocks.domain.metrics import MetricPoint
 DENSE = 5_000
 """Points of one metric that are all written; past it every second one, past twice as many every fourth, and so on."""
 
+logger = logging.getLogger("makerflow")
+
 
 class ScalarWriter:
-    """Writes event files that TensorBoard reads while they grow. Nothing is made before the first point."""
+    """Writes event files that TensorBoard reads while they grow. Nothing is made before the first point.
+
+    They show what the registry holds, so a disk that is full is told once and ends the writing, not the training.
+    TensorBoard's own writer leaves that to a thread, whose end by an error nobody can catch.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._writer: Any = None
+        self._failed = False
         self._seen: Counter[str] = Counter()
 
     def write(self, points: Iterable[MetricPoint]) -> None:
         """Add finite points; thinned, so that a training that prints a million values stays quick to show."""
-        for point in points:
-            if point.value is None:
-                continue
-            self._seen[point.name] += 1
-            stride = 1 << max(0, (self._seen[point.name] // DENSE).bit_length())
-            if self._seen[point.name] <= DENSE or self._seen[point.name] % stride == 0:
-                self._add(point.name, point.value, point.step, point.at.timestamp())
-        if self._writer is not None:
-            self._writer.flush()
+        if self._failed:
+            return
+        try:
+            for point in points:
+                if point.value is not None and self._is_shown(point.name):
+                    self._add(point.name, point.value, point.step, point.at.timestamp())
+            if self._writer is not None:
+                self._writer.flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _is_shown(self, name: str) -> bool:
+        self._seen[name] += 1
+        stride = 1 << max(0, (self._seen[name] // DENSE).bit_length())
+        return self._seen[name] <= DENSE or self._seen[name] % stride == 0
 
     def _add(self, name: str, value: float, step: int, wall_time: float) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         if self._writer is None:
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            from tensorboard.summary.writer.record_writer import RecordWriter
 
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._writer = EventFileWriter(str(self._directory))
+            self._writer = RecordWriter(_new_file(self._directory))
+            self._writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
-        self._writer.add_event(Event(wall_time=wall_time, step=step, summary=summary))
+        self._writer.write(Event(wall_time=wall_time, step=step, summary=summary).SerializeToString())
+
+    def _give_up(self, error: OSError) -> None:
+        self._failed = True
+        logger.warning(
+            "The metrics cannot be written for TensorBoard any longer, in %s: %s. Free some space there. The training "
+            "goes on, and `makerflow training metrics` shows them all.", self._directory, error.strerror,
+        )  # fmt: skip
 
     def __enter__(self) -> "ScalarWriter":
         return self
@@ -50,5 +74,17 @@ class ScalarWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             self._writer.close()
+        except OSError as failure:
+            if not self._failed:
+                self._give_up(failure)
+
+
+def _new_file(directory: Path) -> Any:
+    """A file whose name tells TensorBoard what it is and nobody else chooses, however many follow in one second."""
+    directory.mkdir(parents=True, exist_ok=True)
+    name = f"events.out.tfevents.{time.time_ns() // 10**9:010d}.{socket.gethostname()}.{os.getpid()}.{time.time_ns()}"
+    return (directory / name).open("xb")

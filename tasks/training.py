@@ -19,6 +19,7 @@ from blocks.domain.specs import ExperimentSpec, ProvidedAlgorithm, TrainingSpec
 from blocks.registry.records import Training
 from tasks.engine import step
 from tasks.planning import check_paths, events_directory, keep_plan
+from tasks.trouble import told_while_it_lasts
 
 
 @step("register")
@@ -191,7 +192,8 @@ def check_settings(spec: TrainingSpec, catalogue: Catalogue) -> None:
 def _or_creation_failed(platform: Platform, row: Training) -> Iterator[None]:
     """What cannot help to be tried again makes the row CREATE FAILED, unless its workers have run already."""
     try:
-        yield
+        with told_while_it_lasts(platform, row):
+            yield
     except PermanentError as error:
         if row.status is TrainingStatus.CREATE_IN_PROGRESS:
             platform.registry.trainings.move(row.id, TrainingStatus.CREATE_FAILED, str(error))

@@ -1,5 +1,6 @@
 """Stop a run on this machine, whatever state it is in, and prove that nothing is left of it."""
 
+import logging
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from blocks.cluster.agent_process import agent_pid, start_agent
 from blocks.cluster.events import EventLog, empty_logs, is_over
 from blocks.cluster.layout import RunLayout, read_json, write_json
 from blocks.cluster.processes import end_processes, find_processes, signal_process
+from blocks.cluster.pulse import Pulse
 from blocks.domain.errors import InUseError
 from blocks.domain.plan import ExitCause, RunPhase, StopReport
 
@@ -19,8 +21,21 @@ UPLOAD_SECONDS = 300.0
 _ENDING_SECONDS = 15.0
 """How long it may take, beyond the grace, to end the workers. One that takes longer hangs."""
 
+SILENT_SECONDS = 15.0
+"""How long an agent, which looks about twice a second, may do nothing at all. One that is silent for longer hangs."""
+
 _EXIT_SECONDS = 5.0
 """How long an agent may take to be gone after it has written the run's last event."""
+
+_TOLD_SECONDS = 5.0
+"""After so long beyond the grace, whoever waits is told for what."""
+
+_WAITING = (
+    "Waiting for the agent of %s (process %d), which uploads what the workers left. "
+    "It is ended after %.0f s, or as soon as it does nothing for %.0f s."
+)
+
+logger = logging.getLogger("makerflow")
 
 
 def stop_run(layout: RunLayout, grace_seconds: float) -> StopReport:
@@ -106,15 +121,21 @@ def _finish_after_agent(layout: RunLayout, grace_seconds: float) -> StopReport:
 
 
 def _wait_for_agent(layout: RunLayout, grace_seconds: float) -> None:
-    began, pause = time.monotonic(), 0.01
+    """Until it is gone, or has had its time."""
+    pid = agent_pid(layout) or 0
+    pulse, began, told, pause = Pulse(pid), time.monotonic(), False, 0.01
     while agent_lock.is_held(layout.lock):
-        waited = time.monotonic() - began
-        if waited > grace_seconds + UPLOAD_SECONDS:
+        silent, beyond = pulse.silent_seconds(), time.monotonic() - began - grace_seconds
+        if beyond > 0 and silent > SILENT_SECONDS:
+            logger.warning("The agent of %s (process %d) hangs: it is ended by force.", layout.run_id, pid)
             return
-        if waited > grace_seconds + _ENDING_SECONDS and find_processes(
-            layout.directory, excluding=[agent_pid(layout) or 0]
-        ):
+        if beyond > UPLOAD_SECONDS:
             return
+        if beyond > _ENDING_SECONDS and find_processes(layout.directory, excluding=[pid]):
+            return
+        if beyond > _TOLD_SECONDS and not told:
+            told = True
+            logger.warning(_WAITING, layout.run_id, pid, UPLOAD_SECONDS, SILENT_SECONDS)
         time.sleep(pause)
         pause = min(pause * 1.5, 0.2)
 

@@ -151,8 +151,9 @@ def _failure(error: Exception, layout: RunLayout) -> Outcome:
     if not layout.plan.exists():
         return Outcome("user_error", f"The entry point removed the directory of its run, {layout.directory}.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Outcome("disk_full", f"The disk of {layout.home} is full. Make room, then try again.")
-    return Outcome("launcher_error", f"{type(error).__name__}: {error}. {layout.agent_log} says more.")
+        return Outcome("disk_full", f"The disk of {layout.home} is full. Free some space there, then try again.")
+    said = f"{type(error).__name__}: {error}".rstrip(".")
+    return Outcome("launcher_error", f"{said}. {layout.agent_log} says more.")
 
 
 def _refuse(why: str, code: int = 2) -> int:

@@ -94,7 +94,7 @@ class Delivery:
         except Exception as error:  # whatever a store's client raised: the other parts still have their turn
             if not isinstance(error, TransientError):
                 traceback.print_exception(error)
-            failure = uploading_outcome(error)
+            failure = uploading_outcome(error, self._layout.home)
             if outcome.cause == ExitCause.OK:
                 return failure
             said = f"{outcome.message.rstrip('.')}. Also, {what} could not be uploaded: {failure.message}"

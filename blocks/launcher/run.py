@@ -92,7 +92,7 @@ class Run:
             self._switch.wait()
         error = preparation.exception()
         if isinstance(error, Exception):
-            return staging_outcome(error)
+            return staging_outcome(error, self._layout.home)
         return self._run_workers(preparation.result(), self._placement)
 
     def _prepare(self) -> Path:

@@ -21,9 +21,14 @@ def disk_limits(directory: Path, size: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_full(error):
             raise
         raise no_room(directory, size) from error
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it says that a disk, a quota or the largest size of a file leaves no room."""
+    return error.errno in _FULL
 
 
 def no_room(directory: Path, size: int) -> CapacityError:

@@ -1,5 +1,6 @@
 """From an error to one clear message, one JSON document and an exit code."""
 
+import errno
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -61,6 +62,9 @@ def describe(error: Exception) -> Failure:
         lines = [f"{field.option}: {field.message}" for field in fields]
         head = [f"{len(lines)} settings are refused"] if len(lines) > 1 else []
         return Failure("InvalidInputError", "\n  ".join(head + lines), INVALID, fields)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = error.filename or "MAKERFLOW_HOME"
+        return Failure(kind, f"The disk of {where} is full. Free some space there, then try again.", FAILED)
     if isinstance(error, OSError):
         return Failure(kind, f"The operating system refused: {error}.", FAILED)
     return Failure(kind, f"Unexpected {kind}: {error}\nMAKERFLOW_DEBUG=1 shows where; please report it.", FAILED)

@@ -1,4 +1,4 @@
-"""Ctrl-C while a training is followed: once stops it, twice leaves it running."""
+"""Ctrl-C while a training is followed: once stops it, twice leaves it running, as SIGTERM does."""
 
 import os
 import select
@@ -6,9 +6,10 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from blocks.domain.errors import MakerflowError
+from deployments.cli.main import TERMINATED
 from deployments.cli.output import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ LOOK_AGAIN_SECONDS = 0.2
 
 
 class Interrupts:
-    """Takes SIGINT for as long as its block lasts; a thread of its own does the work.
+    """Takes SIGINT and SIGTERM for as long as its block lasts; a thread of its own does the work.
 
     The presses are read from Python's wake-up descriptor, so that each counts, also when the main thread is busy in a
     library for so long that two signals would become one call of a handler.
@@ -53,6 +54,7 @@ class Interrupts:
     def __enter__(self) -> "Interrupts":
         threading.Thread(target=self._serve, name="interrupts", daemon=True).start()
         self._before = signal.signal(signal.SIGINT, self._press)
+        self._terminated_before = signal.signal(signal.SIGTERM, lambda *_: None)
         self._wake_up_before = signal.set_wakeup_fd(self._wake_up, warn_on_full_buffer=False)
         return self
 
@@ -62,6 +64,7 @@ class Interrupts:
         self._over.set()
         signal.set_wakeup_fd(self._wake_up_before)
         signal.signal(signal.SIGINT, self._before)
+        signal.signal(signal.SIGTERM, self._terminated_before)
         os.close(self._wake_up)  # ends the thread
 
     def _press(self, _signal: int, _frame: FrameType | None) -> None:
@@ -80,7 +83,7 @@ class Interrupts:
             f"Ctrl-C: {self._name} is stopped in {CHANGE_OF_MIND_SECONDS:g} s. Ctrl-C again leaves it running instead."
         )
         if self._pressed_within(CHANGE_OF_MIND_SECONDS):
-            self._leave_running()
+            self._leave_running(INTERRUPTED)
         self._tell(f"Stopping {self._name}; its checkpoints are kept. Ctrl-C again: do not wait for the end.")
         threading.Thread(target=self._stop, name="stop", daemon=True).start()
         if not self._pressed_within(None):
@@ -100,19 +103,21 @@ class Interrupts:
                 return False
             if signals[0] == signal.SIGINT:
                 return True
+            if signals[0] == signal.SIGTERM:
+                self._leave_running(TERMINATED)
 
-    def _leave_running(self) -> None:
+    def _leave_running(self, code: int) -> NoReturn:
         row = self._find()
         if row is None:
             self._leave(None, f"Nothing was started: there is no training {self._name} yet.")
-            os._exit(INTERRUPTED)
+            os._exit(code)
         from flows.training import TrainingHandle
 
         TrainingHandle.detached(row.id)  # waits for this process's lease, then follows the workers to their end
         self._leave(
             row, f"{self._name} goes on without this command. Follow it again: makerflow training resume {self._name}"
         )
-        os._exit(INTERRUPTED)
+        os._exit(code)
 
     def _stop(self) -> None:
         from flows.training import stop_training

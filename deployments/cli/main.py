@@ -1,11 +1,14 @@
 """The entry of the command `makerflow`.
 
-Exit codes: 0 done (for a training: COMPLETE), 1 failed, 2 what was given is wrong, 130 interrupted.
+Exit codes: 0 done (for a training: COMPLETE), 1 failed, 2 what was given is wrong, 130 interrupted, 143 ended
+by SIGTERM.
 
 Everything is imported inside the guard against Ctrl-C, which may come before the first import is over.
 """
 
 import sys
+
+TERMINATED = 143
 
 
 def run(arguments: list[str]) -> int:
@@ -21,12 +24,25 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """Run this process's command line."""
+    terminated: list[int] = []
     try:
+        _interrupt_on_sigterm(terminated)
         code = run(sys.argv[1:])
         _end_quietly()
     except KeyboardInterrupt:  # pressed again while the first press was answered
         code = 130
-    sys.exit(code)
+    sys.exit(TERMINATED if code == 130 and terminated else code)
+
+
+def _interrupt_on_sigterm(came: list[int]) -> None:
+    """SIGTERM is answered as Ctrl-C is; the list tells afterwards whether it came."""
+    import signal
+
+    def interrupt(number: int, _frame: object) -> None:
+        came.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def _nothing_done(arguments: list[str]) -> str:

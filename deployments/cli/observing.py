@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import open_platform
-from blocks.domain.errors import MakerflowError, NotFoundError
+from blocks.domain.errors import MakerflowError, NotFoundError, TransientError
 from deployments.cli.training_logs import stored_lines
 
 if TYPE_CHECKING:
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_SECONDS = 0.2
 METRICS_SECONDS = 1.0
+TRY_AGAIN_SECONDS = 1.0
 CHUNK_BYTES = 2**20
 
 
 class Observer(threading.Thread):
     """Shows a training on a display for as long as its block lasts, then what is left to show.
 
-    It only reads, so whatever goes wrong here is told once and does the training no harm.
+    It only reads, so whatever goes wrong here is told once and does the training no harm; what may pass, as a database
+    that is away, is waited for.
 
     Args:
         find: The row; None as long as there is none.
@@ -37,6 +39,7 @@ class Observer(threading.Thread):
         self._find, self._display = find, display
         self._over = threading.Event()
         self._cursor = 0
+        self._events = 0
 
     def __enter__(self) -> "Observer":
         self.start()
@@ -50,35 +53,56 @@ class Observer(threading.Thread):
 
     def run(self) -> None:
         """Until the flow is over."""
+        told = ""
         try:
-            row = self._wait_for(lambda row: True)
-            if row is None:
-                return
-            self._display.status(row)
-            row = self._wait_for(lambda row: row.handle is not None)
-            if row is not None and row.handle is not None:
-                self._watch(row, row.handle)
+            while True:
+                over = self._over.is_set()
+                trouble = self._trouble()
+                if not trouble or over:
+                    return
+                if trouble != told:
+                    self._display.note(f"The progress cannot be shown for now, it is tried again: {trouble}")
+                    told = trouble
+                self._over.wait(TRY_AGAIN_SECONDS)
         except MakerflowError as error:
             self._display.note(f"The progress cannot be shown any longer: {error}")
 
-    def _wait_for(self, ready: "Callable[[Training], bool]") -> "Training | None":
+    def _trouble(self) -> str:
+        """Show all, from what was shown last; what stands in the way for now, empty once there is no more to show."""
+        try:
+            row = self._wait_for_run()
+            if row is not None and row.handle is not None:
+                self._watch(row, row.handle)
+        except TransientError as error:
+            return str(error)
+        return ""
+
+    def _wait_for_run(self) -> "Training | None":
+        """The row once it has a run; meanwhile how it stands, and why it still has none."""
+        status, reason = "", ""
         while True:
             over = self._over.is_set()
             row = self._find()
-            if row is not None and ready(row):
+            if row is not None:
+                self._display.status(row)
+                if row.status == status and row.reason != reason:
+                    self._display.note(row.reason)
+                status, reason = row.status, row.reason
+            if over or (row is not None and row.handle is not None):
                 return row
-            if over:
-                return None
             self._over.wait(LOOK_AGAIN_SECONDS)
 
     def _watch(self, row: "Training", handle: "RunHandle") -> None:
         platform = open_platform()
-        self._cursor = row.log_cursors.get(0, 0)
+        if self._events == 0:
+            self._cursor = row.log_cursors.get(0, 0)
+        selector, since = Selector(run_id=handle.run_id), {handle.run_id: self._events}
         next_look = 0.0
-        for event in platform.cluster.watch(Selector(run_id=handle.run_id), idle_seconds=LOOK_AGAIN_SECONDS):
+        for event in platform.cluster.watch(selector, since, idle_seconds=LOOK_AGAIN_SECONDS):
             over = self._over.is_set()
             if event is not None:
                 self._display.event(event)
+                self._events = event.sequence
                 next_look = 0.0
             self._read_output(platform.cluster, handle)
             if monotonic() >= next_look or over:

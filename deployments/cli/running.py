@@ -87,7 +87,9 @@ def follow_to_end(run: Callable[[], object], *, name: str, find: Find, as_json: 
             display.close()
             print(message, file=sys.stderr, flush=True)
             if as_json:
-                document = documents.training_summary(row) if row else interrupted_document(message)
+                document = (
+                    documents.training_summary(row) | {"message": message} if row else interrupted_document(message)
+                )
                 print(document_text(document), file=stdout, flush=True)
 
         interrupts = stack.enter_context(Interrupts(name, find, tell=display.note, leave=leave))

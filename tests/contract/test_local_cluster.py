@@ -14,10 +14,13 @@ from blocks.cluster.agent_process import agent_pid
 from blocks.cluster.base import Cluster, Selector
 from blocks.cluster.layout import RunLayout
 from blocks.cluster.local import CLUSTER, LocalCluster
+from blocks.cluster.pulse import Pulse
+from blocks.cluster.stopping import SILENT_SECONDS
 from blocks.domain.plan import PlannedInput, PlannedObject, Resources, RunHandle, RunImage, RunPlan
 from tests.contract.cluster_contract import (
     BEGINNING,
     QUICK,
+    SECONDS,
     SLOW,
     ClusterContract,
     ClusterSite,
@@ -218,6 +221,34 @@ class TestLocalCluster(ClusterContract):
         os.kill(pid, signal.SIGSTOP)
         assert cluster.stop(handle, 0.2).remaining == 0
         assert until_over(cluster, handle)[-1].cause == "stopped"
+
+    def test_an_agent_that_hangs_after_its_workers_have_ended_is_ended_by_stop(
+        self, site, cluster, monkeypatch, caplog
+    ):
+        monkeypatch.setattr("blocks.cluster.stopping.SILENT_SECONDS", 1.0)
+        monkeypatch.setattr("blocks.cluster.stopping._TOLD_SECONDS", 0.1)
+        handle = cluster.launch(site.plan(SLOW))
+        until_it_prints(cluster, handle)
+        layout = RunLayout(site.home, handle.run_id)
+        pid = agent_pid(layout)
+        assert pid
+        os.kill(pid, signal.SIGSTOP)
+        processes.end_processes(layout.directory, 0, excluding=[pid])
+        began = time.monotonic()
+        assert cluster.stop(handle, 0.2).remaining == 0
+        assert time.monotonic() - began < SECONDS / 2
+        assert until_over(cluster, handle)[-1].cause == "stopped"
+        assert [("Waiting for" in text, "hangs" in text) for text in caplog.messages] == [(True, False), (False, True)]
+
+    def test_an_agent_that_only_waits_is_not_taken_for_one_that_hangs(self, site, cluster):
+        handle = cluster.launch(site.plan(SLOW))
+        until_it_prints(cluster, handle)
+        pulse = Pulse(agent_pid(RunLayout(site.home, handle.run_id)))
+        for _ in range(3):
+            while silent := pulse.silent_seconds():
+                assert silent < SILENT_SECONDS / 3
+                time.sleep(0.05)
+        cluster.stop(handle, 0)
 
     def test_tidying_removes_what_half_done_work_left(self, site, cluster):
         handle = cluster.launch(site.plan(QUICK))

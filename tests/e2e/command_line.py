@@ -134,6 +134,10 @@ class Running:
         """Press Ctrl-C."""
         os.killpg(self._process.pid, signal.SIGINT)
 
+    def terminate(self) -> None:
+        """End it as `kill`, a service manager or a CI job does."""
+        self._process.terminate()
+
     def close_stdout(self) -> None:
         """Stop reading, as `| head` does."""
         assert self._process.stdout is not None

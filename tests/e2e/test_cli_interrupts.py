@@ -54,6 +54,21 @@ def test_ctrl_c_twice_leaves_the_training_running_and_says_how_to_follow_it_agai
     assert resumed["id"] == running["id"]
 
 
+def test_sigterm_leaves_the_training_running_and_one_document_that_says_how_to_follow_it_again(
+    cli: CommandLine, code: Path
+) -> None:
+    with cli.start(*waiting(code, "terminated"), "--json") as command:
+        command.read_until("RUNNING", error=True)
+        command.terminate()
+        ended = command.end()
+    let_go(code, "terminated")
+
+    assert ended.code == 143
+    assert ended.document["status"] == "RUNNING"
+    assert "makerflow training resume terminated" in ended.document["message"]
+    assert cli.json("training", "resume", "terminated")["status"] == "COMPLETE"
+
+
 def test_a_refused_duplicate_shows_nothing_of_the_other_that_runs(cli: CommandLine, code: Path) -> None:
     cli.json(*waiting(code, "other"), "--detach")
     cli.wait_for_status("other", "RUNNING")
@@ -83,14 +98,17 @@ def test_ctrl_c_twice_before_anything_exists_leaves_one_document(cli: CommandLin
     assert "Nothing was started" in ended.err
 
 
+@pytest.mark.parametrize(("number", "exit_code"), [("SIGINT", 130), ("SIGTERM", 143)])
 @pytest.mark.parametrize("module", ["typer", "deployments.cli.settings_file", "blocks.connections.platform"])
-def test_ctrl_c_during_an_import_is_told_and_leaves_one_document(cli: CommandLine, code: Path, module: str) -> None:
+def test_a_signal_during_an_import_is_told_and_leaves_one_document(
+    cli: CommandLine, code: Path, module: str, number: str, exit_code: int
+) -> None:
     program = (
         "import importlib.abc, signal, sys\n"
         "class Press(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
         f"        if name == {module!r}:\n"
-        "            signal.raise_signal(signal.SIGINT)\n"
+        f"            signal.raise_signal(signal.{number})\n"
         "sys.meta_path.insert(0, Press())\n"
         "from deployments.cli.main import main\n"
         "main()\n"
@@ -99,7 +117,7 @@ def test_ctrl_c_during_an_import_is_told_and_leaves_one_document(cli: CommandLin
     command = [sys.executable, "-c", program, *waiting(code, "never"), "--json"]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=cli.directory, env=environment)
 
-    assert ended.returncode == 130
+    assert ended.returncode == exit_code
     assert ended.stderr == "Interrupted; nothing was started.\n"
     assert json.loads(ended.stdout)["status"] == "INTERRUPTED"
 

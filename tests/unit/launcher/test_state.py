@@ -1,9 +1,12 @@
 import errno
+from pathlib import Path
 
 import pytest
 
 from blocks.domain.errors import (
     AccessDeniedError,
+    AlreadyExistsError,
+    CapacityError,
     EnvironmentFailedError,
     InputChangedError,
     InputMissingError,
@@ -14,6 +17,8 @@ from blocks.launcher.causes import staging_outcome, uploading_outcome
 from blocks.launcher.state import AgentState, Outcome
 from blocks.launcher.tree import RefusedOutputError
 
+HOME = Path("/the/home")
+FULL = CapacityError("The disk of /out is full", "9 bytes", "0 bytes", "Free some space there, then try again.")
 DENIED = AccessDeniedError("b", "s3://b/k", "read")
 
 
@@ -40,7 +45,7 @@ def test_the_first_agent_begins_at_the_beginning(tmp_path):
     ],
 )
 def test_each_error_of_preparing_has_its_cause(error, cause):
-    assert staging_outcome(error).cause == cause
+    assert staging_outcome(error, HOME).cause == cause
 
 
 @pytest.mark.parametrize(
@@ -51,7 +56,25 @@ def test_each_error_of_preparing_has_its_cause(error, cause):
         (InvalidInputError("file:///out", "a file is there", "x"), "output_denied"),
         (StorageUnavailableError("s3://b/k", "503"), "lost"),
         (OSError(errno.EDQUOT, "full"), "disk_full"),
+        (FULL, "disk_full"),
     ],
 )
 def test_each_error_of_uploading_has_its_cause(error, cause):
-    assert uploading_outcome(error).cause == cause
+    assert uploading_outcome(error, HOME).cause == cause
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FULL, str(FULL)),
+        (OSError(errno.ENOSPC, "full"), "The disk of /the/home is full. Free some space there, then try again."),
+        (
+            OSError(errno.ENOSPC, "full", "/the/file"),
+            "The disk of /the/file is full. Free some space there, then try again.",
+        ),
+        (AlreadyExistsError("training", "t", "trn-1"), str(AlreadyExistsError("training", "t", "trn-1"))),
+        (RuntimeError("It broke."), "RuntimeError: It broke. The agent's log says more."),
+    ],
+)
+def test_a_full_disk_is_named_with_what_to_do_and_no_message_of_ours_shows_its_class(error, message):
+    assert uploading_outcome(error, HOME).message == message

@@ -1,0 +1,44 @@
+"""What a training's row says while something stands in its way that may pass, and when its flow gives up."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from blocks.connections.platform import Platform
+from blocks.domain.errors import MakerflowError, TransientError
+from blocks.domain.lifecycle import UNDER_WAY
+from blocks.registry.records import Training
+
+TRYING = "It is tried again."
+
+
+@contextmanager
+def told_while_it_lasts(platform: Platform, row: Training) -> Iterator[None]:
+    """One attempt of a step, which is tried again after a `TransientError`."""
+    try:
+        yield
+    except TransientError as error:
+        _explain(platform, row.id, f"{error} {TRYING}")
+        raise
+    if row.reason.endswith(TRYING):
+        _explain(platform, row.id, "It was tried again, and goes on.")
+
+
+@contextmanager
+def told_when_given_up(platform: Platform, training_id: str) -> Iterator[None]:
+    """The steps of a flow: a `TransientError` that ends it leaves a training that can be gone on with."""
+    row = platform.registry.trainings.get(training_id)
+    remedy = f"Nobody follows it any longer; go on with it: makerflow training resume {row.name}"
+    if row.reason.endswith(remedy):
+        _explain(platform, training_id, "It is gone on with.")
+    try:
+        yield
+    except TransientError as error:
+        _explain(platform, training_id, f"{error} {remedy}")
+        raise
+
+
+def _explain(platform: Platform, training_id: str, reason: str) -> None:
+    """Say it on the row of a training that is not over, if the registry itself is not what stands in the way."""
+    with suppress(MakerflowError):
+        if platform.registry.trainings.get(training_id).status in UNDER_WAY:
+            platform.registry.trainings.explain(training_id, reason)
