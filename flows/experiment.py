@@ -1,5 +1,8 @@
 """An experiment's life: create, retry, change, delete."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from prefect import flow
 
 from blocks.connections.platform import open_platform
@@ -39,13 +42,14 @@ def delete_experiment_flow(key: str) -> None:
     delete_experiment_row(open_platform().registry.experiments.get(key).id)
 
 
-def create_experiment(spec: ExperimentSpec) -> Experiment:
+def create_experiment(spec: ExperimentSpec | Mapping[str, Any]) -> Experiment:
     """Create an experiment.
 
     Raises:
+        InvalidInputError: The settings are refused.
         AlreadyExistsError: The name is taken.
     """
-    return run_flow(create_experiment_flow, spec)
+    return run_flow(create_experiment_flow, ExperimentSpec.of(spec))
 
 
 def retry_experiment(key: str) -> Experiment:

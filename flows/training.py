@@ -114,11 +114,11 @@ def delete_training_flow(key: str) -> None:
     delete_training_row(open_platform().registry.trainings.get(key).id)
 
 
-def create_training(spec: TrainingSpec, *, wait: bool = True) -> Training | TrainingHandle:
+def create_training(spec: TrainingSpec | Mapping[str, Any], *, wait: bool = True) -> Training | TrainingHandle:
     """Create a training.
 
     Args:
-        spec: What is run.
+        spec: What is run; also as a mapping of the settings.
         wait: Follow it in this process to its end; otherwise a process of its own follows it.
 
     Returns:
@@ -128,6 +128,7 @@ def create_training(spec: TrainingSpec, *, wait: bool = True) -> Training | Trai
         InvalidInputError: The settings are refused; nothing was made.
         AlreadyExistsError: The name is taken.
     """
+    spec = TrainingSpec.of(spec)
     check_settings(spec, open_platform().catalogue)
     if wait:
         return run_to_end(create_training_flow, spec, spec.name)

@@ -15,6 +15,7 @@ from blocks.domain.errors import AlreadyExistsError, InvalidInputError, Permanen
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import check_expressions
 from blocks.domain.plan import ExitCause, RunHandle, RunPhase
+from blocks.domain.planning import check_outputs
 from blocks.domain.specs import ExperimentSpec, ProvidedAlgorithm, TrainingSpec
 from blocks.registry.records import Training
 from tasks.engine import step
@@ -180,6 +181,7 @@ def check_settings(spec: TrainingSpec, catalogue: Catalogue) -> None:
     catalogue.flavor(spec.instances.flavor)
     catalogue.image(spec.instances.image)
     check_expressions(spec.metrics.expressions)
+    check_outputs(spec)
     if spec.algorithm.provided is not ProvidedAlgorithm.OWN:
         catalogue.algorithm(spec.algorithm.provided).check(spec)
     if spec.limits.log_management:

@@ -87,6 +87,10 @@ class StoragePath:
         _check_key(f"{self}/{relative}", key)
         return StoragePath(self.scheme, self.authority, self.bucket, key)
 
+    def holds(self, other: "StoragePath") -> bool:
+        """Whether `other` is this path or below it."""
+        return self.store == other.store and f"{other.key}/".startswith(f"{self.key}/" if self.key else "")
+
     @property
     def name(self) -> str:
         """The last segment; for a root the bucket's or NAS's name."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from blocks.domain.catalogues import Catalogue
-from blocks.domain.errors import CapacityError, InputMissingError
+from blocks.domain.errors import CapacityError, InputMissingError, InvalidInputError
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import InputKind, LogPolicy, PlannedInput, PlannedOutput, RunPlan
 from blocks.domain.specs import ProvidedAlgorithm, TrainingSpec
@@ -30,6 +30,23 @@ def check_entry_point(source: PlannedInput, entry_point: str) -> None:
         return
     scripts = ", ".join(key for key in keys if key.endswith(".py"))[:500] or "no Python file"
     raise InputMissingError(f"{source.path}/{entry_point}", f"the algorithm path holds {scripts}")
+
+
+def check_outputs(spec: TrainingSpec) -> None:
+    """Refuse an output path that shares a folder with the algorithm or a dataset.
+
+    Raises:
+        InvalidInputError: It names both.
+    """
+    inputs = {f"the dataset {dataset.name}": dataset.path for dataset in spec.inputs.datasets}
+    if spec.algorithm.path:
+        inputs["the algorithm"] = spec.algorithm.path
+    outputs = {"--output": spec.outputs.path, "--checkpoint-output": spec.outputs.checkpoint}
+    for option, output in ((option, StoragePath.parse(path)) for option, path in outputs.items() if path):
+        for what, source in ((what, StoragePath.parse(path)) for what, path in inputs.items()):
+            if output.holds(source) or source.holds(output):
+                why = f"it shares its folder with {what} ({source}), so it would become an input of the next training"
+                raise InvalidInputError(f"{option} {output}", why, "Give a folder of its own.")
 
 
 def check_storage_size(inputs: Sequence[PlannedInput], storage_gb: int) -> None:

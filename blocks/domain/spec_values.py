@@ -2,11 +2,12 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from blocks.domain.errors import InvalidInputError
 from blocks.domain.paths import StoragePath
 
 MAX_TAGS = 10
@@ -19,6 +20,21 @@ class Spec(BaseModel):
     """A part of what is asked for: frozen, unknown fields refused, with what may have been meant."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def of(cls, given: object) -> Self:
+        """`given` itself, or what a mapping describes.
+
+        Raises:
+            pydantic.ValidationError: The mapping breaks a limit.
+            InvalidInputError: It is neither.
+        """
+        if isinstance(given, cls):
+            return given
+        if isinstance(given, Mapping):
+            return cls.model_validate(given)
+        what, remedy = f"A {type(given).__name__}", f"Give a {cls.__name__}, or a mapping of its settings."
+        raise InvalidInputError(what, "it holds no settings", remedy)
 
     @classmethod
     def known_names(cls) -> Iterable[str]:

@@ -58,13 +58,16 @@ def copy(
 
     Raises:
         InputMissingError: There is nothing at `source`.
-        InvalidInputError: It is a folder and `recursive` is not given, or there is something at `target`.
+        InvalidInputError: It is a folder and `recursive` is not given or `target` is inside of it, or there is
+            something at `target`.
     """
     from_, to = open(source), open(target)
     planned = from_.plan(source)
     alone = len(planned) == 1 and planned[0].path == str(source)
     if not alone and not recursive:
         raise InvalidInputError(f"{source} is not copied", "it is a folder", "Copy it with --recursive.")
+    if not alone and _holds(source, target, from_, to):
+        raise InvalidInputError(f"{source} is not copied", f"{target} is inside of it", "Copy it to another folder.")
     if not overwrite and not to.is_empty(target):
         raise InvalidInputError(
             f"{target} is not written",
@@ -82,6 +85,12 @@ def copy(
     else:
         _relay(wanted, from_, to, base, progress)
     return Copied(len(planned), sum(one.size for one in planned))
+
+
+def _holds(source: StoragePath, target: StoragePath, from_: Storage, to: Storage) -> bool:
+    if isinstance(from_, DirectoryStorage) and isinstance(to, DirectoryStorage):  # also by another name of the folder
+        return Path(os.path.realpath(to.local(target))).is_relative_to(os.path.realpath(from_.local(source)))
+    return source.holds(target)
 
 
 Wanted = Sequence[tuple[PlannedObject, str]]

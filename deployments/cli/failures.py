@@ -1,8 +1,10 @@
 """From an error to one clear message, one JSON document and an exit code."""
 
 import errno
+import math
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,11 @@ from deployments.cli.output import FAILED, INVALID, clean, clean_block, write, w
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-_MESSAGES = {"extra_forbidden": "there is no such setting", "missing": "it is needed"}
+_MESSAGES = {
+    "extra_forbidden": "there is no such setting",
+    "missing": "it is needed",
+    "string_type": "it is no text: quote it",
+}
 _WRONG_INPUT = (InvalidInputError, NotFoundError, AlreadyExistsError, UnknownStoreError)
 
 
@@ -77,7 +83,8 @@ def report(error: Exception, *, as_json: bool) -> int:
         traceback.print_exception(error)
     write(f"Error: {clean_block(failure.message)}", error=True)
     if as_json:
-        write_document(failure_document(failure))
+        with suppress(OSError):  # stdout cannot be written, which changes nothing of what is told
+            write_document(failure_document(failure))
     return failure.code
 
 
@@ -85,7 +92,8 @@ def report_usage(error: typer.TyperException, *, as_json: bool) -> int:
     """The same for a command line that could not be read."""
     code = int(error.exit_code)
     if as_json:
-        write_document(failure_document(Failure("UsageError", error.format_message(), code)))
+        with suppress(OSError):
+            write_document(failure_document(Failure("UsageError", error.format_message(), code)))
         write(f"Error: {clean_block(error.format_message())}", error=True)
     else:
         error.show()  # type: ignore[attr-defined] # all that reach this place are its ClickException
@@ -116,11 +124,20 @@ def refused_fields(error: "ValidationError") -> list[FieldFailure]:
                 f"at most {detail['ctx']['max_length']} {what} are allowed (given: {detail['ctx']['actual_length']})"
             )
         given = detail["input"]
-        if isinstance(given, str | int | float):
+        if detail["loc"] == ("limits", "max_minutes") and isinstance(given, int | float):
+            message = f"more than 0s and at most 365d are allowed (given: {_minutes_text(given)})"
+        elif isinstance(given, str | int | float):
             message += f" (given: {clean(repr(given))[:120]})"
         option = option_of(error.title, detail["loc"])
         found.append(FieldFailure(option, message))
     return found
+
+
+def _minutes_text(minutes: float) -> str:
+    """As the option takes them."""
+    from deployments.cli.fields import duration_text
+
+    return duration_text(minutes * 60) if 0 <= minutes < math.inf else f"{minutes:g} minutes"
 
 
 def _debugging() -> bool:

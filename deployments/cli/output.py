@@ -5,8 +5,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -44,26 +45,38 @@ def clean_block(text: str) -> str:
 
 
 def prepare_output() -> None:
-    """What a terminal's encoding cannot show is printed as an escape instead of failing."""
+    """What a terminal's encoding cannot show is printed as an escape; what goes to a closed stream goes nowhere."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:  # closed, as by `>&-`: the next file that is opened would take its place
+            _lead_nowhere(descriptor)
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
+def flush_output() -> None:
+    """Write out what is left.
+
+    Raises:
+        OSError: It cannot be written; nothing more is tried.
+    """
+    _is_written(sys.stdout.flush)
+
+
 def close_output() -> None:
-    """Flush what is left."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _silence_stdout()
+    """The same, when there is nobody left to tell that it cannot be written."""
+    with suppress(OSError):
+        flush_output()
 
 
 def write(text: str, *, end: str = "\n", error: bool = False) -> None:
-    """Print a text of ours, as it is; a reader that has gone (`| head`) is no error."""
-    try:
-        print(text, end=end, file=sys.stderr if error else sys.stdout)
-    except BrokenPipeError:
-        _silence_stdout()
+    """Print a text of ours, as it is; a reader that has gone (`| head`) is no error.
+
+    Raises:
+        OSError: stdout cannot be written, e.g. on a full disk.
+    """
+    _is_written(partial(print, text, end=end, file=sys.stderr if error else sys.stdout), error=error)
 
 
 def write_document(document: Mapping[str, Any]) -> None:
@@ -125,12 +138,13 @@ def write_lines(lines: Iterable[str], *, live: bool = False) -> None:
     Args:
         lines: Without their ends.
         live: Show each one at once, not when there are many.
+
+    Raises:
+        OSError: stdout cannot be written.
     """
-    try:
-        for line in lines:
-            print(clean(line), flush=live)
-    except BrokenPipeError:
-        _silence_stdout()
+    for line in lines:
+        if not _is_written(partial(print, clean(line), flush=live)):
+            return
 
 
 @contextmanager
@@ -146,9 +160,10 @@ def reserved_stdout() -> Iterator[TextIO]:
     try:
         yield stream
     finally:
-        with suppress(BrokenPipeError):  # its reader has gone
+        with suppress(OSError):  # its reader has gone, or its disk is full
             stream.close()
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
         os.dup2(saved, 1)
         os.close(saved)
 
@@ -195,6 +210,26 @@ def _rendered(table: Any) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def _silence_stdout() -> None:
-    """From now on stdout leads nowhere, also what its buffer still holds."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def _is_written(put: Callable[[], None], *, error: bool = False) -> bool:
+    """Whether stdout (or stderr) took it; one that cannot be written leads nowhere from then on.
+
+    Raises:
+        OSError: It is stdout, and for another reason than that its reader has gone.
+    """
+    try:
+        put()
+    except OSError as refusal:
+        _lead_nowhere(2 if error else 1)
+        if not error and not isinstance(refusal, BrokenPipeError):
+            raise OSError(f"stdout cannot be written: {refusal.strerror}") from refusal
+        return False
+    return True
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    """From now on a standard stream leads nowhere, also what its buffer still holds."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != descriptor:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    os.set_inheritable(descriptor, True)

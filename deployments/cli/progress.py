@@ -100,8 +100,8 @@ class PlainDisplay:
         try:
             if self._stream is not None:
                 print(clean_block(text), file=self._stream, flush=True)
-        except BrokenPipeError:
-            self._stream = None  # nobody reads: the training goes on
+        except OSError:
+            self._stream = None  # nobody reads, or its disk is full: the training goes on
 
 
 def event_text(event: "RunEvent") -> str:

@@ -7,7 +7,7 @@ import typer
 
 from deployments.cli.failures import report, report_usage
 from deployments.cli.loading import CommandInterruptedError, LazyGroup
-from deployments.cli.output import prepare_output, write
+from deployments.cli.output import flush_output, prepare_output, write
 
 app = typer.Typer(
     cls=LazyGroup,
@@ -48,6 +48,7 @@ def answer(arguments: Sequence[str], *, as_json: bool) -> int:
     prepare_output()
     try:
         code = typer.main.get_command(app).main(list(arguments), prog_name="makerflow", standalone_mode=False)
+        flush_output()
     except typer.TyperException as error:
         return report_usage(error, as_json=as_json)
     except CommandInterruptedError as error:

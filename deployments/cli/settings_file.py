@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from blocks.domain.errors import InvalidInputError
 from deployments.cli import fields
 from deployments.cli.settings_options import SETTING_OPTIONS, Settings, read_settings
 
+MAX_BYTES = 2**20
+"""Of a settings file: a hundred hyperparameters, each as long as allowed, take less."""
+
 
 def read_file(file: Path) -> dict[str, Any]:
     """The settings in a YAML or JSON file, in their groups; also under the names that their options have.
 
-    Paths of this machine become absolute, from the file's folder.
+    Paths of this machine become absolute, from the file's folder; from the current one when it is `-` (stdin) or a
+    device.
 
     Raises:
         InvalidInputError: It cannot be read, or does not hold settings.
@@ -25,13 +30,15 @@ def read_file(file: Path) -> dict[str, Any]:
     from deployments.cli.settings_yaml import parse
 
     try:
-        document = parse(file.read_text(encoding="utf-8"))
+        document = parse(_read_text(file))
     except OSError as error:
         raise InvalidInputError(f"-f {file}", error.strerror or str(error), "Give a file that can be read.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"-f {file}", f"it is neither YAML nor JSON: {error}", "Correct the file.") from error
     except InvalidInputError as error:
         raise InvalidInputError(f"-f {file}: {error.what}", error.why, error.remedy) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidInputError(f"-f {file}", f"it is neither YAML nor JSON: {error}", "Correct the file.") from error
+    except RecursionError as error:
+        raise InvalidInputError(f"-f {file}", "its brackets are nested too deeply", "Correct the file.") from error
     if not isinstance(document, Mapping):
         raise InvalidInputError(f"-f {file}", "it holds no settings", "Write `name: value` lines.")
     try:
@@ -40,7 +47,8 @@ def read_file(file: Path) -> dict[str, Any]:
         raise InvalidInputError(f"-f {file}: {error.what}", error.why, error.remedy) from error
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"-f {file}", str(error), "Correct the file.") from error
-    return _with_absolute_paths(grouped, file.absolute().parent)
+    on_disk = str(file) != "-" and not file.is_relative_to("/dev")
+    return _with_absolute_paths(grouped, file.absolute().parent if on_disk else Path.cwd())
 
 
 def training_settings(file: Path | None, settings: Settings) -> dict[str, Any]:
@@ -63,6 +71,17 @@ def training_settings(file: Path | None, settings: Settings) -> dict[str, Any]:
 def made_name(stem: str) -> str:
     """A name that nobody has: the stem and a short random end."""
     return f"{stem[:54]}-{secrets.token_hex(4)}"
+
+
+def _read_text(file: Path) -> str:
+    if str(file) == "-":
+        read = sys.stdin.buffer.read(MAX_BYTES + 1)
+    else:
+        with file.open("rb") as stream:
+            read = stream.read(MAX_BYTES + 1)
+    if len(read) > MAX_BYTES:
+        raise InvalidInputError("its size", "settings are at most 1 MiB", "Give a file of settings.")
+    return read.decode()
 
 
 def _renamed(document: Mapping[Any, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def train(
     *,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", help="Settings as YAML or JSON; options override them.", show_default=False),
+        typer.Option("--file", "-f", help="Settings as YAML or JSON, - for stdin; options win.", show_default=False),
     ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Print the id and return at once; the training goes on.")

@@ -1,10 +1,12 @@
 """`makerflow training ...`: list, show, logs, metrics, resume, stop, copy, change, delete."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
-from blocks.domain.errors import IllegalTransitionError
+from blocks.domain.errors import IllegalTransitionError, InvalidInputError
+from blocks.registry.thinning import LEAST_SPREAD
 from deployments.cli import documents, fields
 from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import GroupedCommand, command_group
@@ -111,7 +113,7 @@ def show_metrics(
     name: Annotated[list[str] | None, typer.Option(help="Only this metric; repeatable.", metavar="METRIC")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print every point as CSV.")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the curves as text.")] = False,
-    at_most: Annotated[int, typer.Option(help="Points of a curve; longer ones are thinned.", min=2)] = 1000,
+    at_most: Annotated[int, typer.Option(help="Points of a curve; longer ones are thinned.", min=LEAST_SPREAD)] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Show metrics as a table, CSV, a picture or JSON.
@@ -121,6 +123,8 @@ def show_metrics(
     from deployments.cli.access import open_registry
     from deployments.cli.training_metrics import metrics_document, selected, write_csv, write_plots
 
+    if csv + plot + as_json > 1:
+        raise InvalidInputError("--csv, --plot, --json", "two of them are given", "Give one.")
     registry = open_registry()
     row = registry.trainings.get(training)
     series = selected(registry.metrics.names(row.id), name or [], row.name)
@@ -216,11 +220,11 @@ def change(
     """Change the description or the tags of a training."""
     from deployments.cli.access import open_registry
 
+    if description is None and not tag and not remove_tag:
+        remedy = "Give --description, --tag or --remove-tag."
+        raise InvalidInputError(f"training change {training}", "nothing is given to change", remedy)
     row = open_registry().trainings.get(training)
-    tags = None
-    if tag or remove_tag:
-        kept = {name: value for name, value in row.tags.items() if name not in (remove_tag or ())}
-        tags = kept | fields.mapping("--tag", tag or [])
+    tags = changed_tags(row.tags, tag or [], remove_tag or []) if tag or remove_tag else None
     with reserved_stdout():
         from flows.training import change_training
 
@@ -246,6 +250,20 @@ def delete(training: Key, *, yes: Yes = False, as_json: AsJson = False) -> None:
     question = f"Delete the training {row.name} ({row.status.value}) with its metrics and history?"
     document = documents.training_summary(row)
     delete_when_confirmed(question, carry_out, name=row.name, document=document, yes=yes, as_json=as_json)
+
+
+def changed_tags(tags: Mapping[str, str], added: Sequence[str], removed: Sequence[str]) -> dict[str, str]:
+    """The tags without those removed, with the `K=V` texts added.
+
+    Raises:
+        InvalidInputError: There is no such tag to remove, or a text has not the form.
+    """
+    for name in removed:
+        if name not in tags:
+            known = f"Its tags: {', '.join(tags) or 'none'}."
+            raise InvalidInputError(f"--remove-tag {name}", "the training has no such tag", known)
+    kept = {name: value for name, value in tags.items() if name not in removed}
+    return kept | fields.mapping("--tag", added)
 
 
 def tag_filter(texts: list[str]) -> dict[str, str | None]:

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import typer
 
+from blocks.domain.errors import InvalidInputError
+from blocks.registry.thinning import LEAST_SPREAD
 from deployments.cli.loading import COMMANDS
-from deployments.cli.root import app
+from deployments.cli.root import answer, app
+from deployments.cli.training import changed_tags
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -85,3 +88,24 @@ def test_a_list_imports_neither_prefect_nor_sqlalchemy(tmp_path: Any) -> None:
     )
 
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["training", "change", "t"], "Give --description, --tag or --remove-tag"),
+        (["training", "metrics", "t", "--csv", "--json"], "two of them are given"),
+        (["training", "metrics", "t", "--at-most", "3"], f"greater than or equal to {LEAST_SPREAD}"),
+    ],
+)
+def test_a_command_that_asks_for_nothing_or_too_much_is_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answer(arguments, as_json=False) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_tag_that_is_not_there_cannot_be_removed_and_those_that_are_there_are_named() -> None:
+    assert changed_tags({"a": "1", "b": "2"}, ["c=3"], ["a"]) == {"b": "2", "c": "3"}
+    with pytest.raises(InvalidInputError, match=r"--remove-tag nope.*Its tags: a, b\."):
+        changed_tags({"a": "1", "b": "2"}, [], ["nope"])

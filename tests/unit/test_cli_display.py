@@ -1,8 +1,10 @@
 """How progress is shown."""
 
+import errno
 import io
 from datetime import UTC, datetime
 
+import pytest
 from rich.console import Console
 
 from blocks.domain.plan import Placed, Queued, Staging, Started
@@ -20,9 +22,13 @@ EVENTS = (
 )
 
 
-class GoneReader(io.StringIO):
+class Unwritable(io.StringIO):
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
     def write(self, text: str) -> int:
-        raise BrokenPipeError
+        raise self.error
 
 
 def test_plain_lines_tell_each_step_once_and_the_output_inertly() -> None:
@@ -52,8 +58,9 @@ def test_plain_lines_leave_the_output_out_when_it_is_not_asked_for() -> None:
     assert stream.getvalue() == ""
 
 
-def test_a_reader_that_has_gone_only_silences_the_display() -> None:
-    display = PlainDisplay(GoneReader(), with_output=True)
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ENOSPC, "No space left on device")])
+def test_a_reader_that_has_gone_or_a_full_disk_only_silences_the_display(error: OSError) -> None:
+    display = PlainDisplay(Unwritable(error), with_output=True)
 
     display.output(["a", "b"])
     display.note("c")

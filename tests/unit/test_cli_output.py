@@ -106,3 +106,39 @@ def test_every_error_becomes_a_message_and_an_exit_code(error: Exception, code: 
     assert failure.code == code
     assert document["reason"] == failure.message
     assert document["status"] == ("INVALID" if code == 2 else "FAILED")
+
+
+def run_with(redirection: str, program: str) -> subprocess.CompletedProcess[str]:
+    """A program whose streams a shell has redirected, with the command's modules imported."""
+    head = "import sys\nfrom deployments.cli.output import *\nfrom deployments.cli.main import run\n"
+    command = ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, head + program]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("redirection", [">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_leads_nowhere_and_no_file_takes_its_place(redirection: str) -> None:
+    ended = run_with(
+        redirection,
+        "prepare_output()\n"
+        "with open('/dev/null') as first, reserved_stdout() as stdout:\n"
+        "    print('x', file=stdout)\n"
+        "    descriptor = first.fileno()\n"
+        "write('y')\n"
+        "write('z', error=True)\n"
+        "sys.exit(0 if descriptor > 2 and not sys.stdin.read() else 'taken')\n",
+    )
+
+    assert (ended.returncode, ended.stdout) == (0, "")
+
+
+def test_a_full_disk_under_stdout_is_told_in_one_line_and_fails_the_command() -> None:
+    ended = run_with(">/dev/full", "sys.exit(run(['--version']))\n")
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        "Error: The operating system refused: stdout cannot be written: No space left on device."
+    ]
+
+
+def test_a_full_disk_under_stderr_fails_nothing() -> None:
+    assert run_with("2>/dev/full", "prepare_output()\nwrite('x', error=True)\nwrite('y')\n").stdout == "y\n"

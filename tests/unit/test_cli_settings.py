@@ -1,5 +1,6 @@
 """Options and `-f` together make the settings of a training."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,53 @@ def test_a_hyperparameter_that_is_no_text_is_refused_by_its_name(tmp_path: Path,
 
     with pytest.raises(InvalidInputError, match=r"--hp start: .*Quote it"):
         training_settings(file, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("tags: " + "[" * 5000, "nested too deeply"),
+        ('{"tags": ' + "[" * 200_000, "nested too deeply"),
+        ("name: " + "x" * 2**20, "at most 1 MiB"),
+        ("description: 2026-99-99", "neither YAML nor JSON"),
+    ],
+    ids=["yaml", "json", "large", "date"],
+)
+def test_a_file_that_is_no_settings_is_refused_however_it_is_built(tmp_path: Path, text: str, why: str) -> None:
+    file = tmp_path / "odd.yaml"
+    file.write_text(text)
+
+    with pytest.raises(InvalidInputError, match=why):
+        training_settings(file, {})
+
+
+def test_a_device_without_an_end_is_refused_after_a_bounded_read() -> None:
+    with pytest.raises(InvalidInputError, match="at most 1 MiB"):
+        training_settings(Path("/dev/zero"), {})
+
+
+def test_settings_from_stdin_have_paths_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"algorithm: ./code\nentry-point: a.py\n")))
+
+    assert spec_of(Path("-")).algorithm.path == f"file://{tmp_path}/code"
+
+
+@pytest.mark.parametrize(("given", "shown"), [("99999999999d", "99999999999d 00h"), ("0s", "0.0s")])
+def test_a_time_outside_its_limits_is_refused_in_the_form_of_its_option(given: str, shown: str) -> None:
+    with pytest.raises(ValueError, match="max_minutes") as caught:
+        spec_of(None, algorithm="/c", entry_point="t.py", max_time_seconds=given)
+
+    message = f"--max-time: more than 0s and at most 365d are allowed (given: {shown})"
+    assert describe(caught.value).message == message
+
+
+def test_a_name_that_is_a_number_in_a_file_is_to_be_quoted(tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("name: 12\nalgorithm: /c\nentry_point: t.py\n")
+
+    with pytest.raises(ValueError, match="name") as caught:
+        spec_of(file)
+    assert describe(caught.value).message == "--name: it is no text: quote it (given: 12)"

@@ -116,3 +116,12 @@ def test_a_listing_names_entries_below_the_path(open_any: Open, make: Make, tmp_
         entries = open_any(place).entries
         assert [entry.key for entry in entries(place, recursive=False)] == ["a.txt", "b", "z.txt"]
         assert len(list(entries(place, recursive=True))) == len(CONTENT)
+
+
+@pytest.mark.parametrize("kind", ["s3", "nas", "file"])
+def test_a_folder_is_not_copied_into_itself(open_any: Open, make: Make, tmp_path: Path, kind: str) -> None:
+    fill(open_any, make(f"{kind}:from"), tmp_path)
+    for target in ("from", "from/b/inner"):
+        with pytest.raises(InvalidInputError, match="inside of it"):
+            copy(make(f"{kind}:from"), make(f"{kind}:{target}"), open_any, recursive=True, overwrite=True)
+    copy(make(f"{kind}:from"), make(f"{kind}:from-2"), open_any, recursive=True)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from blocks.domain.errors import InvalidInputError
 from blocks.domain.specs import ExperimentSpec, InstanceSpec, TrainingSpec
 
 BASE = {"name": "digits-1", "algorithm": "s3://bucket/code", "entry_point": "train.py"}
@@ -234,3 +235,11 @@ def test_the_form_is_short_enough_to_fill_in():
     schema = TrainingSpec.model_json_schema()
     for model in [schema, *schema["$defs"].values()]:
         assert len(model.get("properties", {})) <= 10
+
+
+def test_settings_may_be_a_mapping_and_anything_else_is_refused_with_what_to_give():
+    assert TrainingSpec.of(BASE) == TrainingSpec.of(spec()) == spec()
+    with pytest.raises(ValidationError, match="less than or equal to 64"):
+        TrainingSpec.of(BASE | {"workers": 65})
+    with pytest.raises(InvalidInputError, match="Give a TrainingSpec"):
+        TrainingSpec.of("digits-1")
