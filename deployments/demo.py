@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.connections.platform import open_platform
-from blocks.connections.settings import ENVIRONMENT, Settings, make_home, prepare_prefect
+from blocks.connections.settings import ENVIRONMENT, make_home, prepare_prefect, read_settings
 from blocks.domain.errors import MakerflowError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.specs import TrainingSpec
@@ -36,7 +36,7 @@ def main() -> int:
     """Run the demo; its exit code."""
     prepare_output()
     began = time.monotonic()
-    make_home(Settings())
+    make_home(read_settings())
     prepare_prefect()
     try:
         trained = _run()
@@ -165,7 +165,7 @@ def _command() -> str:
         if not beside.exists():
             program = f"{sys.executable} -m deployments.cli"
     home = ENVIRONMENT.get("MAKERFLOW_HOME")
-    return f"MAKERFLOW_HOME={shlex.quote(str(Settings().home))} {program}" if home else program
+    return f"MAKERFLOW_HOME={shlex.quote(str(read_settings().home))} {program}" if home else program
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from blocks.connections.server import announcing, is_healthy, prefect_server
-from blocks.connections.settings import Settings
+from blocks.connections.settings import read_settings
 from blocks.domain.errors import WorkflowServerUnavailableError
 
 LOOK_SECONDS = 2.0
@@ -22,7 +22,7 @@ def up(port: int, ready: Callable[[str, int], None]) -> None:
         InvalidInputError: It runs on this home already.
         WorkflowServerUnavailableError: The port is in use, or the server does not start, or it died.
     """
-    settings = Settings()
+    settings = read_settings()
     with announcing(settings) as announce, prefect_server(settings, port, ui=True) as api:
         from tasks.export import export_earlier_runs  # Prefect takes seconds to import: the server starts meanwhile
 

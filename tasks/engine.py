@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed, wait_random
 
 from blocks.connections.server import configured_api, is_healthy
-from blocks.connections.settings import Settings
+from blocks.connections.settings import Settings, read_settings
 from blocks.domain.errors import is_transient
 from tasks.current_run import cancel_requested, has_page, run_key
 from tasks.export import export_earlier_runs
@@ -81,7 +81,7 @@ def run_flow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """
     if FlowRunContext.get() is not None:
         return flow(*args, **kwargs)
-    api = reachable_api(Settings())
+    api = reachable_api(read_settings())
     if api:
         # Our registry knows who lives; Prefect's heartbeat would cost every flow a second.
         with temporary_settings(updates={PREFECT_API_URL: api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

@@ -5,9 +5,9 @@ from functools import cached_property, lru_cache
 
 from blocks.cluster.base import Cluster, Secrets
 from blocks.cluster.local import LocalCluster
-from blocks.connections.settings import ENVIRONMENT, Settings, make_home
+from blocks.connections.settings import ENVIRONMENT, Settings, make_home, read_settings
 from blocks.domain.catalogues import Catalogue, load_catalogue
-from blocks.domain.errors import UnknownStoreError
+from blocks.domain.errors import InvalidInputError, UnknownStoreError
 from blocks.domain.paths import Scheme, StoragePath
 from blocks.domain.plan import RunPlan
 from blocks.registry.database import Registry, open_registry
@@ -42,8 +42,7 @@ class Platform:
     @cached_property
     def catalogue(self) -> Catalogue:
         """Images, flavors and provided algorithms, the user's own on top of the built-in ones."""
-        file = self.settings.catalogue_file
-        return load_catalogue(file.read_text() if file.is_file() else "")
+        return _read_catalogue(self.settings)
 
     @cached_property
     def cluster(self) -> Cluster:
@@ -130,12 +129,27 @@ class Platform:
         return f"{NAS}{path.authority}"
 
 
+def _read_catalogue(settings: Settings) -> Catalogue:
+    file = settings.catalogue_file
+    try:
+        if not settings.is_catalogue_given and not file.exists():
+            return load_catalogue()
+        return load_catalogue(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else f"it is no text ({error.reason})"
+        raise InvalidInputError(
+            f"The catalogue {file}",
+            f"it cannot be read: {why}",
+            "Give a YAML file, e.g. MAKERFLOW_CATALOGUE=/etc/makerflow/catalogue.yaml, or unset MAKERFLOW_CATALOGUE.",
+        ) from error
+
+
 @lru_cache(maxsize=4)
 def _platform(settings_json: str, registry_url: str) -> Platform:
-    return Platform(Settings())
+    return Platform(read_settings())
 
 
 def open_platform() -> Platform:
     """The platform of this process's settings, as they are in the environment now."""
-    settings = Settings()
+    settings = read_settings()
     return _platform(settings.model_dump_json(), settings.database_url)

@@ -9,7 +9,6 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import httpx
 from prefect.blocks.core import Block
@@ -20,16 +19,18 @@ from pydantic import Field, SecretStr
 
 from blocks.connections.platform import AWS, open_platform
 from blocks.connections.server import configured_api, is_healthy, prefect_server
-from blocks.connections.settings import Settings
+from blocks.connections.settings import Settings, read_settings
 from blocks.domain.errors import InvalidInputError, NotFoundError, WorkflowServerUnavailableError
 from blocks.domain.paths import Scheme, StoragePath
 from blocks.registry.records import ConnectionEntry
+from blocks.storage.authorities import read_authority
 from blocks.storage.connection import Connection
 from blocks.storage.identity import account_identity
 
 RESERVED = frozenset({AWS, "nas", ""})
+MAX_PORT = 65535
 
-_ENDPOINT = re.compile(r"(?P<scheme>https?://)?(?P<host>[A-Za-z0-9.-]+(:[0-9]{1,5})?)/?", re.ASCII)
+_ENDPOINT = re.compile(r"(?P<scheme>https?://)?(?P<host>[A-Za-z0-9.-]+(:(?P<port>[0-9]{1,5}))?)/?", re.ASCII)
 
 
 class ObjectStore(Block):
@@ -83,13 +84,17 @@ def set_connection(
         path_style: Bucket in the path, as most stores but AWS want it.
 
     Raises:
-        InvalidInputError: The endpoint is no host, the name is reserved, or the certificate cannot be read.
+        InvalidInputError: The endpoint is no host or has a connection of another name, the name is reserved, or the
+            certificate cannot be used.
     """
     match = _ENDPOINT.fullmatch(endpoint)
     if not match:
         raise InvalidInputError(f"The endpoint {endpoint!r}", "it is no host", "Give host, host:port or a URL.")
+    if match["port"] and not 0 < int(match["port"]) <= MAX_PORT:
+        raise InvalidInputError(f"The endpoint {endpoint!r}", "there is no such port", f"Ports are 1 to {MAX_PORT}.")
     host = match["host"]
     slug = _name_of(name, host)
+    _check_is_only_one(slug, host)
     block = ObjectStore(
         endpoint_url=f"{match['scheme'] or 'https://'}{host}",
         access_key_id=access_key_id,
@@ -99,7 +104,7 @@ def set_connection(
         ca_certificate=_read_certificate(ca_certificate_file),
         path_style=path_style,
     )
-    with _prefect(Settings()):
+    with _prefect(read_settings()):
         block.save(slug, overwrite=True)
     open_platform().forget(slug)
     return open_platform().registry.connections.put(slug, host)
@@ -118,6 +123,22 @@ def _name_of(name: str, host: str) -> str:
     if name or taken.get(slug, host) == host:
         return slug
     return f"{slug}-{hashlib.sha256(host.encode()).hexdigest()[:8]}"
+
+
+def _check_is_only_one(name: str, host: str) -> None:
+    """Refuse a second connection to an endpoint: paths name the endpoint, and could mean either.
+
+    Raises:
+        InvalidInputError: There is one of another name.
+    """
+    first = open_platform().registry.connections.find(host)
+    if first and first.name != name:
+        raise InvalidInputError(
+            f"The connection {name!r}",
+            f"the connection {first.name!r} opens {host} already, and an endpoint has one",
+            f"Change that one: `makerflow connection set {host} --name {first.name} ...`; "
+            f"or delete it first: `makerflow connection delete {first.name}`.",
+        )
 
 
 def load_connection(settings: Settings, name: str) -> Connection:
@@ -147,7 +168,7 @@ def delete_connection(name: str) -> None:
     """
     connections = open_platform().registry.connections
     connections.get(name)
-    with _prefect(Settings()), suppress(ValueError):  # a deletion that died half-way: only the index is left
+    with _prefect(read_settings()), suppress(ValueError):  # a deletion that died half-way: only the index is left
         ObjectStore.delete(name)
     connections.delete(name)
     open_platform().forget(name)
@@ -211,7 +232,13 @@ def _private_server(settings: Settings) -> Iterator[None]:
 
 
 def _read_certificate(file: str) -> str:
+    if not file:
+        return ""
     try:
-        return Path(file).read_text() if file else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"The certificate file {file}", str(error), "Give a readable PEM file.") from error
+        text = read_authority(file)
+        if "PRIVATE KEY-----" in text:
+            raise ValueError("it holds a private key, which is its owner's alone")
+    except ValueError as error:
+        remedy = "Give a PEM file of the authority's certificates alone."
+        raise InvalidInputError(f"The certificate file {file}", str(error), remedy) from error
+    return text

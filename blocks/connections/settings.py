@@ -1,18 +1,23 @@
 """What this process needs before anything else can be reached: read at the edge, from `MAKERFLOW_*` variables."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from blocks.domain.errors import InvalidInputError
 
 ENVIRONMENT = os.environ
 """The one place where the product touches the process's environment, save for what the launcher starts."""
 
 
 class Settings(BaseSettings):
-    """The process's settings.
+    """The process's settings. A variable that is empty is as good as not set; each field has an example of its value.
 
     Attributes:
         home: Where all state of this machine lives.
@@ -27,25 +32,59 @@ class Settings(BaseSettings):
         catalogue: A YAML file of further images and flavors; `catalogue.yaml` below `home` when it exists.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MAKERFLOW_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="MAKERFLOW_", frozen=True, extra="ignore", env_ignore_empty=True)
 
-    home: Path = Path("~/.makerflow")
+    home: Path = Field(default=Path("~/.makerflow"), examples=["/var/lib/makerflow"])
     registry_url: SecretStr = SecretStr("")
     prefect_api_url: str = Field(
-        default="", validation_alias=AliasChoices("MAKERFLOW_PREFECT_API_URL", "PREFECT_API_URL")
+        default="",
+        validation_alias=AliasChoices("MAKERFLOW_PREFECT_API_URL", "PREFECT_API_URL"),
+        examples=["http://127.0.0.1:4200/api"],
     )
-    cpus: float = Field(default=0, ge=0)
-    memory_mib: int = Field(default=0, ge=0)
-    cache_gb: float = Field(default=50, gt=0)
-    nas: dict[str, Path] = Field(default_factory=dict)
+    cpus: float = Field(default=0, ge=0, allow_inf_nan=False, examples=["8"])
+    memory_mib: int = Field(default=0, ge=0, examples=["16384"])
+    cache_gb: float = Field(default=50, gt=0, le=1e9, examples=["50"])
+    nas: Annotated[dict[str, Path], NoDecode] = Field(default_factory=dict, examples=['\'{"nas1": "/mnt/nas1"}\''])
     region: str = "local"
     app_key: str = "makerflow"
-    catalogue: Path = Path("catalogue.yaml")
+    catalogue: Path = Field(default=Path("catalogue.yaml"), examples=["/etc/makerflow/catalogue.yaml"])
+
+    @field_validator("home", "catalogue")
+    @classmethod
+    def _expanded(cls, value: Path) -> Path:
+        try:
+            return value.expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"there is no such user ({error})") from error
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        return value.absolute()
+
+    @field_validator("prefect_api_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
+            raise ValueError("it is no URL of http or https")
+        return value
+
+    @field_validator("nas", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise ValueError(f"it is no JSON ({error})") from error
+
+    @field_validator("nas")
+    @classmethod
+    def _mounts_are_absolute(cls, value: dict[str, Path]) -> dict[str, Path]:
+        for nas, directory in value.items():
+            if not directory.is_absolute():
+                raise ValueError(f"the directory of {nas!r}, {str(directory)!r}, is not an absolute path")
+        return value
 
     @property
     def database_url(self) -> str:
@@ -54,8 +93,13 @@ class Settings(BaseSettings):
 
     @property
     def catalogue_file(self) -> Path:
-        """The user's additions to the catalogue; it need not exist."""
-        return self.home / self.catalogue.expanduser()
+        """The user's additions to the catalogue; unless it was given, it need not exist."""
+        return self.home / self.catalogue
+
+    @property
+    def is_catalogue_given(self) -> bool:
+        """Whether somebody named that file."""
+        return "catalogue" in self.model_fields_set
 
     @property
     def server_file(self) -> Path:
@@ -73,9 +117,35 @@ class Settings(BaseSettings):
         return self.home / "prefect"
 
 
+def read_settings() -> Settings:
+    """The settings that the environment gives now.
+
+    Raises:
+        InvalidInputError: A variable is wrong; it says which, why, and how one looks that is right.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise _refusal(error) from error
+    if ENVIRONMENT.get("MAKERFLOW_HOME"):
+        ENVIRONMENT["MAKERFLOW_HOME"] = str(settings.home)  # what is started from here may work in another directory
+    return settings
+
+
 def make_home(settings: Settings) -> Path:
-    """Make the home, for its owner alone: it comes to hold the keys of stores."""
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make the home, for its owner alone: it comes to hold the keys of stores.
+
+    Raises:
+        InvalidInputError: It cannot be made there.
+    """
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InvalidInputError(
+            f"MAKERFLOW_HOME={settings.home}",
+            f"it cannot be made a directory ({error.strerror})",
+            "Set MAKERFLOW_HOME to a directory that you can write to, e.g. MAKERFLOW_HOME=~/.makerflow.",
+        ) from error
     return settings.home
 
 
@@ -96,5 +166,18 @@ def prefect_environment(settings: Settings) -> dict[str, str]:
 
 def prepare_prefect(environment: Mapping[str, str] | None = None) -> None:
     """Give Prefect its settings before it is imported; what the user has set in the environment stays."""
-    for name, value in (environment or prefect_environment(Settings())).items():
+    for name, value in (environment or prefect_environment(read_settings())).items():
         ENVIRONMENT.setdefault(name, value)
+
+
+def _refusal(error: ValidationError) -> InvalidInputError:
+    """What is wrong with the first variable that is."""
+    detail = error.errors(include_url=False)[0]
+    field = str(detail["loc"][0]).lower().removeprefix("makerflow_")
+    example = (Settings.model_fields[field].examples or [""])[0]
+    name = f"MAKERFLOW_{field.upper()}"
+    given = next((variable for variable in (name, name.removeprefix("MAKERFLOW_")) if ENVIRONMENT.get(variable)), name)
+    why = detail["msg"].removeprefix("Value error, ")
+    return InvalidInputError(
+        f"{given}={ENVIRONMENT.get(given, '')}"[:200], why, f"Set it as in {given}={example}, or unset it."
+    )

@@ -119,8 +119,8 @@ class _OwnCatalogue(Frozen):
     images: tuple[Image, ...] = ()
 
 
-def load_catalogue(text: str = "") -> Catalogue:
-    """The built-in catalogue with the flavors and images of a catalogue.yaml on top.
+def load_catalogue(text: str = "", name: str = "catalogue.yaml") -> Catalogue:
+    """The built-in catalogue with the flavors and images of a catalogue.yaml, of that name in messages, on top.
 
     Raises:
         InvalidInputError: It is no YAML, or a field is unknown or wrong; it says which.
@@ -129,10 +129,10 @@ def load_catalogue(text: str = "") -> Catalogue:
         content: Any = yaml.safe_load(text) or {}
         own = _OwnCatalogue.model_validate(content)
     except yaml.YAMLError as error:
-        raise _invalid(" ".join(str(error).split())) from error
+        raise _invalid(name, " ".join(str(error).split())) from error
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
-        raise _invalid("; ".join(problems)) from error
+        raise _invalid(name, "; ".join(problems)) from error
     return BUILT_IN.with_own(own.flavors, own.images)
 
 
@@ -148,5 +148,5 @@ def _merged(ours: Iterable[ItemT], own: Iterable[ItemT]) -> tuple[ItemT, ...]:
     return tuple(({item.name: item for item in ours} | {item.name: item for item in own}).values())
 
 
-def _invalid(why: str) -> InvalidInputError:
-    return InvalidInputError("catalogue.yaml", why, "Its keys are 'flavors' and 'images', each a list.")
+def _invalid(name: str, why: str) -> InvalidInputError:
+    return InvalidInputError(name, why, "Its keys are 'flavors' and 'images', each a list.")

@@ -108,7 +108,7 @@ def open_driver(url: str) -> Driver:
 
         return PostgresDriver(f"postgresql{match[1]}")
     raise InvalidInputError(
-        f"registry URL {url.partition(':')[0]}:...",
+        f"The registry's URL {url.partition(':')[0]}:... (MAKERFLOW_REGISTRY_URL)",
         "it is neither a file of SQLite nor a PostgreSQL",
-        "Give sqlite:///PATH or postgresql://USER@HOST/DATABASE.",
+        "Give sqlite:///PATH or postgresql://USER@HOST/DATABASE, e.g. MAKERFLOW_REGISTRY_URL=sqlite:////data/registry.db.",
     )

@@ -17,6 +17,8 @@ LOCK_MILLISECONDS = 30_000
 IDLE_MILLISECONDS = 60_000
 _MIGRATING = "makerflow:migrating"
 _PASSING = (psycopg.OperationalError, psycopg.InterfaceError)
+_ABSENT = re.compile(r'FATAL:  (database|role) ".*" does not exist')
+"""Of a connection that was refused psycopg tells no code."""
 
 
 class PostgresDriver(Driver):
@@ -32,9 +34,10 @@ class PostgresDriver(Driver):
         try:
             parts = conninfo_to_dict(url)
         except psycopg.Error as exc:
-            remedy = "Give postgresql://USER@HOST/DATABASE."
-            raise RegistryUnusableError(
-                "at a PostgreSQL", f"its URL is not understood ({_hushed(exc)})", remedy
+            raise InvalidInputError(
+                "The registry's URL of a PostgreSQL (MAKERFLOW_REGISTRY_URL)",
+                f"it is not understood ({_hushed(exc)})",
+                "Give postgresql://USER@HOST/DATABASE.",
             ) from None
         timeout = parts.get("connect_timeout") or CONNECT_SECONDS
         self._conninfo = make_conninfo(url, connect_timeout=timeout, application_name="makerflow")
@@ -65,6 +68,9 @@ class PostgresDriver(Driver):
 
     def error(self, exc: BaseException) -> MakerflowError:
         """A lost connection, a lock that did not come and a refused log-in may pass; the rest will not."""
+        if _ABSENT.search(str(exc)):
+            remedy = "Create it (createdb, createuser), or correct MAKERFLOW_REGISTRY_URL."
+            return RegistryUnusableError(self.where, _hushed(exc), remedy)
         if isinstance(exc, _PASSING):
             return RegistryUnavailableError(f"{self.where}: {_hushed(exc)}")
         if isinstance(exc, psycopg.DataError):

@@ -11,14 +11,14 @@ import weakref
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blocks.domain.errors import UnknownStoreError
 from blocks.domain.paths import Scheme, StoragePath
+from blocks.storage.authorities import read_authority
 from blocks.storage.connection import Connection
 from blocks.storage.patience import Patience
-from blocks.storage.s3_errors import no_credentials
+from blocks.storage.s3_errors import no_credentials, wrong_endpoint
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -60,7 +60,7 @@ class S3Clients:
     @property
     def has_own_authority(self) -> bool:
         """Whether another certificate authority was given than the system's own."""
-        return bool(self._authority())
+        return bool(self._authority)
 
     @cached_property
     def session(self) -> Any:
@@ -108,13 +108,18 @@ class S3Clients:
             response_checksum_validation="when_required",
             s3=None if self._uses_environment else style,  # type: ignore[arg-type] # the stubs' type is private
         )
-        return self.session.client(
-            "s3",
-            endpoint_url=None if self._uses_environment else self.endpoint_url,
-            region_name=self.session.region_name or _DEFAULT_REGION,
-            verify=self._authority_file or None,
-            config=config,
-        )
+        session = self.session
+        self._authority  # noqa: B018 - botocore would call a missing file a certificate that is not trusted
+        try:
+            return session.client(
+                "s3",
+                endpoint_url=None if self._uses_environment else self.endpoint_url,
+                region_name=session.region_name or _DEFAULT_REGION,
+                verify=self._authority_file or None,
+                config=config,
+            )
+        except ValueError as error:
+            raise wrong_endpoint(self._path, str(error)) from error
 
     @property
     def _uses_environment(self) -> bool:
@@ -131,15 +136,20 @@ class S3Clients:
             file.write(self._connection.ca_certificate)
         return f"/proc/self/fd/{descriptor}"
 
+    @cached_property
     def _authority(self) -> str:
         """The PEM text of the certificate authority, empty for the system's own."""
         bundle = self._core.get_config_variable("ca_bundle")
         if self._connection.ca_certificate or not bundle:
             return self._connection.ca_certificate
         try:
-            return Path(bundle).read_text()
-        except OSError as error:
-            raise UnknownStoreError(str(self._path), f"AWS_CA_BUNDLE cannot be read: {error}", "Correct it.") from error
+            return read_authority(bundle)
+        except ValueError as error:
+            raise UnknownStoreError(
+                str(self._path),
+                f"the file {bundle}, which AWS_CA_BUNDLE (or ca_bundle of the AWS configuration) names: {error}",
+                "Name a PEM file of the authority's certificates, or unset it.",
+            ) from error
 
     def _open_bulk(self, control: Any, bucket: str, seconds: float) -> "S3Store":
         from obstore.auth.boto3 import Boto3CredentialProvider
@@ -150,7 +160,7 @@ class S3Clients:
         patience = self._patience
         virtual = (getattr(control.meta.config, "s3", None) or {}).get("addressing_style") == "virtual"
         endpoint = str(control.meta.endpoint_url)
-        authority = self._authority()
+        authority = self._authority
         return S3Store(
             bucket,
             endpoint=endpoint.replace("://", f"://{bucket}.", 1) if virtual else endpoint,

@@ -65,6 +65,8 @@ def control_error(error: Exception, path: StoragePath, right: str, endpoint: str
         return _plain(path, endpoint) if _NO_TLS.search(str(error)) else untrusted(path, endpoint, str(error))
     if isinstance(error, botocore.HTTPClientError | botocore.ConnectionError | botocore.EndpointConnectionError):
         return AttemptError(f"{endpoint} does not answer: {error}")
+    if isinstance(error, botocore.EndpointProviderError):
+        return wrong_endpoint(path, str(error))
     if isinstance(error, botocore.BotoCoreError):
         return UnknownStoreError(str(path), str(error), "Correct the connection or the AWS configuration.")
     raise error
@@ -114,7 +116,7 @@ def untrusted(path: StoragePath | str, endpoint: str, why: str) -> UnknownStoreE
     return UnknownStoreError(
         str(path),
         f"the TLS certificate of {endpoint} is not trusted ({why})",
-        "Give its authority's certificate: `makerflow connection set ... --ca FILE`, or AWS_CA_BUNDLE.",
+        "Give its authority's certificate: `makerflow connection set ... --ca-certificate FILE`, or AWS_CA_BUNDLE.",
     )
 
 
@@ -123,6 +125,16 @@ def _plain(path: StoragePath | str, endpoint: str) -> UnknownStoreError:
         str(path),
         f"{endpoint} speaks http, not https",
         "Begin its endpoint with http://: `makerflow connection set http://HOST:PORT ...`, or AWS_ENDPOINT_URL.",
+    )
+
+
+def wrong_endpoint(path: StoragePath, why: str) -> UnknownStoreError:
+    """The error of an endpoint that is no URL."""
+    return UnknownStoreError(
+        str(path),
+        why.rstrip("."),
+        "Set AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3, or endpoint_url of the AWS configuration) as in "
+        "AWS_ENDPOINT_URL=https://objects.example.com, or unset it.",
     )
 
 

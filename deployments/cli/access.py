@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 def read_settings() -> "Settings":
     """The settings of this process."""
-    from blocks.connections.settings import Settings
+    from blocks.connections import settings
 
-    return Settings()
+    return settings.read_settings()
 
 
 def open_registry() -> "Registry":

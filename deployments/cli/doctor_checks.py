@@ -137,9 +137,8 @@ def connections_in_depth() -> Iterator[Finding]:
         try:
             facts = test_connection(connection.name)
         except MakerflowError as error:
-            yield problem(
-                "connections", f"{connection.name}: {error}", f"makerflow connection set {connection.endpoint}"
-            )
+            remedy = f"makerflow connection set {connection.endpoint} --name {connection.name}"
+            yield problem("connections", f"{connection.name}: {error}", remedy)
         else:
             yield fine("connections", f"{connection.name}: {', '.join(f'{k} {v}' for k, v in facts.items())}")
 

@@ -128,7 +128,7 @@ def refused_fields(error: "ValidationError") -> list[FieldFailure]:
             message = f"more than 0s and at most 365d are allowed (given: {_minutes_text(given)})"
         elif isinstance(given, str | int | float):
             message += f" (given: {clean(repr(given))[:120]})"
-        option = option_of(error.title, detail["loc"])
+        option = option_of(detail["loc"])
         found.append(FieldFailure(option, message))
     return found
 

@@ -37,10 +37,8 @@ _OPTIONS = {
 """Where a spec keeps what an option sets."""
 
 
-def option_of(model: str, location: Sequence[int | str]) -> str:
-    """The option, or the variable of the environment, that set what is at `location` of a pydantic model."""
-    if model == "Settings":
-        return "MAKERFLOW_" + "_".join(str(part) for part in location).upper()
+def option_of(location: Sequence[int | str]) -> str:
+    """The option that set what is at `location` of a spec."""
     path = ".".join(str(part) for part in location)
     for field in sorted(_OPTIONS, key=len, reverse=True):
         if path == field or path.startswith(f"{field}."):

@@ -106,6 +106,14 @@ def test_a_path_that_is_not_there_fails_the_creation_with_its_name(platform: Com
     assert "no-such-bucket" in failed["reason"]
 
 
+def test_an_endpoint_that_is_no_url_fails_the_creation_with_the_name_of_its_variable(platform: CommandLine) -> None:
+    bogus = CommandLine(platform.directory, {**platform.environment, "AWS_ENDPOINT_URL": "bogus"})
+    failed = bogus.json("train", "--algorithm", "s3://bucket/code", "--entry-point", "train.py", code=1)
+
+    assert failed["status"] == "CREATE FAILED"
+    assert "AWS_ENDPOINT_URL" in failed["reason"]
+
+
 @pytest.mark.req("COM-07", "TRN-02")
 def test_the_catalogue_shows_what_can_be_chosen(platform: CommandLine) -> None:
     algorithms = platform.json("catalogue", "algorithms")["items"]

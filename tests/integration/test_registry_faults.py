@@ -167,8 +167,18 @@ class TestTrouble:
             open_registry(f"postgresql://user:secret@/nothing?host={tmp_path}")
         assert "secret" not in str(refused.value)
 
+    def test_a_database_that_nobody_has_created_is_no_passing_trouble(self, postgres_url: str) -> None:
+        for absent in (postgres_url.replace("/test_", "/nobody_"), postgres_url.replace("//makerflow@", "//nobody@")):
+            with pytest.raises(RegistryUnusableError, match=r"does not exist.*Create it.*MAKERFLOW_REGISTRY_URL"):
+                open_registry(absent)
+
+    def test_a_directory_in_the_place_of_the_file_is_no_passing_trouble(self, file: Path) -> None:
+        file.mkdir()
+        with pytest.raises(RegistryUnusableError, match="it is a directory"):
+            open_registry(url_of(file))
+
     def test_a_url_that_postgresql_does_not_understand_is_refused_without_its_password(self) -> None:
-        with pytest.raises(RegistryUnusableError) as refused:
+        with pytest.raises(InvalidInputError, match="MAKERFLOW_REGISTRY_URL") as refused:
             open_registry("postgresql://user:secret@host:port:port/db?x=y")
         assert "secret" not in str(refused.value)
 

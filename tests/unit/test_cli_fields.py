@@ -84,21 +84,20 @@ def test_an_unknown_status_is_refused_with_those_that_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "location", "option"),
+    ("location", "option"),
     [
-        ("TrainingSpec", ("instances", "workers"), "--workers"),
-        ("TrainingSpec", ("algorithm",), "--algorithm"),
-        ("TrainingSpec", ("algorithm", "path"), "--algorithm"),
-        ("TrainingSpec", ("algorithm", "hyperparameters", 0, "name"), "--hp (0.name)"),
-        ("TrainingSpec", ("outputs", "checkpoint"), "--checkpoint-output"),
-        ("TrainingSpec", ("limits", "max_minutes"), "--max-time"),
-        ("TrainingSpec", ("tags",), "--tag"),
-        ("TrainingSpec", ("surprise",), "surprise"),
-        ("Settings", ("cpus",), "MAKERFLOW_CPUS"),
+        (("instances", "workers"), "--workers"),
+        (("algorithm",), "--algorithm"),
+        (("algorithm", "path"), "--algorithm"),
+        (("algorithm", "hyperparameters", 0, "name"), "--hp (0.name)"),
+        (("outputs", "checkpoint"), "--checkpoint-output"),
+        (("limits", "max_minutes"), "--max-time"),
+        (("tags",), "--tag"),
+        (("surprise",), "surprise"),
     ],
 )
-def test_a_refused_field_is_named_by_what_set_it(model: str, location: tuple[int | str, ...], option: str) -> None:
-    assert fields.option_of(model, location) == option
+def test_a_refused_field_is_named_by_what_set_it(location: tuple[int | str, ...], option: str) -> None:
+    assert fields.option_of(location) == option
 
 
 def test_copies_go_to_the_target_itself_or_into_it_when_it_is_a_folder(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Who may do what, and how a store that cannot be used says why (COM-06)."""
 
-import datetime
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +24,7 @@ from blocks.storage.identity import account_identity
 from blocks.storage.open import open_storage
 from blocks.storage.s3_clients import S3Clients
 from blocks.storage.s3_control import S3Control
+from tests.certificates import write_certificates
 from tests.contract.storage_contract import PATIENCE, stage_one, tree
 from tests.contract.test_storage import connection_to
 from tests.doubles.fault_proxy import FaultProxy, Request, fault_proxy, refusal
@@ -179,39 +179,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
     Beside them, `authority.pem` has the authority's own key and certificate, which is for 127.0.0.1 too.
     """
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    now = datetime.datetime.now(datetime.UTC)
-    authority, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("authority", "server")]
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-
-    def sign(public: ec.EllipticCurvePublicKey, name: x509.Name, *extensions: x509.ExtensionType) -> bytes:
-        unsigned = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(names[0])
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-        )
-        for extension in extensions:
-            unsigned = unsigned.add_extension(extension, critical=True)
-        return unsigned.sign(authority, hashes.SHA256()).public_bytes(pem)
-
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     directory = tmp_path_factory.mktemp("tls")
-    own = sign(authority.public_key(), names[0], x509.BasicConstraints(ca=True, path_length=None), address)
-    (directory / "ca.pem").write_bytes(own)
-    secrets = [one.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) for one in (authority, key)]
-    (directory / "authority.pem").write_bytes(secrets[0] + own)
-    (directory / "server.pem").write_bytes(secrets[1] + sign(key.public_key(), names[1], address))
+    write_certificates(directory)
     return directory / "ca.pem", directory / "server.pem"
 
 
@@ -232,7 +201,7 @@ def test_a_private_authority_is_trusted_when_it_is_given(
         assert tree(tmp_path / "one/datasets/d") == {"x": b"x"}
 
         untrusting = replace(given, ca_certificate="")
-        with pytest.raises(UnknownStoreError, match="certificate"):
+        with pytest.raises(UnknownStoreError, match=r"certificate .* is not trusted .*--ca-certificate FILE"):
             open_storage(place, untrusting, PATIENCE).check(place, Rights.READ)
 
         monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate[0]))
@@ -240,6 +209,30 @@ def test_a_private_authority_is_trusted_when_it_is_given(
             open_storage(place, untrusting, PATIENCE), place, Cache(tmp_path / "other", 1 << 20), tmp_path / "two"
         )
         assert tree(tmp_path / "two/datasets/d") == {"x": b"x"}
+
+
+@pytest.mark.parametrize(
+    ("file", "why"), [("missing.pem", "No such file"), ("no.pem", "it holds no certificate"), ("", "directory")]
+)
+def test_a_bundle_that_cannot_be_used_is_named_as_the_problem(
+    s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, why: str
+) -> None:
+    (tmp_path / "no.pem").write_text("no certificate")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / file))
+    place = StoragePath.parse(f"obs://{s3_server.address}/{bucket}/data")
+    storage = open_storage(place, Connection("", "key", "secret", region="us-east-1"), PATIENCE)
+    with pytest.raises(UnknownStoreError, match=f"the file {tmp_path / file}, which AWS_CA_BUNDLE .*{why}"):
+        storage.check(place, Rights.READ)
+
+
+@pytest.mark.parametrize("endpoint", ["bogus", "localhost:9000", "http://localhost:99999", "http://[::1"])
+def test_an_endpoint_of_the_environment_that_is_no_url_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    place = StoragePath.parse("s3://bucket/data")
+    with pytest.raises(UnknownStoreError, match=r"Set AWS_ENDPOINT_URL .* as in AWS_ENDPOINT_URL=https://"):
+        open_storage(place, Connection("", "key", "secret"), PATIENCE).plan(place)
 
 
 @pytest.mark.parametrize("right", [Rights.READ, Rights.WRITE])

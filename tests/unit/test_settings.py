@@ -1,0 +1,55 @@
+"""Settings come from variables of the environment; a wrong one is named, with one that is right."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from blocks.connections.settings import read_settings
+from blocks.domain.errors import InvalidInputError
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        ("MAKERFLOW_CPUS", "many", "valid number"),
+        ("MAKERFLOW_CPUS", "inf", "finite"),
+        ("MAKERFLOW_MEMORY_MIB", "-1", "greater than or equal to 0"),
+        ("MAKERFLOW_CACHE_GB", "1e300", "less than or equal"),
+        ("MAKERFLOW_NAS", "x", "no JSON"),
+        ("MAKERFLOW_NAS", "[1]", "dictionary"),
+        ("MAKERFLOW_NAS", '{"a": "rel"}', "'rel', is not an absolute path"),
+        ("MAKERFLOW_PREFECT_API_URL", "bogus", "no URL"),
+        ("MAKERFLOW_PREFECT_API_URL", "http://host:99999/api", "Port out of range"),
+        ("PREFECT_API_URL", "ftp://host/api", "no URL"),
+        ("MAKERFLOW_HOME", "~no-such-user/x", "no such user"),
+        ("MAKERFLOW_CATALOGUE", "~no-such-user/x", "no such user"),
+    ],
+)
+def test_a_wrong_variable_is_refused_with_its_name_what_is_wrong_and_an_example(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidInputError) as refused:
+        read_settings()
+    assert refused.value.what == f"{variable}={value}"
+    assert why in refused.value.why
+    assert f"as in {variable}=" in refused.value.remedy
+    assert not refused.value.remedy.endswith("=, or unset it.")
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "CPUS", "NAS", "CATALOGUE", "CACHE_GB"):
+        monkeypatch.setenv(f"MAKERFLOW_{name}", "")
+    settings = read_settings()
+    assert settings.home == Path("~/.makerflow").expanduser()
+    assert (settings.cpus, settings.nas, settings.is_catalogue_given) == (0, {}, False)
+
+
+def test_a_relative_home_stays_where_it_is_for_processes_that_work_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MAKERFLOW_HOME", "here")
+    assert read_settings().home == tmp_path / "here"
+    assert os.environ["MAKERFLOW_HOME"] == str(tmp_path / "here")
