@@ -1,0 +1,68 @@
+"""Every lifecycle action as a deployment of the workflow server: one list for the runner and for `prefect.yaml`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from prefect import Flow
+
+from flows.experiment import create_experiment_flow, delete_experiment_flow, retry_experiment_flow
+from flows.training import create_training_flow, delete_training_flow, resume_training_flow, stop_training_flow
+
+NAME = "makerflow"
+"""What each deployment is called: `create-training/makerflow`."""
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A flow and how it is shown.
+
+    Attributes:
+        flow: What runs.
+        resource: What kind of thing it is about: a tag, by which the UI can filter.
+        every: How often it runs by itself from its first registration on; None for never.
+    """
+
+    flow: Flow[..., Any]
+    resource: str
+    every: timedelta | None = None
+
+    @property
+    def name(self) -> str:
+        """How it is called on the server, by the UI and by `run_deployment`."""
+        return f"{self.flow.name}/{NAME}"
+
+    @property
+    def description(self) -> str:
+        """What it does; what its parameters are is said in its form."""
+        return (self.flow.description or "").partition("\n\nArgs:")[0].strip()
+
+    @property
+    def tags(self) -> list[str]:
+        """By which the UI can filter."""
+        return [NAME, self.resource]
+
+    @property
+    def entrypoint(self) -> str:
+        """Where any process that has the package installed finds the flow."""
+        return f"{self.flow.fn.__module__}.{self.flow.fn.__name__}"
+
+
+def catalogue() -> Iterator[CatalogueEntry]:
+    """All of them."""
+    for flow in (create_experiment_flow, retry_experiment_flow, delete_experiment_flow):
+        yield CatalogueEntry(flow, "experiment")
+    for flow in (create_training_flow, resume_training_flow, stop_training_flow, delete_training_flow):
+        yield CatalogueEntry(flow, "training")
+
+
+@cache
+def product_version() -> str:
+    """The version of every deployment."""
+    try:
+        return version("makerflow")
+    except PackageNotFoundError:
+        return "0"
