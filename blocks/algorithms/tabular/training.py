@@ -150,7 +150,7 @@ def _split(rows: Array, target: Array, task: str, settings: Settings) -> list[Ar
             "give more rows, a dataset 'validation', or validation_fraction 0"
         )
     counts = np.unique(target, return_counts=True)[1] if task == "classification" else np.array([0])
-    can_stratify = counts.min() >= 2 and len(counts) <= min(held_out, len(rows) - held_out)
+    can_stratify = min(counts) >= 2 and len(counts) <= min(held_out, len(rows) - held_out)
     parts: list[Array] = train_test_split(
         rows,
         target,
