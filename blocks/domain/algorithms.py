@@ -131,14 +131,22 @@ class ProvidedAlgorithmEntry(Frozen):
         Raises:
             InvalidInputError: It names the hyperparameter, and what is allowed.
         """
+        self.check_given(given)
+        for hyperparameter in self.hyperparameters:
+            if hyperparameter.required and hyperparameter.name not in given:
+                raise self._missing("hyperparameter", hyperparameter.name, hyperparameter.description)
+
+    def check_given(self, given: Mapping[str, str]) -> None:
+        """The same, when others may come later: what is missing is not refused.
+
+        Raises:
+            InvalidInputError: It names the hyperparameter, and what is allowed.
+        """
         known = {hyperparameter.name: hyperparameter for hyperparameter in self.hyperparameters}
         for name, value in given.items():
             if name not in known:
                 raise self._unknown("hyperparameter", name, list(known))
             known[name].check(value)
-        for name, hyperparameter in known.items():
-            if hyperparameter.required and name not in given:
-                raise self._missing("hyperparameter", name, hyperparameter.description)
 
     def _check_datasets(self, given: list[str]) -> None:
         for name in given:

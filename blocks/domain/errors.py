@@ -10,6 +10,7 @@ MakerflowError
 │   └── ConcurrentUpdateError
 └── PermanentError                 trying again cannot help
     ├── InvalidInputError          (ValueError)
+    │   └── TemplateOutdatedError
     ├── NotFoundError              (LookupError)
     ├── AlreadyExistsError
     ├── IllegalTransitionError     (ValueError)
@@ -104,9 +105,20 @@ class InvalidInputError(PermanentError, ValueError):
         super().__init__(f"{what}: {why}. {remedy}")
 
 
+class TemplateOutdatedError(InvalidInputError):
+    """A template names something that is gone, or that cannot be used any more."""
+
+    def __init__(self, template: str, setting: str, trouble: str) -> None:
+        self.template, self.setting, self.trouble = template, setting, trouble
+        remedy = f"Give another beside the template, or change it: `makerflow template change {template}`."
+        super().__init__(f"The template {template!r} cannot be used with its {setting}", trouble, remedy)
+        self.args = (f"{self.what}: {trouble} {remedy}",)
+
+
 _SHOWN_BY = {
     "experiment": "experiment list",
     "training": "training list",
+    "template": "template list",
     "connection": "connection list",
     "metric": "training metrics",
 }

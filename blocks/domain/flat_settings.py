@@ -1,10 +1,11 @@
 """Settings without their groups: `workers=2` for `instances={"workers": 2}`, and one set of settings over another."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
+from blocks.domain.errors import InvalidInputError
 from blocks.domain.spec_values import named_paths, named_values
 
 GROUPS: dict[str, dict[str, str]] = {
@@ -20,6 +21,16 @@ GROUPS: dict[str, dict[str, str]] = {
     "limits": {"max_minutes": "max_minutes", "storage_gb": "storage_gb", "log_management": "log_management"},
 }
 """The flat names that stand beside the groups: group to (flat name to field of the group)."""
+
+NAMED = ("hyperparameters", "datasets", "tags")
+"""Lists of named things: each can be set, changed and removed by itself."""
+
+_PLACES: dict[str, tuple[str, ...]] = {
+    **{flat: (group, field) for group, names in GROUPS.items() for flat, field in names.items()},
+    "algorithm": ("algorithm", "path"),
+    **{alone: (alone,) for alone in ("description", "experiment", "tags")},
+}
+"""Flat name to where its value is."""
 
 
 def group_fields(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,12 +60,17 @@ def group_fields(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge_fields(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """`overrides` over `base`, group by group; lists of named things name by name (an override's order comes last)."""
+    """`overrides` over `base`, group by group; lists of named things name by name (an override's order comes last).
+
+    One's own code in the place of a provided algorithm, or the other way round, takes the place of all of it.
+    """
     merged = dict(base)
     for key, value in overrides.items():
-        current = merged.get(key)
         value = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-        if key in ("hyperparameters", "datasets", "tags"):
+        current = merged.get(key)
+        if key == "algorithm" and isinstance(current, Mapping) and isinstance(value, Mapping):
+            current = _of_the_same_kind(current, value)
+        if key in NAMED:
             value, current = (_listed(key, items) for items in (value, current or ()))
             given = [_name_of(item) for item in value]
             merged[key] = [item for item in current if _name_of(item) not in given] + value
@@ -63,6 +79,59 @@ def merge_fields(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[
         else:
             merged[key] = value
     return merged
+
+
+def drop_fields(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Grouped settings without those of these flat names: `workers`, or of a list of named things `tags.team`.
+
+    Raises:
+        InvalidInputError: There is no such setting, or nothing of this name in its list.
+    """
+    kept = dict(settings)
+    for name in names:
+        flat, _, item = name.partition(".")
+        place = _PLACES.get(flat)
+        if place is None or (item and flat not in NAMED):
+            raise InvalidInputError(f"unset {name!r}", "there is no such setting", f"One of: {', '.join(_PLACES)}.")
+        holder = kept
+        for group in place[:-1]:
+            holder[group] = holder = dict(holder.get(group) or {})
+        if item:
+            holder[place[-1]] = _without(name, flat, item, holder.get(place[-1]) or ())
+        else:
+            holder.pop(place[-1], None)
+    return kept
+
+
+def flat_names(settings: Mapping[str, Any]) -> Iterator[str]:
+    """The flat names of grouped settings, as `drop_fields` takes them."""
+    for flat, place in _PLACES.items():
+        holder: Any = settings
+        for part in place:
+            holder = holder.get(part) if isinstance(holder, Mapping) else None
+        if flat in NAMED:
+            yield from (f"{flat}.{_name_of(item)}" for item in _listed(flat, holder or ()))
+        elif holder is not None:
+            yield flat
+
+
+def _of_the_same_kind(algorithm: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an algorithm stays beside the overrides of it."""
+    own = any(overrides.get(name) for name in ("path", "entry_point"))
+    provided = overrides.get("provided", "own" if own else None)
+    if provided == "own":
+        return {**algorithm, "provided": "own"}
+    gone = ("path", "entry_point") if provided and not own else ()
+    return {name: value for name, value in algorithm.items() if name not in gone}
+
+
+def _without(name: str, kind: str, item: str, items: Iterable[Any]) -> list[Any]:
+    listed = _listed(kind, items)
+    kept = [one for one in listed if _name_of(one) != item]
+    if len(kept) == len(listed):
+        there = ", ".join(str(_name_of(one)) for one in listed) or "none"
+        raise InvalidInputError(f"unset {name!r}", "there is none of this name", f"The {kind} are: {there}.")
+    return kept
 
 
 def _listed(key: str, items: object) -> list[Any]:

@@ -7,7 +7,7 @@ from blocks.domain.catalogues import Catalogue
 from blocks.domain.errors import CapacityError, InputMissingError, InvalidInputError
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import InputKind, LogPolicy, PlannedInput, PlannedOutput, RunPlan
-from blocks.domain.specs import ProvidedAlgorithm, TrainingSpec
+from blocks.domain.specs import ProvidedAlgorithm, TrainingSettings, TrainingSpec
 
 PROVIDED_ENTRY_POINT = "train.py"
 REQUIREMENTS = "requirements.txt"
@@ -32,7 +32,7 @@ def check_entry_point(source: PlannedInput, entry_point: str) -> None:
     raise InputMissingError(f"{source.path}/{entry_point}", f"the algorithm path holds {scripts}")
 
 
-def check_outputs(spec: TrainingSpec) -> None:
+def check_outputs(spec: TrainingSettings) -> None:
     """Refuse an output path that shares a folder with the algorithm or a dataset.
 
     Raises:

@@ -3,7 +3,7 @@
 import json
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -39,8 +39,8 @@ class ProvidedAlgorithm(StrEnum):
     TABULAR = "tabular"
 
 
-class AlgorithmSpec(Spec):
-    """What is run: a provided algorithm, or one's own code at a path."""
+class AlgorithmSettings(Spec):
+    """What is run: a provided algorithm, or one's own code at a path; it need not be complete yet."""
 
     provided: ProvidedAlgorithm = Field(
         default=ProvidedAlgorithm.OWN,
@@ -96,15 +96,22 @@ class AlgorithmSpec(Spec):
         return value
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "AlgorithmSpec":
-        if self.provided is ProvidedAlgorithm.OWN:
-            if not self.path or not self.entry_point:
-                raise ValueError(
-                    "one's own algorithm needs both a path and an entry point (or choose a provided algorithm)"
-                )
-        elif self.path or self.entry_point:
+    def _one_kind(self) -> Self:
+        if self.provided is not ProvidedAlgorithm.OWN and (self.path or self.entry_point):
             raise ValueError(
                 f"the provided algorithm {self.provided.value!r} brings its own code: leave path and entry point empty"
+            )
+        return self
+
+
+class AlgorithmSpec(AlgorithmSettings):
+    """What is run: a provided algorithm, or one's own code at a path."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.provided is ProvidedAlgorithm.OWN and not (self.path and self.entry_point):
+            raise ValueError(
+                "one's own algorithm needs both a path and an entry point (or choose a provided algorithm)"
             )
         return self
 

@@ -6,12 +6,12 @@ of mappings. People who write Python or YAML may give mappings and leave the gro
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from blocks.domain.environment import environment_name
-from blocks.domain.flat_settings import GROUPS, group_fields, merge_fields
+from blocks.domain.flat_settings import GROUPS, drop_fields, group_fields, merge_fields
 from blocks.domain.spec_groups import (
     DEFAULT_FLAVOR,
     DEFAULT_IMAGE,
@@ -19,6 +19,7 @@ from blocks.domain.spec_groups import (
     MAX_HYPERPARAMETERS,
     MAX_METRIC_EXPRESSIONS,
     MAX_WORKERS,
+    AlgorithmSettings,
     AlgorithmSpec,
     InputSpec,
     InstanceSpec,
@@ -40,6 +41,7 @@ __all__ = [
     "MAX_WORKERS",
     "NAME_PATTERN",
     "NAME_RULE",
+    "AlgorithmSettings",
     "AlgorithmSpec",
     "DatasetSpec",
     "ExperimentSpec",
@@ -50,8 +52,10 @@ __all__ = [
     "NamedValue",
     "OutputSpec",
     "ProvidedAlgorithm",
+    "SettingsSpec",
     "Spec",
     "Tags",
+    "TrainingSettings",
     "TrainingSpec",
     "environment_name",
     "group_fields",
@@ -59,15 +63,40 @@ __all__ = [
 ]
 
 
-class TrainingSpec(Spec):
-    """A training: run an algorithm on data, once or as many distributed workers."""
+class SettingsSpec(Spec):
+    """Settings in groups, which may also be given without them."""
 
-    name: str = Field(
-        pattern=NAME_PATTERN,
-        title="Name",
-        description=f"Unique among trainings: {NAME_RULE}.",
-        examples=["digits-1"],
-    )
+    @model_validator(mode="before")
+    @classmethod
+    def _group(cls, value: Any) -> Any:
+        return group_fields(value) if isinstance(value, Mapping) else value
+
+    @classmethod
+    def known_names(cls) -> Iterable[str]:
+        """Also those that stand beside the groups."""
+        return [*cls.model_fields, *(flat for names in GROUPS.values() for flat in names)]
+
+    def changed(self, *, unset: Iterable[str] = (), **overrides: Any) -> Self:
+        """A copy with some settings replaced, by their flat or grouped names; a group is merged field by field.
+
+        Hyperparameters, datasets and tags are replaced name by name, so that one can be changed and the rest kept.
+
+        Args:
+            unset: Settings that get their default again, by their flat names; `hyperparameters.lr` is one of many.
+            overrides: The others' new values.
+
+        Raises:
+            InvalidInputError: There is nothing of this name to unset.
+            pydantic.ValidationError: The result breaks a limit.
+        """
+        kept = drop_fields(self.model_dump(mode="json"), unset)
+        return type(self).model_validate(merge_fields(kept, group_fields(overrides)))
+
+
+class TrainingSettings(SettingsSpec):
+    """What a training and a template of trainings have in common."""
+
+    name: str
     description: str = Field(
         default="",
         max_length=1000,
@@ -82,7 +111,7 @@ class TrainingSpec(Spec):
         description=f"The experiment that it belongs to, made on the way when it does not exist: {NAME_RULE}.",
         examples=["digits"],
     )
-    algorithm: AlgorithmSpec = Field(title="Algorithm", description="What is run.")
+    algorithm: AlgorithmSettings
     instances: InstanceSpec = Field(default=InstanceSpec(), title="Instances", description="Where it runs.")
     inputs: InputSpec = Field(default=InputSpec(), title="Input data", description="What is staged before it starts.")
     outputs: OutputSpec = Field(default=OutputSpec(), title="Output data", description="Where results go.")
@@ -90,25 +119,17 @@ class TrainingSpec(Spec):
     limits: LimitSpec = Field(default=LimitSpec(), title="Further settings", description="Limits and logs.")
     tags: Tags = ()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _group(cls, value: Any) -> Any:
-        return group_fields(value) if isinstance(value, Mapping) else value
 
-    @classmethod
-    def known_names(cls) -> Iterable[str]:
-        """Also those that stand beside the groups."""
-        return [*cls.model_fields, *(flat for names in GROUPS.values() for flat in names)]
+class TrainingSpec(TrainingSettings):
+    """A training: run an algorithm on data, once or as many distributed workers."""
 
-    def changed(self, **overrides: Any) -> "TrainingSpec":
-        """A copy with some settings replaced, by their flat or grouped names; a group is merged field by field.
-
-        Hyperparameters, datasets and tags are replaced name by name, so that one can be changed and the rest kept.
-
-        Raises:
-            pydantic.ValidationError: The result breaks a limit.
-        """
-        return TrainingSpec.model_validate(merge_fields(self.model_dump(mode="json"), group_fields(overrides)))
+    name: str = Field(
+        pattern=NAME_PATTERN,
+        title="Name",
+        description=f"Unique among trainings: {NAME_RULE}.",
+        examples=["digits-1"],
+    )
+    algorithm: AlgorithmSpec = Field(title="Algorithm", description="What is run.")
 
 
 class ExperimentSpec(Spec):

@@ -115,6 +115,7 @@ class TrainingDocumentRow(Table, table=True):
     logs_uploaded: bool = Field(default=False, nullable=False)
     points_refused: int = _count()
     revision: int = _count()
+    template: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
 
 
 class TrainingTagRow(Table, table=True):
@@ -132,6 +133,26 @@ class TrainingTagRow(Table, table=True):
     name: str = _key(primary_key=True)
     value: str = _text()
     value_hash: int = _integer()
+
+
+class TemplateRow(Table, table=True):
+    """A template. There are few, so nothing is kept apart from what a list shows."""
+
+    __tablename__ = "template"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        Index(None, "created_us", "id"),
+        Index(None, "changed_us", "id"),
+    )
+
+    id: str = _key(primary_key=True)
+    name: str = _key()
+    description: str = _text()
+    tags: str = _text("\n")
+    spec: str = _text()
+    created_us: int = _integer()
+    changed_us: int = _integer()
+    revision: int = _count()
 
 
 class MoveRow(Table, table=True):

@@ -1,0 +1,213 @@
+"""A training made from a template: what is given beside the template, in a form where leaving out is not giving.
+
+A form sends every field, so each has a value here that says "as in the template": empty, 0, or `template`. Python and
+YAML may leave fields and groups out, and give mappings, as everywhere.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from blocks.domain.errors import InvalidInputError
+from blocks.domain.flat_settings import GROUPS, drop_fields, flat_names, merge_fields
+from blocks.domain.spec_values import (
+    NAME_PATTERN,
+    NAME_RULE,
+    DatasetSpec,
+    NamedValue,
+    Spec,
+    Tags,
+    named_paths,
+    named_values,
+)
+from blocks.domain.specs import MAX_DATASETS, MAX_HYPERPARAMETERS, SettingsSpec, TrainingSpec
+from blocks.domain.templates import TemplateSpec, TemplateUse
+
+
+class AlgorithmChoice(StrEnum):
+    """The template's algorithm, or another in its place."""
+
+    TEMPLATE = "template"
+    OWN = "own"
+    TABULAR = "tabular"
+
+
+class Switch(StrEnum):
+    """The template's choice, or another in its place."""
+
+    TEMPLATE = "template"
+    ON = "on"
+    OFF = "off"
+
+
+def _switch(value: object) -> object:
+    return (Switch.ON if value else Switch.OFF) if isinstance(value, bool) else value
+
+
+AnySwitch = Annotated[Switch, BeforeValidator(_switch)]
+
+
+class AlgorithmOverrides(Spec):
+    """What is run. What is left empty is as in the template."""
+
+    provided: AlgorithmChoice = Field(
+        default=AlgorithmChoice.TEMPLATE,
+        title="Provided algorithm",
+        description="'template': as there; else one that comes with the platform, or 'own' for the code below.",
+    )
+    path: str = Field(
+        default="", title="Algorithm path", description="Another directory (obs://, s3://, nas:// or file://)."
+    )
+    entry_point: str = Field(default="", title="Entry point", description="Another Python file, relative to the path.")
+    hyperparameters: Annotated[tuple[NamedValue, ...], BeforeValidator(named_values)] = Field(
+        default=(),
+        max_length=MAX_HYPERPARAMETERS,
+        title="Hyperparameters",
+        description="Added to the template's; one of the same name takes its place.",
+        examples=[[{"name": "lr", "value": "0.3"}]],
+    )
+
+
+class InstanceOverrides(Spec):
+    """Where it runs. What is left empty is as in the template."""
+
+    image: str = Field(default="", title="Image", description="Another name of the image catalogue.")
+    flavor: str = Field(default="", title="Flavor", description="Another name of the instance-type catalogue.")
+    workers: int = Field(
+        default=0, ge=0, title="Workers", description="Another number of distributed workers; 0: as in the template."
+    )
+
+
+class InputOverrides(Spec):
+    """What is staged before it starts. What is left empty is as in the template."""
+
+    datasets: Annotated[tuple[DatasetSpec, ...], BeforeValidator(named_paths)] = Field(
+        default=(),
+        max_length=MAX_DATASETS,
+        title="Datasets",
+        description="Added to the template's; one of the same name takes its place.",
+    )
+    checkpoint: str = Field(default="", title="Input checkpoint", description="Another path of checkpoints.")
+
+
+class OutputOverrides(Spec):
+    """Where results go. What is left empty is as in the template."""
+
+    path: str = Field(default="", title="Output path", description="Another path for the model.")
+    checkpoint: str = Field(default="", title="Checkpoint output path", description="Another path for checkpoints.")
+
+
+class MetricOverrides(Spec):
+    """How metrics are read. What is left empty is as in the template."""
+
+    expressions: tuple[str, ...] = Field(
+        default=(), title="Metric expressions", description="All of them, in the place of the template's."
+    )
+    all_workers: AnySwitch = Field(
+        default=Switch.TEMPLATE, title="Read all workers", description="'template': as there; else on or off."
+    )
+
+
+class LimitOverrides(Spec):
+    """Limits and further settings. What is left empty is as in the template."""
+
+    max_minutes: float = Field(
+        default=0,
+        ge=0,
+        title="Maximum training time (minutes)",
+        description="Another number of minutes; 0: as in the template.",
+    )
+    storage_gb: int = Field(
+        default=0, ge=0, title="Data-storage size (GB)", description="Another number of GB; 0: as in the template."
+    )
+    log_management: AnySwitch = Field(
+        default=Switch.TEMPLATE, title="Log management", description="'template': as there; else on or off."
+    )
+
+
+class TemplatedTrainingSpec(SettingsSpec):
+    """A training made from a template, which is completed and overridden field by field."""
+
+    name: str = Field(
+        pattern=NAME_PATTERN, title="Name", description=f"Unique among trainings: {NAME_RULE}.", examples=["digits-1"]
+    )
+    template: str = Field(
+        min_length=1, title="Template", description="Name or id of the template.", examples=["digits-nightly"]
+    )
+    description: str = Field(
+        default="",
+        max_length=1000,
+        title="Description",
+        description="Of the training, at most 1,000 characters; can be changed later.",
+    )
+    experiment: str = Field(
+        default="", title="Experiment", description="Another experiment, made on the way; empty: as in the template."
+    )
+    algorithm: AlgorithmOverrides = Field(
+        default=AlgorithmOverrides(), title="Algorithm", description="What is run. Left empty: as in the template."
+    )
+    instances: InstanceOverrides = Field(
+        default=InstanceOverrides(), title="Instances", description="Where it runs. Left empty: as in the template."
+    )
+    inputs: InputOverrides = Field(
+        default=InputOverrides(), title="Input data", description="What is staged. Left empty: as in the template."
+    )
+    outputs: OutputOverrides = Field(
+        default=OutputOverrides(), title="Output data", description="Where results go. Left empty: as in the template."
+    )
+    metrics: MetricOverrides = Field(
+        default=MetricOverrides(), title="Metrics", description="How metrics are read. Left empty: as in the template."
+    )
+    limits: LimitOverrides = Field(
+        default=LimitOverrides(), title="Further settings", description="Limits and logs. Left empty: as there."
+    )
+    tags: Tags = ()
+    unset: tuple[str, ...] = Field(
+        default=(),
+        title="Unset",
+        description="What the template sets and this training shall not: hyperparameters.NAME, datasets.NAME, "
+        "tags.NAME, or a setting that gets its default again, such as checkpoint_input.",
+        examples=[["hyperparameters.momentum", "checkpoint_input"]],
+    )
+
+    def beside(self) -> dict[str, Any]:
+        """What is given beside the template, in its groups."""
+        given: dict[str, Any] = {group: _given(getattr(self, group)) for group in GROUPS}
+        given |= {"experiment": self.experiment, "tags": [tag.model_dump() for tag in self.tags]}
+        return {name: value for name, value in given.items() if value}
+
+    def use(self, id: str, name: str) -> TemplateUse:
+        """What the training remembers of the template of this id and name."""
+        return TemplateUse(id=id, name=name, beside=(*flat_names(self.beside()), *self.unset))
+
+    def over(self, template: TemplateSpec) -> TrainingSpec:
+        """The training's own settings.
+
+        Raises:
+            InvalidInputError: With what is given beside it the template makes no training: what is missing or wrong.
+        """
+        base = template.model_dump(mode="json", exclude={"name", "description"})
+        settings = merge_fields(drop_fields(base, self.unset), self.beside())
+        try:
+            return TrainingSpec.model_validate(settings | {"name": self.name, "description": self.description})
+        except ValidationError as error:
+            raise _refusal(template.name, error) from error
+
+
+def _given(group: Spec) -> dict[str, Any]:
+    """The fields of a group that do not say "as in the template"."""
+    given = group.model_dump(mode="json", exclude_defaults=True)
+    switches = {Switch.ON.value: True, Switch.OFF.value: False}
+    return {
+        name: switches[value] if isinstance(getattr(group, name), Switch) else value for name, value in given.items()
+    }
+
+
+def _refusal(template: str, error: ValidationError) -> InvalidInputError:
+    wrong = [
+        f"{'.'.join(map(str, detail['loc']))}: {detail['msg'].removeprefix('Value error, ')}"
+        for detail in error.errors(include_url=False)
+    ]
+    what = f"A training of the template {template!r} and what is given beside it"
+    return InvalidInputError(what, "; ".join(wrong), "Give what is missing beside the template, or correct it.")
