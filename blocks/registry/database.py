@@ -1,6 +1,6 @@
 """The registry: what exists, in which status, since when, and what it measured."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from weakref import finalize
@@ -10,9 +10,11 @@ from blocks.registry.driver import Driver, open_driver
 from blocks.registry.experiments import Experiments
 from blocks.registry.flow_runs import FlowRuns
 from blocks.registry.metrics import Metrics
+from blocks.registry.monitoring import Monitoring
 from blocks.registry.reading import Reader
 from blocks.registry.schema import ensure_schema
 from blocks.registry.sessions import Sessions
+from blocks.registry.templates import Templates
 from blocks.registry.trainings import Trainings
 
 
@@ -30,7 +32,9 @@ class Registry:
         self._sessions = Sessions(driver)
         self.experiments = Experiments(self._reader, self._sessions)
         self.trainings = Trainings(self._reader, self._sessions)
+        self.templates = Templates(self._reader, self._sessions)
         self.metrics = Metrics(self._reader, self._sessions)
+        self.monitoring = Monitoring(self._reader)
         self.flow_runs = FlowRuns(self._reader, self._sessions)
         self.connections = Connections(self._reader, self._sessions)
         # Also for who forgets it, as commands do that end anyway: no connection is left to the garbage collector.
@@ -45,7 +49,15 @@ class Registry:
 
     def is_leased(self, id: str) -> bool:
         """Whether somebody works on a resource now."""
-        return self._driver.is_leased(id)
+        return bool(self._driver.leased((id,)))
+
+    def leased(self, ids: Collection[str]) -> set[str]:
+        """Those of the resources that somebody works on now."""
+        return self._driver.leased(ids)
+
+    def tidy_leases(self) -> int:
+        """Remove what workers that were killed left of their leases; how much that was."""
+        return self._driver.tidy_leases()
 
     def has_leased(self, id: str) -> bool:
         """Whether this object holds or held the lease of a resource: it works, or has worked, on it."""

@@ -6,6 +6,7 @@ SQLModel takes longer than a hundred lists, and a command that lists must answer
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -88,8 +89,12 @@ class Driver(ABC):
         """Held by the one who works on `key`; others wait. Freed when its process dies."""
 
     @abstractmethod
-    def is_leased(self, key: str) -> bool:
-        """Whether somebody holds the lease of `key` now."""
+    def leased(self, keys: Collection[str]) -> set[str]:
+        """Those of `keys` whose lease somebody holds now."""
+
+    @abstractmethod
+    def tidy_leases(self) -> int:
+        """Remove what holders of leases that were killed left of them; how much that was."""
 
 
 def open_driver(url: str) -> Driver:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -16,6 +16,10 @@ CONNECT_SECONDS = 10
 LOCK_MILLISECONDS = 30_000
 IDLE_MILLISECONDS = 60_000
 _MIGRATING = "makerflow:migrating"
+_HELD = """
+SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks JOIN pg_database d ON d.oid = database
+WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock' AND objsubid = 1 AND d.datname = current_database()
+"""
 _PASSING = (psycopg.OperationalError, psycopg.InterfaceError)
 _ABSENT = re.compile(r'FATAL:  (database|role) ".*" does not exist')
 """Of a connection that was refused psycopg tells no code."""
@@ -97,11 +101,15 @@ class PostgresDriver(Driver):
                 connection.execute("SELECT pg_advisory_unlock(%s)", (_number(key),))
             connection.close()
 
-    def is_leased(self, key: str) -> bool:
-        """Whether taking the lock fails."""
+    def leased(self, keys: Collection[str]) -> set[str]:
+        """Those of the server's locks: one look, however many keys there are."""
         with self.connect(autocommit=True) as connection:
-            row = connection.execute("SELECT pg_try_advisory_lock_shared(%s)", (_number(key),)).fetchone()
-        return row is not None and not row[0]
+            held = {row[0] for row in connection.execute(_HELD)}
+        return {key for key in keys if _number(key) in held}
+
+    def tidy_leases(self) -> int:
+        """A lock is gone with its connection."""
+        return 0
 
 
 def _number(key: str) -> int:

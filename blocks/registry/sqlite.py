@@ -2,13 +2,13 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from blocks.domain.errors import MakerflowError, RegistryUnavailableError, RegistryUnusableError
-from blocks.locks import is_at, is_locked, locked
+from blocks.locks import is_at, is_locked, locked, try_lock
 from blocks.registry.driver import Driver
 
 BUSY_SECONDS = 30.0
@@ -115,14 +115,22 @@ class SQLiteDriver(Driver):
         with _held(self._lease(key)):
             yield
 
-    def is_leased(self, key: str) -> bool:
-        """Whether the file is locked."""
-        return is_locked(self._lease(key))
+    def leased(self, keys: Collection[str]) -> set[str]:
+        """Those whose file is locked."""
+        return {key for key in keys if is_locked(self._lease(key))}
 
-    def _lease(self, key: str) -> Path:
+    def tidy_leases(self) -> int:
+        """Files that nobody locks."""
+        return sum([_remove_unlocked(file) for file in self._leases.iterdir()])
+
+    @property
+    def _leases(self) -> Path:
         directory = Path(f"{self._path}.leases")
         directory.mkdir(exist_ok=True, mode=0o700)
-        return directory / quote(key, safe="")
+        return directory
+
+    def _lease(self, key: str) -> Path:
+        return self._leases / quote(key, safe="")
 
 
 @contextmanager
@@ -136,3 +144,18 @@ def _held(path: Path) -> Iterator[None]:
                 finally:
                     path.unlink(missing_ok=True)
                 return
+
+
+def _remove_unlocked(path: Path) -> bool:
+    """Remove the file of a lock that nobody holds; whether there was one."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        if not (try_lock(descriptor) and is_at(path, descriptor)):
+            return False
+        path.unlink()
+        return True
+    finally:
+        os.close(descriptor)
