@@ -18,6 +18,7 @@ from blocks.domain.plan import (
     RunPhase,
     Started,
     Uploaded,
+    Usage,
 )
 from blocks.registry.records import Training
 from tasks.engine import cancel_requested, has_page, publish_report, step
@@ -101,6 +102,7 @@ class Follower:
             after=self._row.revision,
             event_cursor=event.sequence,
             uploaded=uploaded,
+            usage=[event] if isinstance(event, Usage) else (),
             logs_uploaded=logs or self._row.logs_uploaded,
         )
 

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from blocks.domain.usage import UsageKind, UsageScope
+
 PLAN_VERSION: Literal[1] = 1
 
 
@@ -240,6 +242,27 @@ class Checkpointed(_Event):
     size: int
 
 
+class WorkerUsage(Frozen):
+    """What one worker used; a kind that cannot be measured where it runs is left out."""
+
+    rank: int = Field(ge=0)
+    values: dict[UsageKind, float]
+
+
+class Usage(_Event):
+    """What workers of one host used, as means over the last `seconds` (memory and disk: now).
+
+    They come ever more rarely as a run grows old, so that a run of months has some ten thousand of them.
+    """
+
+    kind: Literal["usage"] = "usage"
+    attempt: int
+    seconds: float = Field(gt=0)
+    host: str
+    network: UsageScope
+    workers: tuple[WorkerUsage, ...]
+
+
 class Exited(_Event):
     """One rank ended; see the record."""
 
@@ -279,7 +302,7 @@ class Finished(_Event):
 
 
 RunEvent = Annotated[
-    Queued | Placed | Staging | Started | Checkpointed | Exited | Restarted | Uploaded | Finished,
+    Queued | Placed | Staging | Started | Usage | Checkpointed | Exited | Restarted | Uploaded | Finished,
     Field(discriminator="kind"),
 ]
 

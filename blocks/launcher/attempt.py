@@ -50,6 +50,10 @@ class Attempt:
         """Whether a supervisor has not ended yet."""
         return bool(self._running)
 
+    def supervisors(self) -> dict[int, int]:
+        """Rank to process id of the supervisors that have not ended; from any thread."""
+        return {rank: process.pid for rank, process in self._running.copy().items()}
+
     def look(self) -> None:
         """Take note of the supervisors that have ended meanwhile."""
         for rank, process in list(self._running.items()):

@@ -36,7 +36,7 @@ def worker_document(
     """The content of `worker.json`."""
     environment = clean_environment(os.environ, python) | {
         "OMP_NUM_THREADS": str(max(1, int(plan.resources.vcpus))),
-        "CUDA_VISIBLE_DEVICES": visible_gpus(placement, rank, plan.resources.gpus),
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, worker_gpus(placement, plan)[rank])),
     }
     environment |= entry_point_environment(
         plan, rank, directories, rendezvous, region=settings.region, app_key=settings.app_key
@@ -68,6 +68,7 @@ def clean_environment(machine: Mapping[str, str], python: Path) -> dict[str, str
     return passed | virtual | {"PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def visible_gpus(placement: Placement, rank: int, each: int) -> str:
-    """The indices of the GPUs that are this worker's own."""
-    return ",".join(str(index) for index in placement.gpus[rank * each : (rank + 1) * each])
+def worker_gpus(placement: Placement, plan: RunPlan) -> dict[int, tuple[int, ...]]:
+    """Rank to the indices of the GPUs that are this worker's own."""
+    each = plan.resources.gpus
+    return {rank: placement.gpus[rank * each : (rank + 1) * each] for rank in range(plan.workers)}

@@ -20,9 +20,10 @@ from blocks.launcher.attempt import Attempt
 from blocks.launcher.causes import staging_outcome
 from blocks.launcher.delivery import Delivery
 from blocks.launcher.directories import TMP, make_worker_directories, remove_tree
-from blocks.launcher.entry import worker_document
+from blocks.launcher.entry import worker_document, worker_gpus
 from blocks.launcher.gang import Restart, decide
 from blocks.launcher.journal import Journal
+from blocks.launcher.monitoring import Monitor
 from blocks.launcher.ports import PortLease
 from blocks.launcher.preparation import build_environment, remove_inputs, stage_inputs
 from blocks.launcher.resume import checkpoint_input
@@ -116,11 +117,14 @@ class Run:
         attempt.start(python, documents)
         self._journal.emit("started", attempt=number, deadline=_iso(deadline))
         ended = Event()
-        storage = in_background(
-            self._switch, "data storage", lambda: DataStorage(self._layout, self._plan).watch(ended)
-        )
+        storage = DataStorage(self._layout, self._plan)
+        full = in_background(self._switch, "data storage", lambda: storage.watch(ended))
+        gpus = worker_gpus(placement, self._plan)
+        monitor = Monitor(self._plan, self._journal, number, attempt.supervisors, storage.written_bytes, gpus)
+        began = deadline - self._plan.time_limit_seconds
+        in_background(self._switch, "monitoring", lambda: monitor.follow(ended, began))
         with self._delivery.while_running():
-            self._watch(attempt, storage)
+            self._watch(attempt, full)
         ended.set()
         self._sweep()
         return [attempt.records[rank] for rank in sorted(attempt.records)]

@@ -16,7 +16,11 @@ REMEDY = "Raise the data-storage size (--storage-gb), or use less."
 
 
 class DataStorage:
-    """What a run takes of its data storage: its staged objects, and all that its workers write."""
+    """What a run takes of its data storage: its staged objects, and all that its workers write.
+
+    Attributes:
+        written_bytes: Rank to what its files took at the last look of `watch`.
+    """
 
     def __init__(self, layout: RunLayout, plan: RunPlan) -> None:
         self.limit_bytes = plan.storage_mib << 20
@@ -25,7 +29,8 @@ class DataStorage:
         )
         source = sum(found.size for i in plan.inputs if i.kind is InputKind.SOURCE for found in i.objects)
         self._copied_bytes = source * plan.workers  # our own doing
-        self._directories = [layout.worker(rank) / name for rank in range(plan.workers) for name in (*EMPTIED, *KEPT)]
+        self._workers = [layout.worker(rank) for rank in range(plan.workers)]
+        self.written_bytes: dict[int, int] = {}
 
     def check_inputs(self) -> None:
         """Refuse inputs that do not fit.
@@ -43,7 +48,9 @@ class DataStorage:
         pause = PAUSE_SECONDS
         while not ended.wait(pause):
             began = time.monotonic()
-            written = sum(map(written_bytes, self._directories)) - self._copied_bytes
+            for rank, worker in enumerate(self._workers):
+                self.written_bytes[rank] = sum(written_bytes(worker / name) for name in (*EMPTIED, *KEPT))
+            written = sum(self.written_bytes.values()) - self._copied_bytes
             if self.staged_bytes + written > self.limit_bytes:
                 return f"The data storage of {_size(self.limit_bytes)} is full. {REMEDY}"
             pause = max(PAUSE_SECONDS, SHARE_OF_TIME * (time.monotonic() - began))

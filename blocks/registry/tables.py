@@ -214,6 +214,41 @@ class PointRow(Table, table=True):
     rank: int = _count()
 
 
+class UsageWorkerRow(Table, table=True):
+    """One worker of a training: exact figures over all samples of what it used, and how its buckets are made."""
+
+    __tablename__ = "usage_worker"
+
+    training_id: str = Field(
+        sa_column=Column(Key, ForeignKey("training.id", ondelete="CASCADE"), primary_key=True, nullable=False)
+    )
+    rank: int = Field(sa_column=Column(BigInteger, primary_key=True, nullable=False))
+    host: str = _text()
+    attempt: int = _count()
+    network: str = _text()
+    stride: int = Field(default=1, sa_column=Column(BigInteger, nullable=False))
+    samples: int = _count()
+    sampled_us: int = _count()
+    figures: str = _text("{}")
+
+
+class UsageBucketRow(Table, table=True):
+    """Samples in a row of what one worker used."""
+
+    __tablename__ = "usage_bucket"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    training_id: str = Field(
+        sa_column=Column(Key, ForeignKey("training.id", ondelete="CASCADE"), primary_key=True, nullable=False)
+    )
+    rank: int = Field(sa_column=Column(BigInteger, primary_key=True, nullable=False))
+    position: int = Field(sa_column=Column(BigInteger, primary_key=True, nullable=False))
+    at_us: int = _integer()
+    seconds: float
+    means: str = _text("{}")
+    maxima: str = _text("{}")
+
+
 class FlowRunRow(Table, table=True):
     """A flow run that no workflow server saw, until one was told."""
 

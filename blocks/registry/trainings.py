@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from blocks.domain.errors import InvalidInputError, NotFoundError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import MetricPoint
-from blocks.domain.plan import RunHandle, RunPlan, Uploaded
+from blocks.domain.plan import RunHandle, RunPlan, Uploaded, Usage
 from blocks.domain.spec_values import MAX_NAME_LENGTH
 from blocks.domain.specs import MAX_TAGS, NamedValue, TrainingSpec
 from blocks.registry.identity import check_id, from_us, new_id
@@ -194,6 +194,7 @@ class Trainings:
         uploaded: Sequence[Uploaded] = (),
         logs_uploaded: bool | None = None,
         points: Sequence[MetricPoint] = (),
+        usage: Sequence[Usage] = (),
     ) -> Training:
         """Store what was read of its run together with how far it was read: all of it or nothing, exactly once.
 
@@ -207,6 +208,7 @@ class Trainings:
             uploaded: Added to what is known.
             logs_uploaded: As on the record.
             points: Reports of metrics, in order.
+            usage: What its workers used, in order.
 
         Raises:
             NotFoundError: There is no such training.
@@ -224,6 +226,8 @@ class Trainings:
                 logs_uploaded=logs_uploaded,
                 points_refused=refused,
             )
+            if usage:
+                write.usage.append(id, usage)
             return self._find(write, id)
 
     def history(self, id: str) -> list[Move]:

@@ -12,6 +12,7 @@ from blocks.registry.flow_run_rows import FlowRunRows
 from blocks.registry.metric_rows import MetricRows
 from blocks.registry.reading import Row
 from blocks.registry.training_rows import TrainingRows
+from blocks.registry.usage_rows import UsageRows
 
 
 def new_session(engine: Engine) -> Session:
@@ -43,6 +44,11 @@ class Writing:
     def metrics(self) -> MetricRows:
         """Series and points."""
         return MetricRows(self._session)
+
+    @cached_property
+    def usage(self) -> UsageRows:
+        """What workers used."""
+        return UsageRows(self._session)
 
     @cached_property
     def flow_runs(self) -> FlowRunRows:

@@ -66,7 +66,7 @@ class LiveDisplay:
                 case "finished":
                     self._deadline = None
                     self._end(event)
-                case "exited" | "uploaded":
+                case "exited" | "uploaded" | "usage":
                     pass
                 case _:
                     self._notes.append(event_text(event))

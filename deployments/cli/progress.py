@@ -124,7 +124,7 @@ def event_text(event: "RunEvent") -> str:
         case "uploaded" if event.files:
             amount = f"{count_text(event.files, 'file')}, {size_text(event.bytes)}"
             return f"uploaded {event.output.value}: {amount} to {event.path}"
-        case "uploaded" | "finished":  # nothing was uploaded of a run that ended before it could print anything
+        case "uploaded" | "finished" | "usage":  # nothing was uploaded of a run that ended before it printed anything
             return ""
 
 

@@ -1,0 +1,70 @@
+"""What the registry answers about the use of machines: frozen records."""
+
+from datetime import datetime
+
+from blocks.domain.plan import Frozen
+from blocks.domain.usage import UsageKind, UsageScope
+
+
+class UsageFigures(Frozen):
+    """A kind's figures over all samples of a worker; exact, also where the curve is condensed.
+
+    Attributes:
+        seconds: What the samples cover together.
+        total: Value times seconds over all samples, of which the mean is made.
+    """
+
+    last: float
+    min: float
+    max: float
+    seconds: float
+    total: float
+
+    @property
+    def mean(self) -> float:
+        """Over time: a sample that covers a minute counts sixty times as much as one that covers a second."""
+        return self.total / self.seconds
+
+    def add(self, value: float, seconds: float) -> "UsageFigures":
+        """With one more sample."""
+        return UsageFigures(
+            last=value,
+            min=min(self.min, value),
+            max=max(self.max, value),
+            seconds=self.seconds + seconds,
+            total=self.total + value * seconds,
+        )
+
+
+class WorkerMonitoring(Frozen):
+    """What is known of one worker.
+
+    Attributes:
+        host: Where it ran when the last sample was taken.
+        attempt: The attempt of that sample.
+        network: Whose traffic the network's figures are.
+        samples: How many there were; each is in the figures.
+        sampled: When the last one was taken.
+    """
+
+    rank: int
+    host: str
+    attempt: int
+    network: UsageScope
+    samples: int
+    sampled: datetime
+    figures: dict[UsageKind, UsageFigures]
+
+
+class UsagePoint(Frozen):
+    """A stretch of time of a worker.
+
+    Attributes:
+        at: Its end.
+        seconds: Its length, without the pauses between attempts.
+    """
+
+    at: datetime
+    seconds: float
+    mean: dict[UsageKind, float]
+    max: dict[UsageKind, float]
