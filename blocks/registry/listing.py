@@ -31,15 +31,17 @@ class Listing:
         kind: Its name in messages, and of its table, which is called `t` here.
         columns: What is selected.
         source: The tables.
-        statuses: What its status can be.
-        tags: The table by which a rare tag is found, with a column `{kind}_id`; `t.tags` holds all tags.
+        statuses: What its status can be; None when it has none.
+        tagged: Whether `t.tags` holds its tags.
+        tags: The table by which a rare tag is found, with a column `{kind}_id`; empty where there are few rows.
         grouped: Whether it belongs to an experiment.
     """
 
     kind: str
     columns: str
     source: str
-    statuses: type[StrEnum]
+    statuses: type[StrEnum] | None = None
+    tagged: bool = False
     tags: str = ""
     grouped: bool = False
 
@@ -75,11 +77,11 @@ def list_page(listing: Listing, query: Query, reader: Reader, record: Callable[[
     """
     if not 1 <= query.limit <= MAX_LIMIT:
         raise InvalidInputError(f"limit {query.limit}", "it is out of range", f"Ask for 1 to {MAX_LIMIT} at once.")
-    column, descending = _order(query.sort)
+    column, descending = _order(listing, query.sort)
     where = _Where()
     way, beyond = ("DESC", "<") if descending else ("ASC", ">")
     if query.cursor:
-        value, id = _decode(query)
+        value, id = _decode(query, column)
         # The first half lets the index begin at the right place, the second settles ties.
         after = f"(t.{column} {beyond}= :after AND (t.{column} {beyond} :after OR t.id {beyond} :after_id))"
         where.add(after, {"after": value, "after_id": id})
@@ -112,6 +114,7 @@ def split_tags(text: str) -> dict[str, str]:
 
 def _filter(where: _Where, listing: Listing, query: Query, reader: Reader) -> None:
     if query.status:
+        _has(listing, listing.statuses is not None, "status")
         _filter_status(where, listing, query.status, reader)
     if query.name:
         _filter_name(where, query.name.lower(), reader)
@@ -119,7 +122,7 @@ def _filter(where: _Where, listing: Listing, query: Query, reader: Reader) -> No
         _has(listing, listing.grouped, "experiment")
         where.add("t.experiment_id = :experiment", {"experiment": query.experiment})
     for n, (name, value) in enumerate(sorted(query.tags.items())):
-        _has(listing, bool(listing.tags), "tag")
+        _has(listing, listing.tagged, "tag")
         _filter_tag(where, listing, n, (name, value), reader)
 
 
@@ -150,7 +153,7 @@ def _filter_tag(where: _Where, listing: Listing, n: int, tag: tuple[str, str | N
         condition += f" AND value_hash = :hash_{n} AND value = :value_{n}"
         parameters |= {f"hash_{n}": tag_hash(value), f"value_{n}": value}
     found = f"SELECT {listing.kind}_id FROM {listing.tags} WHERE {condition}"  # noqa: S608 - no text of the user's in it
-    if _is_rare(reader, found, parameters):
+    if listing.tags and _is_rare(reader, found, parameters):
         where.add(f"t.id IN ({found})", parameters)
         return
     line = json.dumps([name, value]) if value is not None else json.dumps([name])[:-1] + ", "
@@ -169,17 +172,18 @@ def _has(listing: Listing, has: bool, what: str) -> None:
 
 
 def _status(listing: Listing, status: str) -> str:
-    try:
-        return listing.statuses(status).value
-    except ValueError:
-        allowed = ", ".join(listing.statuses)
-        raise InvalidInputError(f"status {status!r}", f"no {listing.kind} has it", f"Use one of: {allowed}.") from None
+    allowed = [known.value for known in listing.statuses or ()]
+    if status not in allowed:
+        one_of = f"Use one of: {', '.join(allowed)}."
+        raise InvalidInputError(f"status {status!r}", f"no {listing.kind} has it", one_of)
+    return status
 
 
-def _order(sort: str) -> tuple[str, bool]:
-    column = SORTS.get(sort.removeprefix("-"))
+def _order(listing: Listing, sort: str) -> tuple[str, bool]:
+    known = {name: column for name, column in SORTS.items() if listing.statuses or name != "status"}
+    column = known.get(sort.removeprefix("-"))
     if column is None:
-        allowed = ", ".join(SORTS)
+        allowed = ", ".join(known)
         raise InvalidInputError(
             f"order {sort!r}", "it is unknown", f"Sort by one of: {allowed}; with '-' in front the other way round."
         )
@@ -196,8 +200,8 @@ def _encode(query: Query, value: str | int, id: str) -> str:
     return base64.urlsafe_b64encode(json.dumps([_digest(query), value, id]).encode()).decode().rstrip("=")
 
 
-def _decode(query: Query) -> tuple[str | int, str]:
-    kind = int if _order(query.sort)[0].endswith("_us") else str
+def _decode(query: Query, column: str) -> tuple[str | int, str]:
+    kind = int if column.endswith("_us") else str
     try:
         padded = query.cursor.encode("ascii") + b"=" * (-len(query.cursor) % 4)
         digest, value, id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))

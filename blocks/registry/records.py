@@ -9,6 +9,7 @@ from pydantic import Field
 from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus
 from blocks.domain.plan import Frozen, RunHandle, RunPlan, Uploaded
 from blocks.domain.specs import NamedValue, TrainingSpec
+from blocks.domain.templates import TemplateSpec, TemplateUse
 
 
 class Experiment(Frozen):
@@ -65,6 +66,7 @@ class Training(TrainingSummary):
         logs_uploaded: Whether every worker's output is at its place.
         points_refused: Metric values not stored because there were too many names, or a name was too long.
         revision: Counts the calls of `follow`; pass it as `after` so that two followers cannot both count one line.
+        template: The template that it was made from.
     """
 
     spec: TrainingSpec
@@ -77,12 +79,31 @@ class Training(TrainingSummary):
     logs_uploaded: bool
     points_refused: int
     revision: int
+    template: TemplateUse | None
 
     @property
     def current_spec(self) -> TrainingSpec:
         """Its settings with the description and the tags that it has now."""
         tags = tuple(NamedValue(name=name, value=value) for name, value in self.tags.items())
         return self.spec.model_copy(update={"description": self.description, "tags": tags})
+
+
+class TemplateSummary(Frozen):
+    """A template as a list shows it."""
+
+    id: str
+    name: str
+    description: str
+    tags: dict[str, str]
+    created: datetime
+    changed: datetime
+
+
+class Template(TemplateSummary):
+    """A template with its settings; `revision` counts its changes."""
+
+    spec: TemplateSpec
+    revision: int
 
 
 class Move(Frozen):

@@ -13,6 +13,7 @@ from blocks.domain.errors import AlreadyExistsError, BusyError, ConcurrentUpdate
 from blocks.domain.lifecycle import TRAINING, UNDER_WAY, TrainingStatus
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded
 from blocks.domain.specs import TrainingSpec
+from blocks.domain.templates import TemplateUse
 from blocks.registry.identity import now_us, storable
 from blocks.registry.listing import join_tags, tag_hash
 from blocks.registry.status_rows import StatusRows
@@ -28,7 +29,7 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
     row = TrainingRow
     lifecycle = TRAINING
 
-    def create(self, spec: TrainingSpec, experiment_id: str, id: str) -> None:
+    def create(self, spec: TrainingSpec, experiment_id: str, id: str, template: TemplateUse | None) -> None:
         """Insert it, or find the same request's row.
 
         Raises:
@@ -55,7 +56,8 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         if not inserted:
             self._same_request(spec, id)
             return
-        self._session.add(TrainingDocumentRow(training_id=id, spec=spec.model_dump_json()))
+        origin = template.model_dump_json() if template else None
+        self._session.add(TrainingDocumentRow(training_id=id, spec=spec.model_dump_json(), template=origin))
         self._write_tags(id, tags)
         self.begin_history(id, status, at_us)
 

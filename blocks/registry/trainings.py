@@ -14,6 +14,7 @@ from blocks.domain.metrics import MetricPoint
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded, Usage
 from blocks.domain.spec_values import MAX_NAME_LENGTH
 from blocks.domain.specs import MAX_TAGS, NamedValue, TrainingSpec
+from blocks.domain.templates import TemplateUse
 from blocks.registry.identity import check_id, from_us, new_id
 from blocks.registry.listing import Listing, list_page, split_tags
 from blocks.registry.reading import Reader, Row, Rows, history_of
@@ -26,10 +27,10 @@ _COLUMNS = (
     "t.created_us, t.changed_us, t.started_us, t.ended_us"
 )
 _SOURCE = "training t JOIN experiment e ON e.id = t.experiment_id"
-_LISTING = Listing("training", _COLUMNS, _SOURCE, TrainingStatus, tags="training_tag", grouped=True)
+_LISTING = Listing("training", _COLUMNS, _SOURCE, TrainingStatus, tagged=True, tags="training_tag", grouped=True)
 _DOCUMENTS = (
     "d.spec, d.planned_us, d.handle, d.event_cursor, d.log_cursors, d.reader_states, d.uploaded, d.logs_uploaded, "
-    "d.points_refused, d.revision"
+    "d.points_refused, d.revision, d.template"
 )
 _ONE = (
     f"SELECT {_COLUMNS}, {_DOCUMENTS} "  # noqa: S608 - constants of this module
@@ -62,8 +63,16 @@ class Trainings:
         self._sessions = sessions
         self._plans: WeakValueDictionary[tuple[str, int], RunPlan] = WeakValueDictionary()
 
-    def create(self, spec: TrainingSpec, experiment_id: str, *, id: str | None = None) -> Training:
+    def create(
+        self, spec: TrainingSpec, experiment_id: str, *, id: str | None = None, template: TemplateUse | None = None
+    ) -> Training:
         """Make it, CREATE REQUESTED; with the same id and spec a second time, find it.
+
+        Args:
+            spec: Its settings, whole.
+            experiment_id: Of an experiment that there is.
+            id: Made when it is not given.
+            template: The one that the settings came from.
 
         Raises:
             AlreadyExistsError: The name is taken, or the id by another spec.
@@ -72,7 +81,7 @@ class Trainings:
         """
         id = check_id(id or new_id(PREFIX), PREFIX)
         with self._sessions.begin() as write:
-            write.trainings.create(spec, experiment_id, id)
+            write.trainings.create(spec, experiment_id, id, template)
             return self._find(write, id)
 
     def get(self, key: str) -> Training:
@@ -262,6 +271,7 @@ class Trainings:
                 "spec": TrainingSpec.model_validate_json(values["spec"]),
                 "plan": None if planned_us is None else self._plan(rows, values["id"], planned_us),
                 "handle": RunHandle.model_validate_json(values["handle"]) if values["handle"] else None,
+                "template": TemplateUse.model_validate_json(values["template"]) if values["template"] else None,
             }
         )
 

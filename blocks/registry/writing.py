@@ -11,6 +11,7 @@ from blocks.registry.experiment_rows import ExperimentRows
 from blocks.registry.flow_run_rows import FlowRunRows
 from blocks.registry.metric_rows import MetricRows
 from blocks.registry.reading import Row
+from blocks.registry.template_rows import TemplateRows
 from blocks.registry.training_rows import TrainingRows
 from blocks.registry.usage_rows import UsageRows
 
@@ -39,6 +40,11 @@ class Writing:
     def trainings(self) -> TrainingRows:
         """Trainings, their documents, tags and moves."""
         return TrainingRows(self._session)
+
+    @cached_property
+    def templates(self) -> TemplateRows:
+        """Templates."""
+        return TemplateRows(self._session)
 
     @cached_property
     def metrics(self) -> MetricRows:
