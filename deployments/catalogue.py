@@ -16,6 +16,15 @@ NAME = "makerflow"
 """What each deployment is called: `create-training/makerflow`."""
 
 
+_EXPERIMENTS: tuple[Flow[..., Any], ...] = (create_experiment_flow, retry_experiment_flow, delete_experiment_flow)
+_TRAININGS: tuple[Flow[..., Any], ...] = (
+    create_training_flow,
+    resume_training_flow,
+    stop_training_flow,
+    delete_training_flow,
+)
+
+
 @dataclass(frozen=True)
 class CatalogueEntry:
     """A flow and how it is shown.
@@ -53,9 +62,9 @@ class CatalogueEntry:
 
 def catalogue() -> Iterator[CatalogueEntry]:
     """All of them."""
-    for flow in (create_experiment_flow, retry_experiment_flow, delete_experiment_flow):
+    for flow in _EXPERIMENTS:
         yield CatalogueEntry(flow, "experiment")
-    for flow in (create_training_flow, resume_training_flow, stop_training_flow, delete_training_flow):
+    for flow in _TRAININGS:
         yield CatalogueEntry(flow, "training")
 
 

@@ -6,55 +6,90 @@ itself whether it was cancelled, and the next runner takes up what is scheduled.
 
 import asyncio
 import os
+import signal
+from pathlib import Path
+from typing import Self
 from uuid import UUID
 
+from prefect._internal.versioning import VersionType
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
+from blocks.connections.settings import make_home, read_settings
 from deployments.catalogue import NAME, CatalogueEntry, catalogue, product_version
+from deployments.flow_processes import ForkedStarter, prepare_forking
 
 POLL_SECONDS = 2.0
+OF_THE_USERS = (
+    "schedules",
+    "paused",
+    "parameters",
+    "tags",
+    "concurrency_limit",
+    "concurrency_options",
+    "job_variables",
+)
+"""Fields of a deployment that are set when it is first registered, and can be changed in the UI."""
 
 
 class DeploymentRunner(Runner):
-    """Prefect's runner, which would cancel every run when it ends and drop the schedules that users have made."""
+    """Prefect's runner, which would cancel every run when it ends, and drop the schedules that users have made."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(name=NAME, limit=None, query_seconds=POLL_SECONDS, pause_on_shutdown=False)
+        self._log = log
 
     async def aadd_deployment(self, deployment: RunnerDeployment) -> UUID:
-        """Register a deployment; schedules are made with it, and belong to the users from then on."""
+        """Register a deployment; of one that exists, what users may have changed stays as it is."""
         async with get_client() as client:
             try:
                 await client.read_deployment_by_name(deployment.full_name)
-                deployment = deployment.model_copy(update={"schedules": None})
             except ObjectNotFound:
-                pass
+                return await super().aadd_deployment(deployment)
+        deployment.model_fields_set.difference_update(OF_THE_USERS)
         return await super().aadd_deployment(deployment)
 
     def handle_sigterm(self, *_: object) -> None:
         """End at once, and leave every flow run as it is."""
         os._exit(0)
 
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self._scheduled_run_poller._resolve_starter = self._starter
+        return self
+
+    def _starter(self, flow_run: FlowRun) -> ForkedStarter:
+        return ForkedStarter(self._log, self._control_channel)
+
 
 async def serve() -> None:
     """Register all deployments and serve them until SIGTERM."""
-    runner = DeploymentRunner(name=NAME, limit=None, query_seconds=POLL_SECONDS, pause_on_shutdown=False)
+    log = make_home(read_settings()) / "logs" / "flow-runs.log"
+    log.parent.mkdir(exist_ok=True, mode=0o700)
+    prepare_forking()
+    runner = DeploymentRunner(log)
+    # Also wakes the loop when the signal reaches another thread, which Prefect's own way does not.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, runner.handle_sigterm)
     for entry in catalogue():
         await _register(runner, entry)
     await runner.start()
 
 
 async def _register(runner: DeploymentRunner, entry: CatalogueEntry) -> None:
-    await runner.aadd_flow(
-        entry.flow,
+    deployment = await entry.flow.ato_deployment(
         name=NAME,
         description=entry.description,
         tags=entry.tags,
         version=product_version(),
+        version_type=VersionType.SIMPLE,  # else it runs git in the current directory
         interval=entry.every,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    await runner.aadd_deployment(deployment)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,87 @@
+"""A process for each flow run, forked from one that has imported Prefect and every flow already.
+
+Importing them takes two seconds of a processor and 90 MB, which Prefect's own ways of starting a flow run spend each
+time. The process that is forked has no threads and no connections. A flow run's process is in a session of its own and
+writes to a file, so that it outlives whoever started it.
+"""
+
+import multiprocessing
+import os
+import runpy
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+from anyio.abc import TaskStatus
+from prefect import engine
+from prefect.client.schemas.objects import FlowRun
+from prefect.runner._control_channel import ControlChannel
+from prefect.runner._process_manager import ProcessHandle
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from blocks.connections.settings import ENVIRONMENT
+
+PRELOADED = ["deployments.catalogue", "deployments.flow_processes", "prefect.flow_engine"]
+LOG_BYTES = 10 * 2**20
+
+_FORKED = multiprocessing.get_context("forkserver")
+_FORKED.set_forkserver_preload(PRELOADED)
+
+
+def prepare_forking() -> None:
+    """Let the process that is forked import what it needs while there is something else to do."""
+    forkserver.ensure_running()
+
+
+class ForkedStarter:
+    """Starts flow runs for Prefect's runner: its `ProcessStarter`."""
+
+    def __init__(self, log: Path, control_channel: ControlChannel) -> None:
+        self._log = log
+        self._control_channel = control_channel
+
+    async def start(
+        self, flow_run: FlowRun, task_status: TaskStatus[ProcessHandle] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Start the process of a flow run, say so, and wait for its end."""
+        port, token = self._control_channel.register(flow_run.id)
+        environment = {
+            "PREFECT__FLOW_RUN_ID": str(flow_run.id),
+            "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",  # the runner calls them
+            "PREFECT__CONTROL_PORT": str(port),
+            "PREFECT__CONTROL_TOKEN": token,
+        }
+        process = _FORKED.Process(target=_run, args=(environment, self._log))
+        try:
+            process.start()
+        except OSError:
+            self._control_channel.unregister(flow_run.id)
+            raise
+        task_status.started(ProcessHandle(cast(Any, process)))  # it asks for a pid and an exit code only
+        await _ended(process)
+
+
+async def _ended(process: ForkServerProcess) -> None:
+    await anyio.wait_readable(process.sentinel)
+    process.join()
+
+
+def _run(environment: dict[str, str], log: Path) -> None:
+    """What `python -m prefect.engine` does, in a process that has imported it."""
+    os.setsid()
+    _write_to(log)
+    ENVIRONMENT.update(environment)
+    # Our registry knows who lives; Prefect's heartbeat would cost every flow a second.
+    with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        runpy.run_path(engine.__file__, run_name="__main__")
+
+
+def _write_to(log: Path) -> None:
+    """What the flow run prints goes to a file: the pipe to whoever supervises the runner may break."""
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
