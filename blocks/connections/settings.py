@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -30,6 +31,11 @@ class Settings(BaseSettings):
         region: What entry points find in EM_REGION.
         app_key: What entry points find in EM_APPKEY.
         catalogue: A YAML file of further images and flavors; `catalogue.yaml` below `home` when it exists.
+        log_store: `local` for the searchable store below `home`, `off` for none.
+        log_keep_days: How many days the log store keeps a line.
+        log_keep_gb: Bound of the log store; the oldest days go first, the current one never.
+        log_collector_url: Where the log store's records also go, as JSON; empty for nowhere.
+        log_collector_authorization: The Authorization header for it, all of it.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAKERFLOW_", frozen=True, extra="ignore", env_ignore_empty=True)
@@ -48,6 +54,11 @@ class Settings(BaseSettings):
     region: str = "local"
     app_key: str = "makerflow"
     catalogue: Path = Field(default=Path("catalogue.yaml"), examples=["/etc/makerflow/catalogue.yaml"])
+    log_store: Literal["local", "off"] = Field(default="local", examples=["local"])
+    log_keep_days: int = Field(default=30, ge=1, le=3650, examples=["30"])
+    log_keep_gb: float = Field(default=10, gt=0, le=1e9, examples=["10"])
+    log_collector_url: str = Field(default="", examples=["https://collector.example.com/v1/logs"])
+    log_collector_authorization: SecretStr = Field(default=SecretStr(""), examples=["'Bearer ...'"])
 
     @field_validator("home", "catalogue")
     @classmethod
@@ -62,12 +73,29 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.absolute()
 
-    @field_validator("prefect_api_url")
+    @field_validator("prefect_api_url", "log_collector_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
         parts = urlsplit(value)
         if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
             raise ValueError("it is no URL of http or https")
+        return value
+
+    @field_validator("log_collector_url")
+    @classmethod
+    def _without_password(cls, value: str) -> str:
+        if urlsplit(value).username is not None:
+            raise ValueError(
+                "it holds an account, which messages would show: use MAKERFLOW_LOG_COLLECTOR_AUTHORIZATION"
+            )
+        return value
+
+    @field_validator("log_collector_authorization")
+    @classmethod
+    def _is_header(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if not (text.isascii() and text.isprintable()):
+            raise ValueError("it holds characters that no HTTP header may have")
         return value
 
     @field_validator("nas", mode="before")
@@ -100,6 +128,11 @@ class Settings(BaseSettings):
     def is_catalogue_given(self) -> bool:
         """Whether somebody named that file."""
         return "catalogue" in self.model_fields_set
+
+    @property
+    def log_directory(self) -> Path:
+        """Where the local log store lies."""
+        return self.home / "logs" / "store"
 
     @property
     def server_file(self) -> Path:
@@ -178,6 +211,6 @@ def _refusal(error: ValidationError) -> InvalidInputError:
     name = f"MAKERFLOW_{field.upper()}"
     given = next((variable for variable in (name, name.removeprefix("MAKERFLOW_")) if ENVIRONMENT.get(variable)), name)
     why = detail["msg"].removeprefix("Value error, ")
-    return InvalidInputError(
-        f"{given}={ENVIRONMENT.get(given, '')}"[:200], why, f"Set it as in {given}={example}, or unset it."
-    )
+    value = "..." if Settings.model_fields[field].annotation is SecretStr else ENVIRONMENT.get(given, "")
+    shown = re.sub(r"//[^/@]*@", "//...@", f"{given}={value}")  # a URL may hold a password
+    return InvalidInputError(shown[:200], why, f"Set it as in {given}={example}, or unset it.")

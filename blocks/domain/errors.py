@@ -6,6 +6,7 @@ MakerflowError
 │   ├── StorageUnavailableError
 │   ├── ClusterUnavailableError
 │   ├── RegistryUnavailableError
+│   ├── LogStoreUnavailableError
 │   ├── WorkflowServerUnavailableError
 │   └── ConcurrentUpdateError
 └── PermanentError                 trying again cannot help
@@ -17,6 +18,7 @@ MakerflowError
     ├── InUseError
     │   └── BusyError
     ├── RegistryUnusableError
+    ├── LogStoreUnusableError
     ├── AccessDeniedError          (PermissionError)
     │   └── CredentialsRefusedError
     ├── UnknownStoreError
@@ -79,6 +81,14 @@ class RegistryUnavailableError(TransientError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"The registry's database is not available: {reason}. Try again.")
+
+
+class LogStoreUnavailableError(TransientError):
+    """The log store is locked for too long, or its disk is full."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where, self.reason = where, reason
+        super().__init__(f"The log store {where} is not available: {reason}. Mend that, then try again.")
 
 
 class WorkflowServerUnavailableError(TransientError):
@@ -185,6 +195,14 @@ class RegistryUnusableError(PermanentError):
     def __init__(self, where: str, why: str, remedy: str) -> None:
         self.where, self.why, self.remedy = where, why, remedy
         super().__init__(f"The registry {where} cannot be used: {why}. {remedy}")
+
+
+class LogStoreUnusableError(PermanentError):
+    """A file of the log store is damaged, newer than this program, or cannot be opened."""
+
+    def __init__(self, where: str, why: str, remedy: str) -> None:
+        self.where, self.why, self.remedy = where, why, remedy
+        super().__init__(f"The log store's {where} cannot be used: {why}. {remedy}")
 
 
 class AccessDeniedError(PermanentError, PermissionError):
