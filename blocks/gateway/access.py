@@ -1,0 +1,166 @@
+"""Who may enter: decisions from what a request says of itself, without I/O."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from pydantic import SecretStr
+
+from blocks.gateway.front_door import own_account
+from blocks.gateway.routes import Access
+
+_READING = ("GET", "HEAD")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        method: In capitals.
+        target: Path and query, the path normalised as the front door does.
+        headers: Names in small letters.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+    @property
+    def is_navigation(self) -> bool:
+        """Whether a person opens a page in the browser's window, not a script and not a frame."""
+        mode, destination = self.headers.get("sec-fetch-mode"), self.headers.get("sec-fetch-dest")
+        return self.method in _READING and mode == "navigate" and destination == "document" and not self.is_upgrade
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether it is the handshake of a WebSocket."""
+        return "upgrade" in self.headers
+
+    @property
+    def wants_page(self) -> bool:
+        """Whether the answer is shown to a person."""
+        return self.method in _READING and "text/html" in self.headers.get("accept", "")
+
+
+class Verdict(Enum):
+    """What becomes of a request."""
+
+    ENTER = auto()
+    FOREIGN = auto()  # it comes from a page of another site
+    ANONYMOUS = auto()  # it brings nothing
+    WRONG = auto()  # what it brings opens nothing
+    SIGNED_IN = auto()  # its address holds the token: it is to be asked again with the cookie in the token's place
+    LATER = auto()  # too many wrong passwords are being answered; this one was not looked at
+
+
+class Doorkeeper:
+    """Knows the secrets, and compares in constant time."""
+
+    def __init__(self, token: SecretStr, access_string: SecretStr) -> None:
+        self._token = token.get_secret_value().encode()
+        self._accounts = [own_account(token).encode()]
+        self._account = access_string.get_secret_value().encode()
+        key = self._token + b"\0" + self._account
+        self._session = hmac.digest(key, b"session", "sha256").hex().encode()
+        # Cookies do not tell ports apart: two front doors of a machine need two names.
+        self.cookie = "makerflow-" + hashlib.sha256(key).hexdigest()[:8]
+
+    @property
+    def session(self) -> str:
+        """The cookie's value: it opens what the token opens, and does not give it away."""
+        return self._session.decode()
+
+    def decide(self, request: Request, level: Access, *, patient: bool = True) -> Verdict:
+        """Whether a request may enter a route of that level.
+
+        Args:
+            request: What is asked for.
+            level: What the route asks for.
+            patient: Whether a password may be tried now. The token and the cookie, which nobody can guess, always may.
+        """
+        if is_foreign(request):
+            return Verdict.FOREIGN
+        given = query_token(request.target) if request.method in _READING and not request.is_upgrade else ""
+        if given and self.opens(given):
+            return Verdict.SIGNED_IN
+        if level is Access.OPEN or (level is Access.ACCOUNT and not self._account):
+            return Verdict.ENTER
+        if self._has_session(request.headers.get("cookie", "")):
+            return Verdict.ENTER
+        authorization = request.headers.get("authorization", "")
+        if not authorization:
+            return Verdict.WRONG if given else Verdict.ANONYMOUS
+        return self._check(authorization, patient)
+
+    def opens(self, secret: str) -> bool:
+        """Whether `secret` is the token or the access string."""
+        given = secret.encode(errors="replace")
+        return _any_same(given, [self._token, *([self._account] if self._account else [])])
+
+    def _has_session(self, cookies: str) -> bool:
+        try:
+            morsel = SimpleCookie(cookies).get(self.cookie)
+        except CookieError:
+            return False
+        return morsel is not None and hmac.compare_digest(morsel.value.encode(errors="replace"), self._session)
+
+    def _check(self, authorization: str, patient: bool) -> Verdict:
+        scheme, _, rest = authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            return Verdict.ENTER if _any_same(rest.strip().encode(errors="replace"), [self._token]) else Verdict.WRONG
+        account = _decoded(rest) if scheme.lower() == "basic" else b""
+        if _any_same(account, self._accounts):
+            return Verdict.ENTER
+        if not patient:
+            return Verdict.LATER
+        return Verdict.ENTER if self._account and _any_same(account, [self._account]) else Verdict.WRONG
+
+
+def is_foreign(request: Request) -> bool:
+    """Whether a request was caused by a page of another site, or of another port of this machine.
+
+    A link there may lead here; nothing else may.
+    """
+    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not request.is_navigation:
+        return True
+    origin = request.headers.get("origin")
+    if origin is None:
+        return False
+    parts = urlsplit(origin)
+    return parts.scheme not in ("http", "https") or parts.netloc.lower() != request.headers.get("host", "").lower()
+
+
+def query_token(target: str) -> str:
+    """The token in an address; empty when there is none."""
+    return dict(parse_qsl(urlsplit(target).query)).get("token", "")
+
+
+def without_token(target: str) -> str:
+    """The address without its token."""
+    parts = urlsplit(target)
+    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "token"]
+    return local_target(parts._replace(query=urlencode(kept)).geturl())
+
+
+def local_target(target: str) -> str:
+    """`target` when it is a path of the front door, else `/`: nobody is sent elsewhere."""
+    is_local = target.startswith("/") and not target.startswith("//") and "\\" not in target and target.isprintable()
+    return target if is_local else "/"
+
+
+def _any_same(given: bytes, known: list[bytes]) -> bool:
+    return bool(sum(hmac.compare_digest(given, secret) for secret in known))  # each is looked at
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return b""

@@ -1,0 +1,192 @@
+"""From routes to Envoy's configuration: pure functions; the documents are as Envoy's API describes them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from blocks.gateway.envoy_listener import ACCESS_CLUSTER, ACCESS_HEADER, listener, typed
+from blocks.gateway.front_door import FrontDoor
+from blocks.gateway.routes import Route, ordered
+
+MOST_CONNECTIONS = 1000
+"""Of all clients together. Beyond it a new connection is closed at once."""
+
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+"""Pages load from, talk to and are framed by this address alone. Prefect's and TensorBoard's write scripts inline."""
+
+_ANSWER_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "SAMEORIGIN",
+    "referrer-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+_REMOVED_FROM_ANSWERS = ["access-control-allow-origin", "access-control-allow-credentials", "server"]
+
+
+def bootstrap(front_door: FrontDoor) -> dict[str, Any]:
+    """What Envoy starts with: where it listens, its limits, and where its routes and clusters are."""
+    directory = front_door.directory
+    files = directory / "envoy"
+    return {
+        "node": {"id": "front-door", "cluster": "makerflow"},
+        "admin": {"address": {"pipe": {"path": str(directory / "admin.sock"), "mode": 0o600}}},
+        "dynamic_resources": {"cds_config": _from_file(files / "clusters.yaml")},
+        "static_resources": {
+            "listeners": [listener(front_door.host, front_door.port, _from_file(files / "routes.yaml"))],
+            "clusters": [cluster(ACCESS_CLUSTER, {"pipe": {"path": str(directory / "access.sock")}})],
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                typed(
+                    "envoy.resource_monitors.global_downstream_max_connections",
+                    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                    max_active_downstream_connections=MOST_CONNECTIONS,
+                )
+            ]
+        },
+    }
+
+
+def route_resources(routes: Iterable[Route], hosts: Sequence[str]) -> dict[str, Any]:
+    """The route table; whoever calls the front door by a name that is not in `hosts` gets 421."""
+    return {
+        "resources": [
+            {
+                "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+                "name": "front-door",
+                "ignore_port_in_host_matching": True,
+                "max_direct_response_body_size_bytes": 4096,
+                "virtual_hosts": [_ours(routes, hosts), *([] if "*" in hosts else [_others()])],
+            }
+        ]
+    }
+
+
+def cluster_resources(routes: Iterable[Route]) -> dict[str, Any]:
+    """What answers on the routes."""
+    kind = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+    return {"resources": [{"@type": kind, **cluster(_cluster_name(route), _address(route))} for route in routes]}
+
+
+def cluster(name: str, address: Mapping[str, Any]) -> dict[str, Any]:
+    """One thing that answers."""
+    return {
+        "name": name,
+        "connect_timeout": "2s",
+        "type": "STATIC",
+        "circuit_breakers": {"thresholds": [{"max_connections": 1024, "max_pending_requests": 1024}]},
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": dict(address)}}]}],
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http_protocol_options": {}},
+                # uvicorn closes what is idle for 5 s; a request sent meanwhile would be lost.
+                "common_http_protocol_options": {"idle_timeout": "3s"},
+            }
+        },
+    }
+
+
+def to_text(document: Mapping[str, Any]) -> str:
+    """The document as YAML, the same for the same document."""
+    return yaml.safe_dump(dict(document), sort_keys=False, width=120)
+
+
+def _ours(routes: Iterable[Route], hosts: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": "ours",
+        "domains": list(hosts),
+        "routes": [_route(route) for route in ordered(routes)],
+        "request_headers_to_remove": ["authorization"],  # it is for the front door
+        "response_headers_to_add": [_header(name, value) for name, value in _ANSWER_HEADERS.items()],
+        "response_headers_to_remove": _REMOVED_FROM_ANSWERS,
+    }
+
+
+def _others() -> dict[str, Any]:
+    """Where a request ends whose Host is not ours, e.g. after a page elsewhere had its own name point here."""
+    text = "The front door is not known by this name. Use localhost, or start it with `makerflow up --host NAME`.\n"
+    return {
+        "name": "others",
+        "domains": ["*"],
+        "routes": [
+            {"match": {"prefix": "/"}, "direct_response": {"status": 421, "body": {"inline_string": text}}},
+        ],
+        "typed_per_filter_config": {
+            "envoy.filters.http.ext_authz": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+                "disabled": True,
+            }
+        },
+    }
+
+
+def _route(route: Route) -> dict[str, Any]:
+    action: dict[str, Any] = {
+        "cluster": _cluster_name(route),
+        "timeout": f"{route.timeout_seconds}s",
+        # Only what has certainly not reached it is sent again.
+        "retry_policy": {"retry_on": "connect-failure,reset-before-request", "num_retries": 2},
+    }
+    if route.rewrite is not None:
+        action["prefix_rewrite"] = route.rewrite
+    if not route.timeout_seconds:
+        action["idle_timeout"] = "0s"
+    if route.websocket:
+        action["upgrade_configs"] = [{"upgrade_type": "websocket", "enabled": True}]
+    document: dict[str, Any] = {
+        "name": route.name,
+        "match": {"prefix": "/"} if route.prefix == "/" else {"path_separated_prefix": route.prefix},
+        "route": action,
+        "stat_prefix": route.name,
+        "typed_per_filter_config": _access(route),
+    }
+    if route.page:
+        document["response_headers_to_add"] = [
+            _header("content-security-policy", PAGE_POLICY, "APPEND_IF_EXISTS_OR_ADD")
+        ]
+    return document
+
+
+def _access(route: Route) -> dict[str, Any]:
+    """Say to the access service which level the route has; clients cannot, for what they say is overwritten."""
+    mutation = {
+        "append": {
+            "header": {"key": ACCESS_HEADER, "value": route.access.value},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }
+    }
+    return {
+        "envoy.filters.http.header_mutation": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
+            "mutations": {"request_mutations": [mutation]},
+        }
+    }
+
+
+def _header(name: str, value: str, action: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> dict[str, Any]:
+    return {"header": {"key": name, "value": value}, "append_action": action}
+
+
+def _cluster_name(route: Route) -> str:
+    return f"route-{route.name}"
+
+
+def _address(route: Route) -> dict[str, Any]:
+    if route.socket is not None:
+        return {"pipe": {"path": str(route.socket)}}
+    return {"socket_address": {"address": "127.0.0.1", "port_value": route.port}}
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    return {"path_config_source": {"path": str(file)}, "resource_api_version": "V3"}

@@ -1,0 +1,50 @@
+"""Envoy's files: replaced by rename, which Envoy watches for, so that a route is there or not and nothing between."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from blocks.gateway.binary import envoy_path
+from blocks.gateway.envoy import bootstrap, cluster_resources, route_resources, to_text
+from blocks.gateway.front_door import FrontDoor, write_private
+from blocks.gateway.routes import Route
+
+
+def write_front_door(front_door: FrontDoor, routes: Sequence[Route] = ()) -> None:
+    """Write the settings, and Envoy's files for the platform's routes and `routes`."""
+    front_door.save()
+    envoy = front_door.directory / "envoy"
+    envoy.mkdir(exist_ok=True, mode=0o700)
+    write_routes(front_door, routes)
+    write_private(envoy / "bootstrap.yaml", to_text(bootstrap(front_door)))
+
+
+def write_routes(front_door: FrontDoor, routes: Iterable[Route]) -> None:
+    """Let a running Envoy have the platform's routes and `routes`: what answers first, then the ways to it."""
+    envoy = front_door.directory / "envoy"
+    every = [*front_door.routes, *routes]
+    write_private(envoy / "clusters.yaml", to_text(cluster_resources(every)))
+    write_private(envoy / "routes.yaml", to_text(route_resources(every, front_door.hosts)))
+
+
+def front_door_command(directory: Path) -> list[str]:
+    """The command that runs Envoy over the files below `directory`; it ends on SIGTERM.
+
+    Raises:
+        InvalidInputError: This environment has no Envoy.
+    """
+    return [
+        str(envoy_path()),
+        "--config-path",
+        str(directory / "envoy" / "bootstrap.yaml"),
+        "--concurrency",
+        "1",
+        "--disable-hot-restart",
+        "--log-level",
+        "warning",
+    ]
+
+
+def access_command(directory: Path) -> list[str]:
+    """The command that runs the access service of the front door whose directory this is; it ends on SIGTERM."""
+    return [sys.executable, "-P", "-m", "blocks.gateway", str(directory)]
