@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from prefect import flow
-
 from blocks.connections.platform import open_platform
 from blocks.domain.specs import ExperimentSpec
 from blocks.registry.records import Experiment
 from tasks.engine import run_flow, run_key
 from tasks.experiment import delete_experiment_row, prepare_experiment, register_experiment
+from tasks.liveness import flow
 
 
 @flow(name="create-experiment", flow_run_name="{spec.name}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from prefect import Flow, flow
+from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled
 
@@ -12,10 +12,12 @@ from blocks.connections.platform import open_platform
 from blocks.domain.errors import MakerflowError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.specs import TrainingSpec
+from blocks.domain.template_overrides import TemplatedTrainingSpec
 from blocks.registry.records import Training
 from flows.following import TrainingHandle, run_to_end
 from tasks.engine import run_flow, run_key
 from tasks.following import follow_workers, report_training
+from tasks.liveness import flow
 from tasks.training import (
     check_access,
     check_settings,
@@ -25,6 +27,7 @@ from tasks.training import (
     plan_run,
     register_training,
     remove_workers,
+    settings_of,
     stop_workers,
     training_id_of,
 )
@@ -36,6 +39,8 @@ __all__ = [
     "copy_training",
     "create_training",
     "create_training_flow",
+    "create_training_from_template",
+    "create_training_from_template_flow",
     "delete_training",
     "delete_training_flow",
     "resume_training",
@@ -62,9 +67,9 @@ def _training_of(flow_run: FlowRun) -> Training:
     try:
         return trainings.get(training_id_of(str(flow_run.id)))
     except NotFoundError:  # the flow took up one that an earlier run of the same settings had left
-        spec = TrainingSpec.model_validate(flow_run.parameters["spec"])
-        row = trainings.get(spec.name)
-        if row.spec == spec:
+        asked = _asked(flow_run.parameters["spec"])
+        row = trainings.get(asked.name)
+        if row.spec == settings_of(open_platform(), asked)[0]:
             return row
         raise
 
@@ -75,6 +80,16 @@ def create_training_flow(spec: TrainingSpec) -> Training | State[Any]:
 
     Args:
         spec: What is run, on which data, and where its results go.
+    """
+    return _drive(register_training(spec, run_key()))
+
+
+@flow(name="create-training-from-template", flow_run_name="{spec.name}", on_cancellation=[_stop_when_cancelled])
+def create_training_from_template_flow(spec: TemplatedTrainingSpec) -> Training | State[Any]:
+    """Create a training from a template and follow it to its end.
+
+    Args:
+        spec: Which template, and what is given beside it. What is left empty is as in the template.
     """
     return _drive(register_training(spec, run_key()))
 
@@ -114,11 +129,13 @@ def delete_training_flow(key: str) -> None:
     delete_training_row(open_platform().registry.trainings.get(key).id)
 
 
-def create_training(spec: TrainingSpec | Mapping[str, Any], *, wait: bool = True) -> Training | TrainingHandle:
+def create_training(
+    spec: TrainingSpec | TemplatedTrainingSpec | Mapping[str, Any], *, wait: bool = True
+) -> Training | TrainingHandle:
     """Create a training.
 
     Args:
-        spec: What is run; also as a mapping of the settings.
+        spec: What is run; also as a mapping of the settings, which may name a `template`.
         wait: Follow it in this process to its end; otherwise a process of its own follows it.
 
     Returns:
@@ -127,15 +144,34 @@ def create_training(spec: TrainingSpec | Mapping[str, Any], *, wait: bool = True
     Raises:
         InvalidInputError: The settings are refused; nothing was made.
         AlreadyExistsError: The name is taken.
+        NotFoundError: There is no such template.
     """
-    spec = TrainingSpec.of(spec)
-    check_settings(spec, open_platform().catalogue)
+    asked, platform = _asked(spec), open_platform()
+    settings, template = settings_of(platform, asked)
+    check_settings(settings, platform.catalogue, template)
     if wait:
-        return run_to_end(create_training_flow, spec, spec.name)
-    training_id = register_training.task.fn(spec, run_key())
+        return run_to_end(create_training_from_template_flow if template else create_training_flow, asked, asked.name)
+    training_id = register_training.task.fn(asked, run_key())
     with suppress(MakerflowError):  # the row says why it failed, and the follower tries again what may pass
         _launch(training_id)  # here and now, so that trainings queue in the order in which they are created
     return TrainingHandle.detached(training_id)
+
+
+def create_training_from_template(template: str, *, wait: bool = True, **beside: Any) -> Training | TrainingHandle:
+    """Create a training with the settings of a template, by name or id, completed and overridden field by field.
+
+    Args:
+        template: The template.
+        wait: As `create_training`.
+        beside: Settings by their flat names (`workers=2`, `hyperparameters={"lr": 0.3}`); `name` when not given is made
+            from the template's, and `unset=["hyperparameters.momentum"]` leaves out what the template has.
+
+    Raises:
+        TemplateOutdatedError: The template names something that is gone; nothing was made.
+    """
+    registry = open_platform().registry
+    name = beside.pop("name", None) or registry.trainings.free_name(registry.templates.summary(template).name)
+    return create_training(TemplatedTrainingSpec.given(template, {"name": name, **beside}), wait=wait)
 
 
 def resume_training(key: str) -> Training:
@@ -189,6 +225,12 @@ def delete_training(key: str) -> None:
         BusyError: It is not over.
     """
     run_flow(delete_training_flow, key)
+
+
+def _asked(spec: TrainingSpec | TemplatedTrainingSpec | Mapping[str, Any]) -> TrainingSpec | TemplatedTrainingSpec:
+    if isinstance(spec, TemplatedTrainingSpec) or (isinstance(spec, Mapping) and "template" in spec):
+        return TemplatedTrainingSpec.of(spec)
+    return TrainingSpec.of(spec)
 
 
 def _drive(training_id: str) -> Training | State[Any]:

@@ -24,6 +24,7 @@ from blocks.domain.errors import is_transient
 from tasks.current_run import cancel_requested, has_page, run_key
 from tasks.export import export_earlier_runs
 from tasks.journal import JOURNAL, Journal, failed_state
+from tasks.liveness import living
 from tasks.publishing import publish_report
 
 __all__ = ["Step", "cancel_requested", "has_page", "publish_report", "reachable_api", "run_flow", "run_key", "step"]
@@ -106,19 +107,20 @@ def _run_journaled(flow: Flow[P, R], args: Any, kwargs: Any) -> R:
     journal = Journal(flow.name, parameters)
     token = JOURNAL.set(journal)
     state, message = "COMPLETED", ""
-    try:
-        result = run(**parameters)
-        if isinstance(result, State):
-            state, message = result.type.value, result.message or ""
-            raise CancelledRun(message)
-        return result
-    except BaseException as error:
-        if state == "COMPLETED":
-            state, message = failed_state(error), str(error)
-        raise
-    finally:
-        JOURNAL.reset(token)
-        journal.keep(state, message)
+    with living(journal.id, journal.begin):
+        try:
+            result = run(**parameters)
+            if isinstance(result, State):
+                state, message = result.type.value, result.message or ""
+                raise CancelledRun(message)
+            return result
+        except BaseException as error:
+            if state == "COMPLETED":
+                state, message = failed_state(error), str(error)
+            raise
+        finally:
+            JOURNAL.reset(token)
+            journal.keep(state, message)
 
 
 def _bind(flow: Flow[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:

@@ -43,9 +43,17 @@ class Journal:
             ended = datetime.now(UTC)
             self._steps.append(StepRecord(name=name, state=state, message=message, started=began, ended=ended))
 
+    def begin(self) -> None:
+        """Write down that the run began, so that it is known of even when its process is killed.
+
+        Raises:
+            TransientError: The registry does not answer.
+        """
+        open_platform().registry.flow_runs.record(self._record("RUNNING", "", None))
+
     def keep(self, state: str, message: str) -> None:
         """Keep the run in the registry. Where that cannot be reached it is lost, for the run itself went as it went."""
-        record = self._record(state, message)
+        record = self._record(state, message, datetime.now(UTC))
         try:
             open_platform().registry.flow_runs.record(record)
         except TransientError as error:
@@ -53,7 +61,7 @@ class Journal:
                 "The run of %s could not be journaled and will not be seen in the UI: %s", record.name, error
             )
 
-    def _record(self, state: str, message: str) -> FlowRunRecord:
+    def _record(self, state: str, message: str, ended: datetime | None) -> FlowRunRecord:
         return FlowRunRecord(
             id=self.id,
             flow_name=self._flow_name,
@@ -62,7 +70,7 @@ class Journal:
             state=state,
             message=message,
             started=self._began,
-            ended=datetime.now(UTC),
+            ended=ended,
             steps=tuple(self._steps),
             artifacts=self.artifacts,
         )

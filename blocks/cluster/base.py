@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from blocks.domain.plan import LogLine, RunEvent, RunHandle, RunPlan, RunState, StopReport
+from blocks.domain.plan import LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,22 @@ class Selector:
 
     run_id: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What there is of one run.
+
+    Attributes:
+        phase: None when there are no records of it.
+        processes: How many processes or pods of it live.
+        changed: When its records changed last.
+    """
+
+    run_id: str
+    phase: RunPhase | None
+    processes: int
+    changed: datetime
 
 
 Cursor = Mapping[str, int]
@@ -80,10 +97,15 @@ class Cluster(ABC):
         """
 
     @abstractmethod
-    def stop(self, handle: RunHandle, grace_seconds: float) -> StopReport:
+    def stop(self, handle: RunHandle, grace_seconds: float, secrets: Secrets | None = None) -> StopReport:
         """End the whole run: politely, after `grace_seconds` by force, and prove that nothing is left.
 
         It returns when all is gone, also for a run that waits in the queue, was never started, or is over.
+
+        Args:
+            handle: The run.
+            grace_seconds: Between asking the workers to end and ending them by force.
+            secrets: With them what the workers left is uploaded also when what ran them has died.
         """
 
     @abstractmethod
@@ -97,6 +119,10 @@ class Cluster(ABC):
     @abstractmethod
     def find(self, selector: Selector) -> list[RunState]:
         """What the cluster knows (not what anybody remembers), oldest first."""
+
+    @abstractmethod
+    def traces(self) -> list[Trace]:
+        """All that there is of any run, also what `find` does not tell: processes without records, and the reverse."""
 
     @abstractmethod
     def tidy(self) -> list[str]:

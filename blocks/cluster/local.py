@@ -8,13 +8,23 @@ from pathlib import Path
 
 from blocks.cluster import agent_lock, allocation, cgroups
 from blocks.cluster.agent_process import start_agent
-from blocks.cluster.base import Cluster, Cursor, Secrets, Selector
+from blocks.cluster.base import Cluster, Cursor, Secrets, Selector, Trace
 from blocks.cluster.capacity import Room, capacity, check_fits
 from blocks.cluster.events import is_over, last_event
 from blocks.cluster.layout import RunLayout, read_json, write_json
 from blocks.cluster.output import Output, lines_of
-from blocks.cluster.processes import count_processes, end_processes, find_processes
-from blocks.cluster.run_directory import Summary, create_run, discard, half_done, read_summary, remove_run, stored_runs
+from blocks.cluster.processes import count_processes, end_processes, find_processes, marked_runs
+from blocks.cluster.run_directory import (
+    Summary,
+    create_run,
+    discard,
+    half_done,
+    last_change,
+    read_summary,
+    recorded_runs,
+    remove_run,
+    stored_runs,
+)
 from blocks.cluster.stopping import claim_finished, stop_run
 from blocks.cluster.watch import watch_events
 from blocks.domain.errors import NotFoundError
@@ -112,9 +122,9 @@ class LocalCluster(Cluster):
         piece = self._output(handle, rank).read(since, at_most)
         return piece.data, piece.cursor
 
-    def stop(self, handle: RunHandle, grace_seconds: float) -> StopReport:
+    def stop(self, handle: RunHandle, grace_seconds: float, secrets: Secrets | None = None) -> StopReport:
         """As promised. The agent uploads what the workers left before it is gone; so this may outlast the grace."""
-        return stop_run(RunLayout(self._home, handle.run_id), grace_seconds)
+        return stop_run(RunLayout(self._home, handle.run_id), grace_seconds, secrets or {})
 
     def remove(self, handle: RunHandle) -> None:
         """As promised; also what a process that died in the middle of a removal left."""
@@ -145,6 +155,19 @@ class LocalCluster(Cluster):
         ordered = sorted(chosen, key=lambda pair: (pair[1]["created_us"], pair[1]["run_id"]))
         return [
             states[layout].model_copy(update={"processes": counts.get(layout.directory, 0)}) for layout, _ in ordered
+        ]
+
+    def traces(self) -> list[Trace]:
+        """As promised: directories, events, and processes that carry a run's marker."""
+        marked = marked_runs(self._home / "runs")
+        found = {run.run_id for run in stored_runs(self._home)} | recorded_runs(self._home)
+        layouts = [RunLayout(self._home, run_id) for run_id in sorted(found | {run.name for run in marked})]
+        phases = {layout: _phase(layout) for layout in layouts}
+        alive = {layout.directory for layout in layouts if phases[layout] not in (None, RunPhase.FINISHED)}
+        counts = count_processes(alive | marked)
+        return [
+            Trace(layout.run_id, phases[layout], counts.get(layout.directory, 0), last_change(layout))
+            for layout in layouts
         ]
 
     def tidy(self) -> list[str]:
@@ -196,6 +219,11 @@ def _matches(summary: Summary | None, selector: Selector) -> bool:
         return False
     labels: Mapping[str, str] = summary["labels"]
     return selector.labels.items() <= labels.items()
+
+
+def _phase(layout: RunLayout) -> RunPhase | None:
+    summary = read_summary(layout)
+    return _state(layout, summary).phase if summary else None
 
 
 def _is_over_or_gone(layout: RunLayout) -> bool:

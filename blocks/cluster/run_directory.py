@@ -7,6 +7,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,19 @@ def stored_runs(home: Path) -> list[RunLayout]:
     with suppress(FileNotFoundError):
         return [RunLayout(home, name) for name in os.listdir(home / "runs") if not name.startswith(".")]
     return []
+
+
+def recorded_runs(home: Path) -> set[str]:
+    """The ids of all runs of which there are events, whether or not they are stored."""
+    return {file.stem for file in (home / "events").glob("*.jsonl")}
+
+
+def last_change(layout: RunLayout) -> datetime:
+    """When the run's last event was written, or its directory changed; now, when there is neither."""
+    for path in (layout.events, layout.directory):
+        with suppress(FileNotFoundError):
+            return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return datetime.now(UTC)
 
 
 def remove_run(layout: RunLayout) -> None:

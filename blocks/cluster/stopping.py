@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from blocks.cluster import agent_lock, allocation, cgroups
 from blocks.cluster.agent_process import agent_pid, start_agent
+from blocks.cluster.base import Secrets
 from blocks.cluster.events import EventLog, empty_logs, is_over
 from blocks.cluster.layout import RunLayout, read_json, write_json
 from blocks.cluster.processes import end_processes, find_processes, signal_process
@@ -38,7 +39,7 @@ _WAITING = (
 logger = logging.getLogger("makerflow")
 
 
-def stop_run(layout: RunLayout, grace_seconds: float) -> StopReport:
+def stop_run(layout: RunLayout, grace_seconds: float, secrets: Secrets) -> StopReport:
     """Ask the agent to end the run; do it in its place when it is dead, or does not do it."""
     try:
         if not is_over(layout.events):
@@ -49,7 +50,7 @@ def stop_run(layout: RunLayout, grace_seconds: float) -> StopReport:
             return _finish_after_agent(layout, grace_seconds)
         try:
             report = end_processes(layout.directory, grace_seconds)
-            if not _start_delivery(layout, lock):
+            if not _start_delivery(layout, lock, secrets):
                 return _add(report, _finish(layout))
         finally:
             os.close(lock)  # an agent that was started has its own copy
@@ -90,19 +91,19 @@ def _ask_agent(layout: RunLayout) -> None:
         signal_process(layout.directory, pid, signal.SIGTERM)
 
 
-def _start_delivery(layout: RunLayout, lock: int) -> bool:
+def _start_delivery(layout: RunLayout, lock: int, secrets: Secrets) -> bool:
     """Have a new agent, which finds that it has to stop, upload what a dead one could not; whether there is one.
 
-    Not when an output needs one of the secrets that the dead one had: whoever stops a run does not know them.
+    Not when an output needs one of the secrets that the dead one had and who stops the run does not give.
     """
     state, settings, plan = (read_json(file) or {} for file in (layout.state, layout.settings, layout.plan))
     needed = {output["connection"] for output in plan.get("outputs", ())}
     if is_over(layout.events) or not state.get("attempt") or not needed or "secrets" not in settings:
         return False
-    if not needed.isdisjoint(settings["secrets"]):
+    if not needed.isdisjoint(set(settings["secrets"]) - set(secrets)):
         return False
     try:
-        start_agent(layout, lock, {})
+        start_agent(layout, lock, secrets)
     except OSError:  # the machine is too full, or too broken, to start anything
         return False
     return True

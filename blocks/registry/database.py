@@ -10,6 +10,7 @@ from blocks.registry.driver import Driver, open_driver
 from blocks.registry.experiments import Experiments
 from blocks.registry.flow_runs import FlowRuns
 from blocks.registry.metrics import Metrics
+from blocks.registry.overview import Overview
 from blocks.registry.monitoring import Monitoring
 from blocks.registry.reading import Reader
 from blocks.registry.schema import ensure_schema
@@ -35,6 +36,7 @@ class Registry:
         self.templates = Templates(self._reader, self._sessions)
         self.metrics = Metrics(self._reader, self._sessions)
         self.monitoring = Monitoring(self._reader)
+        self.overview = Overview(self._reader, self._sessions)
         self.flow_runs = FlowRuns(self._reader, self._sessions)
         self.connections = Connections(self._reader, self._sessions)
         # Also for who forgets it, as commands do that end anyway: no connection is left to the garbage collector.

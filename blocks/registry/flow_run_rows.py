@@ -17,15 +17,30 @@ class FlowRunRows:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def record(self, record: FlowRunRecord) -> None:
-        """Write a run down, over what was written of it before; only the newest are kept."""
+    def record(self, record: FlowRunRecord, *, seen: bool = False) -> None:
+        """Write a run down, over what was written of it before; of those that are over only the newest are kept.
+
+        Args:
+            record: The run.
+            seen: A server sees it itself and need not be told.
+        """
         ended_us = None if record.ended is None else to_us(record.ended)
         row = FlowRunRow(
-            id=record.id, started_us=to_us(record.started), ended_us=ended_us, record=record.model_dump_json()
+            id=record.id,
+            started_us=to_us(record.started),
+            ended_us=ended_us,
+            exported_us=now_us() if seen else None,
+            record=record.model_dump_json(),
         )
         upsert(self._session, row, "id")
-        newest = select(FlowRunRow.id).order_by(col(FlowRunRow.started_us).desc(), col(FlowRunRow.id)).limit(KEPT)
-        self._session.execute(delete(FlowRunRow).where(col(FlowRunRow.id).not_in(newest)))
+        is_over = col(FlowRunRow.ended_us).is_not(None)
+        order = (col(FlowRunRow.started_us).desc(), col(FlowRunRow.id))
+        newest = select(FlowRunRow.id).where(is_over).order_by(*order).limit(KEPT)
+        self._session.execute(delete(FlowRunRow).where(is_over, col(FlowRunRow.id).not_in(newest)))
+
+    def end(self, id: str) -> None:
+        """Keep nothing of a run."""
+        self._session.execute(delete(FlowRunRow).where(col(FlowRunRow.id) == id))
 
     def forget(self, id: str) -> bool:
         """Keep no more of a run than that it was; False when that was done before."""

@@ -91,7 +91,7 @@ class PostgresDriver(Driver):
     @contextmanager
     def lease(self, key: str) -> Iterator[None]:
         """A lock of the server's on a connection of its own, gone with it."""
-        connection = self.connect(autocommit=True)
+        connection = self._connected()
         try:
             connection.execute("SET lock_timeout = 0")
             connection.execute("SELECT pg_advisory_lock(%s)", (_number(key),))
@@ -103,13 +103,19 @@ class PostgresDriver(Driver):
 
     def leased(self, keys: Collection[str]) -> set[str]:
         """Those of the server's locks: one look, however many keys there are."""
-        with self.connect(autocommit=True) as connection:
+        with self._connected() as connection:
             held = {row[0] for row in connection.execute(_HELD)}
         return {key for key in keys if _number(key) in held}
 
     def tidy_leases(self) -> int:
         """A lock is gone with its connection."""
         return 0
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        try:
+            return self.connect(autocommit=True)
+        except psycopg.Error as exc:
+            raise self.error(exc) from exc
 
 
 def _number(key: str) -> int:

@@ -106,8 +106,32 @@ class Template(TemplateSummary):
     revision: int
 
 
+class UnderWay(Frozen):
+    """A training that is under way, as upkeep looks at it.
+
+    Attributes:
+        attempts: How often it was taken up again, because nobody followed it, since its status last moved.
+        stirred: When it last moved, was planned, or was taken up again.
+    """
+
+    id: str
+    name: str
+    status: TrainingStatus
+    attempts: int
+    stirred: datetime
+
+
+class Standing(Frozen):
+    """What is known of the training whose run was found somewhere."""
+
+    name: str
+    status: TrainingStatus
+    changed: datetime
+    logs_uploaded: bool
+
+
 class Move(Frozen):
-    """One move of a status; the first has no source."""
+    """One move of a status; the first has no source. From a status to itself: it was taken up again."""
 
     at: datetime
     source: str
@@ -203,6 +227,13 @@ class FlowRunRecord(Frozen):
     ended: datetime | None
     steps: tuple[StepRecord, ...] = ()
     artifacts: dict[str, tuple[str, str]] = Field(default_factory=dict)
+
+
+class UnendedFlowRun(Frozen):
+    """A flow run that began and did not end, or not yet; `is_seen` when a workflow server sees it itself."""
+
+    record: FlowRunRecord
+    is_seen: bool
 
 
 class ConnectionEntry(Frozen):
