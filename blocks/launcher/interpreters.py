@@ -74,7 +74,8 @@ def _candidates(version: str) -> Iterator[Path]:
 
 
 def _known() -> list[str]:
-    versions = {
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    versions = {own} | {
         path.name.removeprefix("python")
         for directory in _directories()
         for path in directory.glob("python3.*")
