@@ -11,6 +11,7 @@ from blocks.domain.paths import StoragePath
 from blocks.domain.plan import InputKind, OutputKind, PlannedInput, PlannedOutput
 from blocks.domain.planning import check_entry_point, entry_point_of, training_plan
 from blocks.domain.specs import ProvidedAlgorithm, TrainingSpec
+from blocks.domain.templates import TemplateUse, named_by
 from blocks.registry.records import Training
 from blocks.storage.base import Rights
 
@@ -18,20 +19,30 @@ LOGS = "makerflow-logs"
 """The folder beside the output that holds each worker's output."""
 
 
-def check_paths(platform: Platform, spec: TrainingSpec) -> None:
+_SETTINGS = {
+    InputKind.SOURCE: "algorithm",
+    InputKind.DATASET: "datasets.{name}",
+    InputKind.CHECKPOINT: "checkpoint_input",
+}
+
+
+def check_paths(platform: Platform, spec: TrainingSpec, template: TemplateUse | None = None) -> None:
     """Prove that every input can be read and every output written, and that the entry point is there.
 
     Raises:
-        PermanentError: What is missing.
+        PermanentError: What is missing; a TemplateOutdatedError when the template names it.
     """
-    for kind, _, path in _input_places(spec):
-        platform.storage(path).check(path, Rights.READ)
+    for kind, name, path in _input_places(spec):
+        with named_by(template, _SETTINGS[kind].format(name=name)):
+            platform.storage(path).check(path, Rights.READ)
         if kind is InputKind.SOURCE:
-            check_entry_point(_planned_input(platform, kind, "", path), entry_point_of(spec))
-    for text in (spec.outputs.path, spec.outputs.checkpoint):
+            with named_by(template, "entry_point", "algorithm"):
+                check_entry_point(_planned_input(platform, kind, "", path), entry_point_of(spec))
+    for setting, text in (("output", spec.outputs.path), ("checkpoint_output", spec.outputs.checkpoint)):
         if text:
             path = StoragePath.parse(text)
-            platform.storage(path).check(path, Rights.WRITE)
+            with named_by(template, setting):
+                platform.storage(path).check(path, Rights.WRITE)
 
 
 def keep_plan(platform: Platform, row: Training, *, replace: bool = False) -> None:

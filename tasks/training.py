@@ -6,17 +6,19 @@ Each reads the row, does what is not done yet, and writes the row: running one t
 import hashlib
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
 from blocks.domain.catalogues import Catalogue
-from blocks.domain.errors import AlreadyExistsError, InvalidInputError, PermanentError
+from blocks.domain.errors import AlreadyExistsError, InvalidInputError, NotFoundError, PermanentError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import check_expressions
 from blocks.domain.plan import ExitCause, RunHandle, RunPhase
 from blocks.domain.planning import check_outputs
 from blocks.domain.specs import ExperimentSpec, ProvidedAlgorithm, TrainingSpec
+from blocks.domain.template_overrides import TemplatedTrainingSpec
+from blocks.domain.templates import TemplateUse, named_by
 from blocks.registry.records import Training
 from tasks.engine import step
 from tasks.planning import check_paths, events_directory, keep_plan
@@ -24,7 +26,7 @@ from tasks.trouble import told_while_it_lasts
 
 
 @step("register")
-def register_training(spec: TrainingSpec, key: str) -> str:
+def register_training(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> str:
     """Make the row; its id. `key` names the request, so that asking again finds the row.
 
     A row of this name that the same request left unfinished is taken up again.
@@ -32,12 +34,17 @@ def register_training(spec: TrainingSpec, key: str) -> str:
     Raises:
         InvalidInputError: The settings can be refused without looking at any store.
         AlreadyExistsError: The name is taken.
+        NotFoundError: There is no such template.
     """
     platform = open_platform()
-    check_settings(spec, platform.catalogue)
+    if isinstance(asked, TemplatedTrainingSpec):
+        with suppress(NotFoundError):  # made already, of the template as it was then
+            return platform.registry.trainings.get(training_id_of(key)).id
+    spec, template = settings_of(platform, asked)
+    check_settings(spec, platform.catalogue, template)
     experiment = platform.registry.experiments.ensure(ExperimentSpec(name=spec.experiment))
     try:
-        return platform.registry.trainings.create(spec, experiment.id, id=training_id_of(key)).id
+        return platform.registry.trainings.create(spec, experiment.id, id=training_id_of(key), template=template).id
     except AlreadyExistsError as error:
         row = platform.registry.trainings.get(error.id)
         if row.spec == spec and row.status in UNDER_WAY and not platform.registry.is_leased(row.id):
@@ -61,8 +68,8 @@ def check_access(training_id: str) -> None:
     elif row.status is not TrainingStatus.CREATE_IN_PROGRESS or row.plan is not None:
         return
     with _or_creation_failed(platform, row):
-        check_settings(row.spec, platform.catalogue)
-        check_paths(platform, row.spec)
+        check_settings(row.spec, platform.catalogue, row.template)
+        check_paths(platform, row.spec, row.template)
         if failed and row.plan is not None:  # nothing was launched by it, and what was wrong may have been mended
             keep_plan(platform, row, replace=True)
 
@@ -172,18 +179,37 @@ def handle_of(row: Training) -> RunHandle:
     return row.handle or RunHandle(cluster="", run_id=row.id)
 
 
-def check_settings(spec: TrainingSpec, catalogue: Catalogue) -> None:
+def settings_of(
+    platform: Platform, asked: TrainingSpec | TemplatedTrainingSpec
+) -> tuple[TrainingSpec, TemplateUse | None]:
+    """The settings that are asked for, whole, and the template that they are made from.
+
+    Raises:
+        NotFoundError: There is no such template.
+        InvalidInputError: With what is given beside it the template makes no training.
+    """
+    if isinstance(asked, TrainingSpec):
+        return asked, None
+    template = platform.registry.templates.get(asked.template)
+    return asked.over(template.spec), asked.use(template.id, template.name)
+
+
+def check_settings(spec: TrainingSpec, catalogue: Catalogue, template: TemplateUse | None = None) -> None:
     """Refuse settings that are wrong whatever the stores hold.
 
     Raises:
-        InvalidInputError: What is wrong, and what is allowed.
+        InvalidInputError: What is wrong, and what is allowed; a TemplateOutdatedError when the template names it.
     """
-    catalogue.flavor(spec.instances.flavor)
-    catalogue.image(spec.instances.image)
+    with named_by(template, "flavor"):
+        catalogue.flavor(spec.instances.flavor)
+    with named_by(template, "image"):
+        catalogue.image(spec.instances.image)
     check_expressions(spec.metrics.expressions)
     check_outputs(spec)
     if spec.algorithm.provided is not ProvidedAlgorithm.OWN:
-        catalogue.algorithm(spec.algorithm.provided).check(spec)
+        with named_by(template, "provided"):
+            algorithm = catalogue.algorithm(spec.algorithm.provided)
+        algorithm.check(spec)
     if spec.limits.log_management:
         raise InvalidInputError(
             "log_management is on", "no log store is enabled on this installation", "Turn it off (it is by default)."

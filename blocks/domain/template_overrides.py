@@ -1,11 +1,12 @@
-"""A training made from a template: what is given beside the template, in a form where leaving out is not giving.
+"""Settings over a template's, in a form where leaving out is not giving: for trainings, copies and changes of it.
 
 A form sends every field, so each has a value here that says "as in the template": empty, 0, or `template`. Python and
 YAML may leave fields and groups out, and give mappings, as everywhere.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -126,12 +127,10 @@ class LimitOverrides(Spec):
     )
 
 
-class TemplatedTrainingSpec(SettingsSpec):
-    """A training made from a template, which is completed and overridden field by field."""
+class TemplateOverrides(SettingsSpec):
+    """A template, and settings over it field by field; what is left empty is as in the template."""
 
-    name: str = Field(
-        pattern=NAME_PATTERN, title="Name", description=f"Unique among trainings: {NAME_RULE}.", examples=["digits-1"]
-    )
+    name: str = Field(default="", title="Name", description="A new name of the template; empty: as it is.")
     template: str = Field(
         min_length=1, title="Template", description="Name or id of the template.", examples=["digits-nightly"]
     )
@@ -139,7 +138,7 @@ class TemplatedTrainingSpec(SettingsSpec):
         default="",
         max_length=1000,
         title="Description",
-        description="Of the training, at most 1,000 characters; can be changed later.",
+        description="Another description, at most 1,000 characters; empty: as it is.",
     )
     experiment: str = Field(
         default="", title="Experiment", description="Another experiment, made on the way; empty: as in the template."
@@ -166,20 +165,57 @@ class TemplatedTrainingSpec(SettingsSpec):
     unset: tuple[str, ...] = Field(
         default=(),
         title="Unset",
-        description="What the template sets and this training shall not: hyperparameters.NAME, datasets.NAME, "
-        "tags.NAME, or a setting that gets its default again, such as checkpoint_input.",
+        description="What the template sets and shall not be set: hyperparameters.NAME, datasets.NAME, tags.NAME, or a "
+        "setting that gets its default again, such as checkpoint_input.",
         examples=[["hyperparameters.momentum", "checkpoint_input"]],
     )
 
-    def beside(self) -> dict[str, Any]:
-        """What is given beside the template, in its groups."""
+    @classmethod
+    def given(cls, template: str, settings: Mapping[str, Any]) -> Self:
+        """What Python or a command line gives, where an empty text means none instead of "as in the template".
+
+        Raises:
+            pydantic.ValidationError: A setting is unknown or wrong.
+        """
+        empty = [name for name, value in settings.items() if value == "" and name != "name"]
+        kept = {name: value for name, value in settings.items() if name not in empty}
+        unset = [*kept.pop("unset", ()), *empty]
+        return cls.model_validate({"template": template, **kept, "unset": unset})
+
+    def settings(self) -> dict[str, Any]:
+        """What is given, in its groups."""
         given: dict[str, Any] = {group: _given(getattr(self, group)) for group in GROUPS}
         given |= {"experiment": self.experiment, "tags": [tag.model_dump() for tag in self.tags]}
         return {name: value for name, value in given.items() if value}
 
+    def changed_template(self, template: TemplateSpec) -> TemplateSpec:
+        """The template with these settings.
+
+        Raises:
+            InvalidInputError: There is nothing to unset of a name that is given.
+            pydantic.ValidationError: The result breaks a limit.
+        """
+        texts = {"name": self.name, "description": self.description}
+        given = {name: text for name, text in texts.items() if text}
+        return template.changed(unset=self.unset, **given, **self.settings())
+
+
+class TemplatedTrainingSpec(TemplateOverrides):
+    """A training made from a template, which is completed and overridden field by field."""
+
+    name: str = Field(
+        pattern=NAME_PATTERN, title="Name", description=f"Unique among trainings: {NAME_RULE}.", examples=["digits-1"]
+    )
+    description: str = Field(
+        default="",
+        max_length=1000,
+        title="Description",
+        description="Of the training, at most 1,000 characters; can be changed later.",
+    )
+
     def use(self, id: str, name: str) -> TemplateUse:
         """What the training remembers of the template of this id and name."""
-        return TemplateUse(id=id, name=name, beside=(*flat_names(self.beside()), *self.unset))
+        return TemplateUse(id=id, name=name, beside=(*flat_names(self.settings()), *self.unset))
 
     def over(self, template: TemplateSpec) -> TrainingSpec:
         """The training's own settings.
@@ -188,7 +224,7 @@ class TemplatedTrainingSpec(SettingsSpec):
             InvalidInputError: With what is given beside it the template makes no training: what is missing or wrong.
         """
         base = template.model_dump(mode="json", exclude={"name", "description"})
-        settings = merge_fields(drop_fields(base, self.unset), self.beside())
+        settings = merge_fields(drop_fields(base, self.unset), self.settings())
         try:
             return TrainingSpec.model_validate(settings | {"name": self.name, "description": self.description})
         except ValidationError as error:

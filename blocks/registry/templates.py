@@ -8,6 +8,7 @@ from blocks.domain.errors import NotFoundError, TemplateOutdatedError
 from blocks.domain.templates import TemplateSpec
 from blocks.registry.identity import check_id, from_us, new_id
 from blocks.registry.listing import Listing, list_page, split_tags
+from blocks.registry.names import free_name
 from blocks.registry.reading import Reader, Row, Rows
 from blocks.registry.records import ALL, Page, Query, Template, TemplateSummary
 from blocks.registry.sessions import Sessions
@@ -55,6 +56,10 @@ class Templates:
             NotFoundError: There is none.
         """
         return _summary(_row(self._reader, _COLUMNS, key))
+
+    def free_name(self, base: str) -> str:
+        """`base` when no template has this name, else the first free of `base-2`, `base-3`, ..."""
+        return free_name(self._reader, "template", base)
 
     def page(self, query: Query = ALL) -> Page[TemplateSummary]:
         """A page of the list.

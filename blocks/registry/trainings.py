@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -12,11 +11,11 @@ from blocks.domain.errors import InvalidInputError, NotFoundError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import MetricPoint
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded, Usage
-from blocks.domain.spec_values import MAX_NAME_LENGTH
 from blocks.domain.specs import MAX_TAGS, NamedValue, TrainingSpec
 from blocks.domain.templates import TemplateUse
 from blocks.registry.identity import check_id, from_us, new_id
 from blocks.registry.listing import Listing, list_page, split_tags
+from blocks.registry.names import free_name
 from blocks.registry.reading import Reader, Row, Rows, history_of
 from blocks.registry.records import ALL, Move, Page, Query, Training, TrainingSummary
 from blocks.registry.sessions import Sessions
@@ -39,14 +38,12 @@ _ONE = (
     "WHERE t.id = :key OR t.name = :key ORDER BY t.id <> :key LIMIT 1"
 )
 _PLAN = "SELECT plan FROM training_document WHERE training_id = :id"
-_SIMILAR = "SELECT name FROM training WHERE name = :base OR (name >= :low AND name < :high)"
 _EXPERIMENT = "SELECT id FROM experiment WHERE id = :key OR name = :key ORDER BY id <> :key LIMIT 1"
 _UNDER_WAY = ", ".join(f"'{status}'" for status in sorted(UNDER_WAY))
 _CLAIM = (
     "SELECT t.id FROM training t JOIN training_document d ON d.training_id = t.id "  # noqa: S608 - constants
     f"WHERE t.status IN ({_UNDER_WAY}) AND t.id <> :id AND {{find}}(d.plan, :output) > 0 LIMIT 1"
 )
-_NUMBER_LENGTH = len("-999999")
 _MOMENTS = ("created", "changed", "started", "ended")
 _JSON: dict[str, TypeAdapter[Any]] = {
     "log_cursors": TypeAdapter(dict[int, int]),
@@ -98,12 +95,7 @@ class Trainings:
         At most as long as a name may be, which can cut `base` short. Nothing is reserved: who creates the training
         first has the name.
         """
-        base = base[:MAX_NAME_LENGTH]
-        stem = base[: MAX_NAME_LENGTH - _NUMBER_LENGTH]
-        taken = {row["name"] for row in self._reader.rows(_SIMILAR, base=base, low=f"{stem}-", high=f"{stem}.")}
-        if base not in taken:
-            return base
-        return next(name for number in count(2) if (name := f"{stem}-{number}") not in taken)
+        return free_name(self._reader, "training", base)
 
     def is_claimed(self, path: str, *, by_other_than: str) -> bool:
         """Whether another training that is under way is planned to write to exactly this path."""
