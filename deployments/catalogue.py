@@ -10,7 +10,14 @@ from typing import Any
 from prefect import Flow
 
 from flows.experiment import create_experiment_flow, delete_experiment_flow, retry_experiment_flow
-from flows.training import create_training_flow, delete_training_flow, resume_training_flow, stop_training_flow
+from flows.template import change_template_flow, copy_template_flow, create_template_flow, delete_template_flow
+from flows.training import (
+    create_training_flow,
+    create_training_from_template_flow,
+    delete_training_flow,
+    resume_training_flow,
+    stop_training_flow,
+)
 
 NAME = "makerflow"
 """What each deployment is called: `create-training/makerflow`."""
@@ -19,9 +26,16 @@ NAME = "makerflow"
 _EXPERIMENTS: tuple[Flow[..., Any], ...] = (create_experiment_flow, retry_experiment_flow, delete_experiment_flow)
 _TRAININGS: tuple[Flow[..., Any], ...] = (
     create_training_flow,
+    create_training_from_template_flow,
     resume_training_flow,
     stop_training_flow,
     delete_training_flow,
+)
+_TEMPLATES: tuple[Flow[..., Any], ...] = (
+    create_template_flow,
+    change_template_flow,
+    copy_template_flow,
+    delete_template_flow,
 )
 
 
@@ -66,6 +80,8 @@ def catalogue() -> Iterator[CatalogueEntry]:
         yield CatalogueEntry(flow, "experiment")
     for flow in _TRAININGS:
         yield CatalogueEntry(flow, "training")
+    for flow in _TEMPLATES:
+        yield CatalogueEntry(flow, "template")
 
 
 @cache
