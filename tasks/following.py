@@ -32,6 +32,8 @@ CHECK_SECONDS = 2.0
 FIRST_REPORT_SECONDS = 1.0
 REPORT_SECONDS = 5.0
 """A report costs Prefect some hundredths of a second, so a training of a second gets its last one only."""
+REPORT_SHARE_OF_TIME = 20
+"""Between two reports passes so many times the time that one takes, however much there is to draw."""
 CHUNK_BYTES = 4 * 2**20
 
 logger = logging.getLogger("makerflow")
@@ -144,9 +146,9 @@ class Follower:
         """Now and then: whether somebody else ended the training, the run is lost, or the UI wants it cancelled."""
         now = monotonic()
         if now >= self._next_report:
-            self._next_report = now + REPORT_SECONDS
             if has_page():
                 report_training(self._platform, self._row.id)
+            self._next_report = now + max(REPORT_SECONDS, REPORT_SHARE_OF_TIME * (monotonic() - now))
         if now < self._next_check:
             return False
         self._next_check = now + CHECK_SECONDS
@@ -191,6 +193,5 @@ class Follower:
 def report_training(platform: Platform, training_id: str) -> None:
     """Show the training on the run's page in the workflow UI."""
     row = platform.registry.trainings.get(training_id)
-    publish_report(
-        f"training-{row.id}", f"Training {row.name}: {row.status}", training_report(row, platform.registry.metrics)
-    )
+    report = training_report(row, platform.registry)
+    publish_report(f"training-{row.id}", f"Training {row.name}: {row.status}", report)

@@ -1,16 +1,13 @@
 """The page where a user looks: one Markdown report per training, with what failed and what to do on top."""
 
-import base64
-import re
 from collections.abc import Sequence
 
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.metrics import MetricPoint
-from blocks.registry.metrics import Metrics
+from blocks.registry.database import Registry
 from blocks.registry.records import Series, Training
-
-_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
-"""What Markdown could take for markup; with a backslash in front it is text (CommonMark, section 2.4)."""
+from tasks.markdown import chart, table
+from tasks.monitoring_report import monitoring_report
 
 PLOTTED_METRICS = 12
 PLOTTED_POINTS = 300
@@ -18,15 +15,16 @@ PLOTTED_POINTS = 300
 _FAILED = (TrainingStatus.FAIL_TRAIN, TrainingStatus.FAIL_TRAIN_IN_PROGRESS, TrainingStatus.CREATE_FAILED)
 
 
-def training_report(row: Training, metrics: Metrics) -> str:
-    """The report of one training as Markdown; what users printed is shown as text, never as markup."""
+def training_report(row: Training, registry: Registry) -> str:
+    """The report of one training as Markdown."""
+    metrics = registry.metrics
     series = metrics.names(row.id)
     parts = [_failure(row)] if row.status in _FAILED else []
     parts += [_settings(row), _metrics(series)]
     parts += [
         _plot(found.name, metrics.curve(row.id, found.name, PLOTTED_POINTS)) for found in series[:PLOTTED_METRICS]
     ]
-    parts.append(_outputs(row))
+    parts += [monitoring_report(row, registry.monitoring), _outputs(row)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -54,7 +52,7 @@ def _settings(row: Training) -> str:
         "Time limit": f"{spec.limits.max_minutes:g} minutes",
         **{f"--{pair.name}": pair.value for pair in spec.algorithm.hyperparameters},
     }
-    return _table(("Setting", "Value"), [(name, str(value)) for name, value in rows.items() if value != ""])
+    return table(("Setting", "Value"), [(name, str(value)) for name, value in rows.items() if value != ""])
 
 
 def _metrics(series: Sequence[Series]) -> str:
@@ -64,35 +62,20 @@ def _metrics(series: Sequence[Series]) -> str:
         (s.name, _number(s.last), str(s.last_step), _number(s.min), _number(s.max), str(s.count), str(s.not_finite))
         for s in series
     ]
-    return _table(("Metric", "Last", "Step", "Min", "Max", "Reports", "Not finite"), rows)
+    return table(("Metric", "Last", "Step", "Min", "Max", "Reports", "Not finite"), rows)
 
 
 def _outputs(row: Training) -> str:
     if row.plan is None:
         return ""
-    return _table(("Output", "Path"), [(output.kind.value, output.path) for output in row.plan.outputs])
+    return table(("Output", "Path"), [(output.kind.value, output.path) for output in row.plan.outputs])
 
 
 def _plot(name: str, points: Sequence[MetricPoint]) -> str:
     finite = [(point.step, point.value) for point in points if point.value is not None]
     if not finite:
         return ""
-    import pygal
-
-    chart = pygal.XY(width=720, height=260, show_legend=False, dots_size=1, title=name, js=[], stroke=True)
-    chart.add(name, finite)
-    picture = base64.b64encode(chart.render()).decode()
-    return f"![{_cell(name)}](data:image/svg+xml;base64,{picture})"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [map(_cell, head), ["---"] * len(head), *(map(_cell, row) for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    printable = "".join(c if c.isprintable() else " " for c in text[:500])
-    return _PUNCTUATION.sub(r"\\\g<0>", printable)
+    return chart(name, {name: finite})
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,7 @@
 """What the registry answers about the use of machines: frozen records."""
 
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
 from blocks.domain.plan import Frozen
 from blocks.domain.usage import UsageKind, UsageScope
@@ -68,3 +69,8 @@ class UsagePoint(Frozen):
     seconds: float
     mean: dict[UsageKind, float]
     max: dict[UsageKind, float]
+
+
+def beginning(curves: Iterable[Sequence[UsagePoint]]) -> datetime:
+    """When the first of these curves, each with a point at least, begins."""
+    return min(curve[0].at - timedelta(seconds=curve[0].seconds) for curve in curves)

@@ -1,4 +1,4 @@
-"""`makerflow training ...`: list, show, logs, metrics, resume, stop, copy, change, delete."""
+"""`makerflow training ...`: list, show, logs, metrics, monitor, resume, stop, copy, change, delete."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -68,7 +68,7 @@ def list_trainings(
 
 @app.command("show")
 def show_training(training: Key, *, as_json: AsJson = False) -> None:
-    """Show settings, history, outputs, metrics and workers.
+    """Show settings, history, outputs, metrics, workers and what they use.
 
     With the reason when it failed, and what to do next.
     """
@@ -78,11 +78,11 @@ def show_training(training: Key, *, as_json: AsJson = False) -> None:
     registry = open_registry()
     row = registry.trainings.get(training)
     series, moves = registry.metrics.names(row.id), registry.trainings.history(row.id)
-    workers = workers_of(row)
+    workers, monitored = workers_of(row), registry.monitoring.workers(row.id)
     if as_json:
-        write_document(training_details(row, series, moves, workers))
+        write_document(training_details(row, series, moves, workers, monitored))
     else:
-        write_details(row, series, moves, workers)
+        write_details(row, series, moves, workers, monitored)
 
 
 @app.command("logs")
@@ -140,6 +140,46 @@ def show_metrics(
     else:
         rows = [documents.series_row(one) for one in series]
         write_table(documents.SERIES_HEADINGS, rows, empty=f"{row.name} has not reported a metric.")
+
+
+@app.command("monitor")
+def monitor(
+    training: Key,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print samples as they come, to the end.")] = False,
+    rank: Annotated[int | None, typer.Option(help="Only this worker.", min=0, show_default=False)] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print every point as CSV.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the curves as text.")] = False,
+    at_most: Annotated[int, typer.Option(help="Points of a curve; longer ones are condensed.", min=1)] = 300,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the workers use: CPU, memory, disk, network, GPU.
+
+    The table holds what is now, and the mean and the highest of all samples; --csv, --plot and --json show the curves.
+    """
+    from deployments.cli import training_monitor as monitoring
+    from deployments.cli.access import open_registry
+
+    if follow + csv + plot + as_json > 1:
+        raise InvalidInputError("--follow, --csv, --plot, --json", "two of them are given", "Give one.")
+    registry = open_registry()
+    row = registry.trainings.get(training)
+    monitoring.check_rank(row, rank)
+    if follow:
+        write_lines(monitoring.follow(registry, row, rank), live=True)
+        row = registry.trainings.get(row.id)
+    monitoring.check_available(row)
+    workers = monitoring.monitored(registry, row, rank)
+    points = at_most if csv or plot or as_json else monitoring.SPARKS
+    curves = {worker.rank: registry.monitoring.curve(row.id, worker.rank, points) for worker in workers}
+    if as_json:
+        write_document(monitoring.monitoring_document(row, workers, curves))
+    elif csv:
+        monitoring.write_csv(curves)
+    elif plot and workers:
+        monitoring.write_plots(workers, curves)
+    else:
+        monitoring.write_monitoring(row, workers, curves)
 
 
 @app.command("resume")

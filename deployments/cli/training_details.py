@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 from deployments.cli import documents
 from deployments.cli.fields import count_text, duration_text, pair_text, size_text
 from deployments.cli.output import write, write_fields, write_table
+from deployments.cli.training_monitor import FIGURE_HEADINGS, figure_rows, figures_document
 
 if TYPE_CHECKING:
     from blocks.domain.plan import RunState
     from blocks.registry.records import Move, Series, Training
+    from blocks.registry.usage_records import WorkerMonitoring
 
+MONITORED_WORKERS = 4
 _FAILED = ("FAIL TRAIN", "CREATE FAILED")
 
 
@@ -40,19 +43,29 @@ def remedies(row: "Training") -> list[str]:
 
 
 def training_details(
-    row: "Training", series: Sequence["Series"], moves: Sequence["Move"], workers: "RunState | None"
+    row: "Training",
+    series: Sequence["Series"],
+    moves: Sequence["Move"],
+    workers: "RunState | None",
+    monitored: Sequence["WorkerMonitoring"],
 ) -> dict[str, Any]:
     """The document of `training show --json`."""
     return documents.training_document(row, series) | {
         "history": documents.history_document(moves),
         "workers": _workers(row, workers),
+        "monitoring": [figures_document(row, worker) for worker in monitored],
+        "tensorboard": f"makerflow experiment tensorboard {row.experiment_name}",
         "logs": f"makerflow training logs {row.name}",
         "next": remedies(row),
     }
 
 
 def write_details(
-    row: "Training", series: Sequence["Series"], moves: Sequence["Move"], workers: "RunState | None"
+    row: "Training",
+    series: Sequence["Series"],
+    moves: Sequence["Move"],
+    workers: "RunState | None",
+    monitored: Sequence["WorkerMonitoring"],
 ) -> None:
     """Print all that is known of a training."""
     write_fields(_head(row))
@@ -64,8 +77,11 @@ def write_details(
     if workers is not None:
         _section("Workers")
         write_fields({name: str(value) for name, value in _workers(row, workers).items()})
+    _write_monitoring(monitored)
     _write_outputs(row)
     _write_metrics(series)
+    _section("See also")
+    write_fields(_elsewhere(row))
     _section("History")
     write_table(documents.MOVE_HEADINGS, [documents.move_row(move) for move in moves], empty="")
     _section("Next")
@@ -147,6 +163,24 @@ def _write_metrics(series: Sequence["Series"]) -> None:
     if series:
         _section("Metrics")
         write_table(documents.SERIES_HEADINGS, [documents.series_row(one) for one in series], empty="")
+
+
+def _write_monitoring(workers: Sequence["WorkerMonitoring"]) -> None:
+    if workers:
+        _section("Monitoring")
+        write_table(FIGURE_HEADINGS, figure_rows(workers[:MONITORED_WORKERS]), empty="")
+    if len(workers) > MONITORED_WORKERS:
+        write(f"  and {len(workers) - MONITORED_WORKERS} more workers")
+
+
+def _elsewhere(row: "Training") -> dict[str, str]:
+    """Where there is more to be seen of it."""
+    return {
+        "logs": f"makerflow training logs {row.name}",
+        "metrics": f"makerflow training metrics {row.name} --plot",
+        "monitoring": f"makerflow training monitor {row.name}",
+        "TensorBoard": f"makerflow experiment tensorboard {row.experiment_name}",
+    }
 
 
 def _section(title: str) -> None:

@@ -288,7 +288,7 @@ def test_a_folder_of_the_users_that_is_called_as_ours_changes_nothing(
 def test_what_users_print_is_never_markup_in_the_report(make_spec: MakeSpec) -> None:
     training = create_training(make_spec("pass", hyperparameters={"x": "![a](http://example.com/t.png) <b> | `c`"}))
     assert isinstance(training, Training)
-    report = training_report(training, open_platform().registry.metrics)
+    report = training_report(training, open_platform().registry)
     assert r"\!\[a\]\(http\:\/\/example\.com\/t\.png\) \<b\> \| \`c\`" in report
 
 
