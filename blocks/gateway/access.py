@@ -39,6 +39,11 @@ class Request:
         return self.method in _READING and mode == "navigate" and destination == "document" and not self.is_upgrade
 
     @property
+    def is_cross_site(self) -> bool:
+        """Whether another site led here."""
+        return self.headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+
+    @property
     def is_upgrade(self) -> bool:
         """Whether it is the handshake of a WebSocket."""
         return "upgrade" in self.headers
@@ -57,6 +62,7 @@ class Verdict(Enum):
     ANONYMOUS = auto()  # it brings nothing
     WRONG = auto()  # what it brings opens nothing
     SIGNED_IN = auto()  # its address holds the token: it is to be asked again with the cookie in the token's place
+    AGAIN = auto()  # a link of another site led here: the browser kept the cookie back, and would send it now
     LATER = auto()  # too many wrong passwords are being answered; this one was not looked at
 
 
@@ -95,6 +101,8 @@ class Doorkeeper:
         if self._has_session(request.headers.get("cookie", "")):
             return Verdict.ENTER
         authorization = request.headers.get("authorization", "")
+        if not authorization and request.is_cross_site:
+            return Verdict.AGAIN
         if not authorization:
             return Verdict.WRONG if given else Verdict.ANONYMOUS
         return self._check(authorization, patient)
@@ -128,7 +136,7 @@ def is_foreign(request: Request) -> bool:
 
     A link there may lead here; nothing else may.
     """
-    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not request.is_navigation:
+    if request.is_cross_site and not request.is_navigation:
         return True
     origin = request.headers.get("origin")
     if origin is None:

@@ -1,6 +1,7 @@
 """From routes to Envoy's configuration: pure functions; the documents are as Envoy's API describes them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,8 @@ def _header(name: str, value: str, action: str = "OVERWRITE_IF_EXISTS_OR_ADD") -
 
 
 def _cluster_name(route: Route) -> str:
-    return f"route-{route.name}"
+    """Another name for another address: a route swaps to what is there, while requests under way end where they are."""
+    return f"{route.name}-{sha256(str(_address(route)).encode()).hexdigest()[:8]}"
 
 
 def _address(route: Route) -> dict[str, Any]:

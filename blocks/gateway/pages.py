@@ -4,6 +4,12 @@ from html import escape
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
+_ONWARD = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Makerflow</title><meta http-equiv="refresh" content="0;url={target}">
+<p><a href="{target}">Go on</a></p>
+</html>
+"""
+
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
@@ -38,3 +44,8 @@ def sign_in_page(action: str, target: str, message: str) -> str:
 def message_page(title: str, message: str) -> str:
     """A page that says something."""
     return _PAGE.format(title=escape(title), body=f"<p>{escape(message)}</p>")
+
+
+def onward_page(target: str) -> str:
+    """The page that has the browser open `target` at once."""
+    return _ONWARD.format(target=escape(target))

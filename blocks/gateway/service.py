@@ -1,6 +1,7 @@
 """The access service: what Envoy asks before it lets a request in, and the sign-in page. Only Envoy reaches it."""
 
 import asyncio
+from functools import partial
 from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
@@ -9,10 +10,12 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route as Endpoint
 
 from blocks.gateway.access import Doorkeeper, Request, Verdict, is_foreign, local_target, without_token
+from blocks.gateway.boards import BoardFailedError, Boards
 from blocks.gateway.envoy_listener import ACCESS_HEADER
+from blocks.gateway.files import write_routes
 from blocks.gateway.front_door import FrontDoor
-from blocks.gateway.pages import POLICY, sign_in_page
-from blocks.gateway.routes import OWN_PREFIX, Access
+from blocks.gateway.pages import POLICY, message_page, onward_page, sign_in_page
+from blocks.gateway.routes import BOARDS_PREFIX, OWN_PREFIX, Access
 
 CHECK_PREFIX = "/check"
 SIGN_IN = f"{OWN_PREFIX}/sign-in"
@@ -21,6 +24,8 @@ WRONG_SECONDS = 1.0
 MOST_WRONG = 16
 """... and while so many wait for their answer, no further password is looked at."""
 MOST_FORM_BYTES = 8192
+ROUTE_SECONDS = 0.2
+"""So long Envoy has to take up a new route before a browser is sent there; it needs milliseconds."""
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _ASKING = "This address asks who you are."
 
@@ -28,9 +33,9 @@ _ASKING = "This address asks who you are."
 class AccessService:
     """Answers the questions of one front door."""
 
-    def __init__(self, front_door: FrontDoor, *, wrong_seconds: float = WRONG_SECONDS) -> None:
+    def __init__(self, front_door: FrontDoor, boards: Boards) -> None:
+        self._boards = boards
         self.doorkeeper = Doorkeeper(front_door.token, front_door.access_string)
-        self._wrong_seconds = wrong_seconds
         self._wrong = 0
 
     async def check(self, http: HttpRequest) -> Response:
@@ -39,6 +44,8 @@ class AccessService:
         level = http.headers.get(ACCESS_HEADER, Access.TOKEN)
         known = Access(level) if level in list(Access) else Access.TOKEN
         verdict = self.doorkeeper.decide(request, known, patient=self._is_patient)
+        if verdict is Verdict.ENTER:
+            self._boards.mark_used(request.target)
         if verdict is Verdict.WRONG:
             await self._punish()
         return self._answer(verdict, request)
@@ -58,6 +65,18 @@ class AccessService:
             return _sign_in("That opens nothing here. Try again.", target, 401)
         return self._with_cookie(RedirectResponse(target, 303))
 
+    async def open_board(self, http: HttpRequest) -> Response:
+        """Start the TensorBoard of an experiment, and send whoever asked for it there: Envoy knows the way then."""
+        experiment_id = http.path_params["experiment_id"]
+        if not self._boards.has_events(experiment_id):
+            return _message(404, "No such TensorBoard", f"There is no experiment {experiment_id}, or it was deleted.")
+        try:
+            await self._boards.ensure(experiment_id)
+        except BoardFailedError as error:
+            return _message(503, "TensorBoard does not start", f"The reason: {error}. Reload this page to try again.")
+        await asyncio.sleep(ROUTE_SECONDS)
+        return RedirectResponse(_request(http).target, 307, {"cache-control": "no-store"})
+
     @property
     def _is_patient(self) -> bool:
         return self._wrong < MOST_WRONG
@@ -65,18 +84,22 @@ class AccessService:
     async def _punish(self) -> None:
         self._wrong += 1
         try:
-            await asyncio.sleep(self._wrong_seconds)
+            await asyncio.sleep(WRONG_SECONDS)
         finally:
             self._wrong -= 1
 
     def _answer(self, verdict: Verdict, request: Request) -> Response:
         if verdict is Verdict.ENTER:
             return Response()
+        target = without_token(request.target)
         if verdict is Verdict.SIGNED_IN:
-            return self._with_cookie(RedirectResponse(without_token(request.target), 302))
+            sent = _bounced(target) if request.is_cross_site else RedirectResponse(target, 302)
+            return self._with_cookie(sent)
+        if verdict is Verdict.AGAIN:
+            return _bounced(target)
         if verdict in (Verdict.ANONYMOUS, Verdict.WRONG) and request.wants_page:
             message = _ASKING if verdict is Verdict.ANONYMOUS else "What was given opens nothing here."
-            return _sign_in(message, without_token(request.target), 401)
+            return _sign_in(message, target, 401)
         return _refused(verdict)
 
     def _with_cookie(self, response: Response) -> Response:
@@ -87,13 +110,17 @@ class AccessService:
 
 def access_app(front_door: FrontDoor) -> Starlette:
     """The service as an ASGI application."""
-    service = AccessService(front_door)
+    boards = Boards(front_door, partial(write_routes, front_door))
+    service = AccessService(front_door, boards)
     return Starlette(
+        lifespan=lambda _: boards.kept(),
         routes=[
             Endpoint(f"{CHECK_PREFIX}/{{target:path}}", service.check, methods=_METHODS),
             Endpoint(SIGN_IN, service.sign_in, methods=["GET", "POST"]),
             Endpoint(f"{OWN_PREFIX}/health", _health),
-        ]
+            Endpoint(f"{BOARDS_PREFIX}/{{experiment_id}}", service.open_board, methods=_METHODS),
+            Endpoint(f"{BOARDS_PREFIX}/{{experiment_id}}/{{rest:path}}", service.open_board, methods=_METHODS),
+        ],
     )
 
 
@@ -117,6 +144,15 @@ def _sign_in(message: str, target: str, status: int) -> Response:
     if status == 401:
         headers["www-authenticate"] = 'Bearer realm="makerflow"'
     return HTMLResponse(sign_in_page(SIGN_IN, target, message), status, headers)
+
+
+def _bounced(target: str) -> Response:
+    """Have the browser ask again of its own accord: only then does it send a cookie that is for this site alone."""
+    return HTMLResponse(onward_page(target), 401, {"content-security-policy": POLICY, "cache-control": "no-store"})
+
+
+def _message(status: int, title: str, text: str) -> Response:
+    return HTMLResponse(message_page(title, text), status, {"content-security-policy": POLICY})
 
 
 def _refused(verdict: Verdict) -> Response:
