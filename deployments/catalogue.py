@@ -9,9 +9,16 @@ from typing import Any
 
 from prefect import Flow
 
-from flows.experiment import create_experiment_flow, delete_experiment_flow, retry_experiment_flow
+from flows.experiment import (
+    change_experiment_flow,
+    create_experiment_flow,
+    delete_experiment_flow,
+    retry_experiment_flow,
+)
 from flows.template import change_template_flow, copy_template_flow, create_template_flow, delete_template_flow
 from flows.training import (
+    change_training_flow,
+    copy_training_flow,
     create_training_flow,
     create_training_from_template_flow,
     delete_training_flow,
@@ -22,13 +29,19 @@ from flows.training import (
 NAME = "makerflow"
 """What each deployment is called: `create-training/makerflow`."""
 
-
-_EXPERIMENTS: tuple[Flow[..., Any], ...] = (create_experiment_flow, retry_experiment_flow, delete_experiment_flow)
+_EXPERIMENTS: tuple[Flow[..., Any], ...] = (
+    create_experiment_flow,
+    retry_experiment_flow,
+    change_experiment_flow,
+    delete_experiment_flow,
+)
 _TRAININGS: tuple[Flow[..., Any], ...] = (
     create_training_flow,
     create_training_from_template_flow,
     resume_training_flow,
     stop_training_flow,
+    copy_training_flow,
+    change_training_flow,
     delete_training_flow,
 )
 _TEMPLATES: tuple[Flow[..., Any], ...] = (

@@ -7,7 +7,7 @@ from blocks.connections.platform import open_platform
 from blocks.domain.specs import ExperimentSpec
 from blocks.registry.records import Experiment
 from tasks.engine import run_flow, run_key
-from tasks.experiment import delete_experiment_row, prepare_experiment, register_experiment
+from tasks.experiment import change_experiment_row, delete_experiment_row, prepare_experiment, register_experiment
 from tasks.liveness import flow
 
 
@@ -29,6 +29,17 @@ def retry_experiment_flow(key: str) -> Experiment:
         key: Its name or id.
     """
     return prepare_experiment(open_platform().registry.experiments.get(key).id)
+
+
+@flow(name="change-experiment", flow_run_name="{key}")
+def change_experiment_flow(key: str, description: str) -> Experiment:
+    """Change the description of an experiment.
+
+    Args:
+        key: Its name or id.
+        description: Free text, at most 1,000 characters.
+    """
+    return change_experiment_row(open_platform().registry.experiments.get(key).id, description)
 
 
 @flow(name="delete-experiment", flow_run_name="{key}")
@@ -62,10 +73,7 @@ def change_experiment(key: str, *, description: str) -> Experiment:
     Raises:
         pydantic.ValidationError: It is too long.
     """
-    experiments = open_platform().registry.experiments
-    row = experiments.get(key)
-    spec = ExperimentSpec(name=row.name, description=description)  # refuses what a creation would refuse
-    return experiments.change(row.id, description=spec.description)
+    return run_flow(change_experiment_flow, key, description)
 
 
 def delete_experiment(key: str) -> None:

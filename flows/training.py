@@ -9,22 +9,26 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled
 
 from blocks.connections.platform import open_platform
+from blocks.domain.copies import settings_of_texts
 from blocks.domain.errors import MakerflowError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
-from blocks.domain.specs import TrainingSpec
+from blocks.domain.specs import DatasetSpec, NamedValue, TrainingSpec
 from blocks.domain.template_overrides import TemplatedTrainingSpec
 from blocks.registry.records import Training
 from flows.following import TrainingHandle, run_to_end
+from tasks.current_run import is_scheduled
 from tasks.engine import run_flow, run_key
 from tasks.following import follow_workers, report_training
 from tasks.liveness import flow
 from tasks.training import (
+    change_training_row,
     check_access,
     check_settings,
     conclude,
     delete_training_row,
     launch_workers,
     plan_run,
+    register_repeated,
     register_training,
     remove_workers,
     settings_of,
@@ -36,7 +40,9 @@ from tasks.trouble import told_when_given_up
 __all__ = [
     "TrainingHandle",
     "change_training",
+    "change_training_flow",
     "copy_training",
+    "copy_training_flow",
     "create_training",
     "create_training_flow",
     "create_training_from_template",
@@ -62,11 +68,14 @@ def _stop_when_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[A
 
 def _training_of(flow_run: FlowRun) -> Training:
     trainings = open_platform().registry.trainings
-    if "key" in flow_run.parameters:
-        return trainings.get(flow_run.parameters["key"])
     try:
         return trainings.get(training_id_of(str(flow_run.id)))
-    except NotFoundError:  # the flow took up one that an earlier run of the same settings had left
+    except NotFoundError:
+        if "key" in flow_run.parameters:
+            return trainings.get(flow_run.parameters["key"])
+        if "spec" not in flow_run.parameters:
+            raise
+        # The flow took up one that an earlier run of the same settings had left.
         asked = _asked(flow_run.parameters["spec"])
         row = trainings.get(asked.name)
         if row.spec == settings_of(open_platform(), asked)[0]:
@@ -79,9 +88,10 @@ def create_training_flow(spec: TrainingSpec) -> Training | State[Any]:
     """Create a training and follow it to its end.
 
     Args:
-        spec: What is run, on which data, and where its results go.
+        spec: What is run, on which data, and where its results go. On a schedule each training gets a name of its
+            own, made from this one.
     """
-    return _drive(register_training(spec, run_key()))
+    return _drive(_registered(spec))
 
 
 @flow(name="create-training-from-template", flow_run_name="{spec.name}", on_cancellation=[_stop_when_cancelled])
@@ -91,7 +101,33 @@ def create_training_from_template_flow(spec: TemplatedTrainingSpec) -> Training 
     Args:
         spec: Which template, and what is given beside it. What is left empty is as in the template.
     """
-    return _drive(register_training(spec, run_key()))
+    return _drive(_registered(spec))
+
+
+@flow(name="copy-training", flow_run_name="{original}", on_cancellation=[_stop_when_cancelled])
+def copy_training_flow(
+    original: str,
+    name: str = "",
+    hyperparameters: tuple[NamedValue, ...] = (),
+    datasets: tuple[DatasetSpec, ...] = (),
+    settings: tuple[NamedValue, ...] = (),
+) -> Training | State[Any]:
+    """Create a training with the settings of another, any of which can be overridden, and follow it to its end.
+
+    Args:
+        original: The training to copy: its name or id.
+        name: The name of the new one; empty for one that is made from the other's.
+        hyperparameters: Added to the other's; one of the same name takes its place.
+        datasets: Added to the other's; one of the same name takes its place.
+        settings: What takes the place of the other's, by the names that it has in Python and YAML, such as
+            workers = 2, max_minutes = 90 or output = s3://bucket/path; a list as JSON.
+    """
+    row = open_platform().registry.trainings.get(original)
+    others = settings_of_texts(settings)
+    spec = row.current_spec.changed(**others).changed(hyperparameters=hyperparameters, datasets=datasets)
+    if name:
+        return _drive(register_training(spec.changed(name=name), run_key()))
+    return _drive(register_repeated(spec, run_key()))
 
 
 @flow(name="resume-training", flow_run_name="{key}", on_cancellation=[_stop_when_cancelled])
@@ -117,6 +153,21 @@ def stop_training_flow(key: str, grace_seconds: float = 10) -> Training:
     platform = open_platform()
     with platform.registry.lease(training_id), told_when_given_up(platform, training_id):
         return _follow_and_finish(training_id)
+
+
+@flow(name="change-training", flow_run_name="{key}")
+def change_training_flow(
+    key: str, description: str | None = None, tags: tuple[NamedValue, ...] | None = None
+) -> Training:
+    """Change the description or the tags of a training.
+
+    Args:
+        key: Its name or id.
+        description: Free text, at most 1,000 characters; none leaves it as it is.
+        tags: All of them, at most 10; none leaves them as they are.
+    """
+    named = None if tags is None else {tag.name: tag.value for tag in tags}
+    return change_training_row(open_platform().registry.trainings.get(key).id, description, named)
 
 
 @flow(name="delete-training", flow_run_name="{key}")
@@ -211,11 +262,8 @@ def change_training(key: str, *, description: str | None = None, tags: Mapping[s
         pydantic.ValidationError: The description is too long.
         InvalidInputError: More than 10 tags.
     """
-    trainings = open_platform().registry.trainings
-    row = trainings.get(key)
-    if description is not None:
-        row.spec.changed(description=description)  # refuses what a creation would refuse
-    return trainings.change(row.id, description=description, tags=tags)
+    pairs = None if tags is None else tuple(NamedValue(name=name, value=value) for name, value in tags.items())
+    return run_flow(change_training_flow, key, description, pairs)
 
 
 def delete_training(key: str) -> None:
@@ -231,6 +279,11 @@ def _asked(spec: TrainingSpec | TemplatedTrainingSpec | Mapping[str, Any]) -> Tr
     if isinstance(spec, TemplatedTrainingSpec) or (isinstance(spec, Mapping) and "template" in spec):
         return TemplatedTrainingSpec.of(spec)
     return TrainingSpec.of(spec)
+
+
+def _registered(asked: TrainingSpec | TemplatedTrainingSpec) -> str:
+    register = register_repeated if is_scheduled() else register_training
+    return register(asked, run_key())
 
 
 def _drive(training_id: str) -> Training | State[Any]:

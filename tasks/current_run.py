@@ -25,6 +25,12 @@ def server_run() -> FlowRun | None:
     return context.flow_run if context is not None and JOURNAL.get() is None else None
 
 
+def is_scheduled() -> bool:
+    """Whether a schedule asked for the current flow run: with the same parameters each time."""
+    run = server_run()
+    return run is not None and bool(run.auto_scheduled)
+
+
 def has_page() -> bool:
     """Whether the current flow run has a page that somebody can look at while it goes on."""
     return server_run() is not None

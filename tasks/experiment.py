@@ -41,6 +41,19 @@ def prepare_experiment(experiment_id: str) -> Experiment:
     return experiments.move(experiment_id, ExperimentStatus.ACTIVE)
 
 
+@step("change")
+def change_experiment_row(experiment_id: str, description: str) -> Experiment:
+    """Write another description.
+
+    Raises:
+        pydantic.ValidationError: It is too long.
+    """
+    experiments = open_platform().registry.experiments
+    name = experiments.get(experiment_id).name
+    spec = ExperimentSpec(name=name, description=description)  # refuses what a creation would refuse
+    return experiments.change(experiment_id, description=spec.description)
+
+
 @step("delete")
 def delete_experiment_row(experiment_id: str) -> None:
     """Delete the experiment.

@@ -5,7 +5,7 @@ Each reads the row, does what is not done yet, and writes the row: running one t
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from blocks.cluster.base import Selector
@@ -50,6 +50,41 @@ def register_training(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> 
         if row.spec == spec and row.status in UNDER_WAY and not platform.registry.is_leased(row.id):
             return row.id
         raise
+
+
+@step("register")
+def register_repeated(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> str:
+    """The same for settings that are asked for again and again: the row has the first free name of `a`, `a-2`, ...
+
+    Raises:
+        InvalidInputError: The settings can be refused without looking at any store.
+        NotFoundError: There is no such template.
+    """
+    platform = open_platform()
+    trainings = platform.registry.trainings
+    spec, template = settings_of(platform, asked)
+    check_settings(spec, platform.catalogue, template)
+    experiment = platform.registry.experiments.ensure(ExperimentSpec(name=spec.experiment))
+    while True:
+        with suppress(NotFoundError):  # made already, under the name that was free then
+            return trainings.get(training_id_of(key)).id
+        named = spec.changed(name=trainings.free_name(spec.name))
+        with suppress(AlreadyExistsError):  # somebody has just taken the name
+            return trainings.create(named, experiment.id, id=training_id_of(key), template=template).id
+
+
+@step("change")
+def change_training_row(training_id: str, description: str | None, tags: Mapping[str, str] | None) -> Training:
+    """Write another description or other tags, all of them; None leaves as it is.
+
+    Raises:
+        pydantic.ValidationError: The description is too long.
+        InvalidInputError: More than 10 tags.
+    """
+    trainings = open_platform().registry.trainings
+    if description is not None:
+        trainings.get(training_id).spec.changed(description=description)  # refuses what a creation would refuse
+    return trainings.change(training_id, description=description, tags=tags)
 
 
 @step("check access")
