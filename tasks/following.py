@@ -105,6 +105,7 @@ class Follower:
             event_cursor=event.sequence,
             uploaded=uploaded,
             usage=[event] if isinstance(event, Usage) else (),
+            started=event.at if isinstance(event, Started) else None,  # also one that is heard of much later
             logs_uploaded=logs or self._row.logs_uploaded,
         )
 

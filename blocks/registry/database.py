@@ -10,8 +10,8 @@ from blocks.registry.driver import Driver, open_driver
 from blocks.registry.experiments import Experiments
 from blocks.registry.flow_runs import FlowRuns
 from blocks.registry.metrics import Metrics
-from blocks.registry.overview import Overview
 from blocks.registry.monitoring import Monitoring
+from blocks.registry.overview import Overview
 from blocks.registry.reading import Reader
 from blocks.registry.schema import ensure_schema
 from blocks.registry.sessions import Sessions

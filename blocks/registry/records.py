@@ -28,7 +28,7 @@ class TrainingSummary(Frozen):
     """A training as a list shows it.
 
     Attributes:
-        started: When it first reached RUNNING.
+        started: When its workers first ran.
         ended: When it reached a final status.
         changed: When anything about it last changed, save for what following its run writes.
     """

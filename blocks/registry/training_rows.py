@@ -156,6 +156,11 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         if changed_rows(self._session, update(TrainingDocumentRow).where(*as_read).values(values)) != 1:
             raise ConcurrentUpdateError("training", id, f"revision {revision}", "a later one")
 
+    def note_start(self, id: str, at_us: int) -> None:
+        """Its workers ran from this moment on, unless it is known to have started before."""
+        later = col(TrainingRow.started_us) > at_us
+        self._session.execute(update(TrainingRow).where(col(TrainingRow.id) == id, later).values(started_us=at_us))
+
     def refuse_points(self, id: str, count: int) -> None:
         """Count points that were not stored."""
         more = {"points_refused": TrainingDocumentRow.points_refused + count}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -13,7 +14,7 @@ from blocks.domain.metrics import MetricPoint
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded, Usage
 from blocks.domain.specs import MAX_TAGS, NamedValue, TrainingSpec
 from blocks.domain.templates import TemplateUse
-from blocks.registry.identity import check_id, from_us, new_id
+from blocks.registry.identity import check_id, from_us, new_id, to_us
 from blocks.registry.listing import Listing, list_page, split_tags
 from blocks.registry.names import free_name
 from blocks.registry.reading import Reader, Row, Rows, history_of
@@ -196,6 +197,7 @@ class Trainings:
         logs_uploaded: bool | None = None,
         points: Sequence[MetricPoint] = (),
         usage: Sequence[Usage] = (),
+        started: datetime | None = None,
     ) -> Training:
         """Store what was read of its run together with how far it was read: all of it or nothing, exactly once.
 
@@ -210,6 +212,7 @@ class Trainings:
             logs_uploaded: As on the record.
             points: Reports of metrics, in order.
             usage: What its workers used, in order.
+            started: When they started, of a training that is RUNNING; a later start than the known one changes nothing.
 
         Raises:
             NotFoundError: There is no such training.
@@ -229,6 +232,8 @@ class Trainings:
             )
             if usage:
                 write.usage.append(id, usage)
+            if started:
+                write.trainings.note_start(id, to_us(started))
             return self._find(write, id)
 
     def history(self, id: str) -> list[Move]:

@@ -1,7 +1,7 @@
 """What workers used, as it is written: exact figures for each worker, and a bounded number of buckets."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -11,13 +11,11 @@ from sqlmodel import Session, col, select
 from blocks.domain.plan import Usage, WorkerUsage
 from blocks.domain.usage import UsageKind
 from blocks.registry.identity import storable, to_us
-from blocks.registry.storing import table_of
 from blocks.registry.tables import UsageBucketRow, UsageWorkerRow
 from blocks.registry.usage_buckets import CAPACITY, Bucket, halve, merge
 from blocks.registry.usage_records import UsageFigures
 
 FIGURES: TypeAdapter[dict[UsageKind, UsageFigures]] = TypeAdapter(dict[UsageKind, UsageFigures])
-_BUCKETS = table_of(UsageBucketRow)
 
 
 class UsageRows:
@@ -28,46 +26,64 @@ class UsageRows:
 
     def append(self, training_id: str, events: Sequence[Usage]) -> None:
         """Add what was sampled, in order."""
-        rows = {row.rank: row for row in self._workers(training_id)}
+        known = select(UsageWorkerRow).where(col(UsageWorkerRow.training_id) == storable(training_id))
+        workers = {row.rank: _Worker(self._session, row) for row in self._session.exec(known)}
         for event in events:
-            for worker in event.workers:
-                row = rows.setdefault(worker.rank, UsageWorkerRow(training_id=training_id, rank=worker.rank))
-                self._add(row, event, worker)
-        self._session.add_all(rows.values())
+            for used in event.workers:
+                if used.rank not in workers:
+                    row = UsageWorkerRow(training_id=training_id, rank=used.rank)
+                    workers[used.rank] = _Worker(self._session, row)
+                workers[used.rank].add(event, used)
+        for worker in workers.values():
+            worker.write()
 
-    def _workers(self, training_id: str) -> Sequence[UsageWorkerRow]:
-        return self._session.exec(
-            select(UsageWorkerRow).where(col(UsageWorkerRow.training_id) == storable(training_id))
-        ).all()
 
-    def _add(self, row: UsageWorkerRow, event: Usage, worker: WorkerUsage) -> None:
-        at_us, position = to_us(event.at), row.samples // row.stride
-        if position >= CAPACITY:
-            self._halve(row)
-            position = row.samples // row.stride
-        values = {kind.value: value for kind, value in worker.values.items()}
-        sample = Bucket(position, at_us, event.seconds, values, values)
-        known = self._buckets(row, position) if row.samples % row.stride else []
-        self._session.merge(UsageBucketRow(**_row(row, merge([*known, sample], position))))
+class _Worker:
+    """One worker's row, and those of its last buckets that have changed."""
+
+    def __init__(self, session: Session, row: UsageWorkerRow) -> None:
+        self._session, self._row = session, row
+        self._figures = FIGURES.validate_json(row.figures)
+        self._changed = self._stored(row.samples // row.stride) if row.samples % row.stride else []
+
+    def add(self, event: Usage, used: WorkerUsage) -> None:
+        """Count one sample."""
+        row = self._row
+        if row.samples // row.stride >= CAPACITY:
+            self._halve()
+        position, values = row.samples // row.stride, {kind.value: value for kind, value in used.values.items()}
+        sample = Bucket(position, to_us(event.at), event.seconds, values, values)
+        if self._changed and self._changed[-1].position == position:
+            sample = merge([self._changed.pop(), sample], position)
+        self._changed.append(sample)
         row.host, row.attempt, row.network = storable(event.host), event.attempt, event.network.value
-        row.samples, row.sampled_us = row.samples + 1, at_us
-        row.figures = FIGURES.dump_json(_added(FIGURES.validate_json(row.figures), worker, event.seconds)).decode()
+        row.samples, row.sampled_us = row.samples + 1, sample.at_us
+        for kind, value in used.values.items():
+            known = self._figures.get(kind) or UsageFigures(last=value, min=value, max=value, seconds=0, total=0)
+            self._figures[kind] = known.add(value, event.seconds)
 
-    def _halve(self, row: UsageWorkerRow) -> None:
-        buckets = self._buckets(row)
-        of_worker = (_BUCKETS.c.training_id == row.training_id, _BUCKETS.c.rank == row.rank)
-        self._session.execute(delete(_BUCKETS).where(*of_worker))
-        row.stride *= 2
-        self._session.execute(insert(_BUCKETS), [_row(row, bucket) for bucket in halve(buckets)])
+    def write(self) -> None:
+        """Put what has changed in the place of what there was."""
+        self._row.figures = FIGURES.dump_json(self._figures).decode()
+        self._session.add(self._row)
+        if self._changed:
+            behind = col(UsageBucketRow.position) >= self._changed[0].position
+            self._session.execute(delete(UsageBucketRow).where(*self._own(), behind))
+            self._session.execute(insert(UsageBucketRow), [_row(self._row, bucket) for bucket in self._changed])
 
-    def _buckets(self, row: UsageWorkerRow, since: int = 0) -> list[Bucket]:
-        chosen = select(UsageBucketRow).where(
-            col(UsageBucketRow.training_id) == row.training_id,
-            col(UsageBucketRow.rank) == row.rank,
-            col(UsageBucketRow.position) >= since,
-        )
+    def _halve(self) -> None:
+        first = self._changed[0].position if self._changed else CAPACITY
+        stored = [bucket for bucket in self._stored() if bucket.position < first]
+        self._changed = halve([*stored, *self._changed])
+        self._row.stride *= 2
+
+    def _stored(self, since: int = 0) -> list[Bucket]:
+        chosen = select(UsageBucketRow).where(*self._own(), col(UsageBucketRow.position) >= since)
         found = self._session.exec(chosen.order_by(col(UsageBucketRow.position)))
         return [Bucket(b.position, b.at_us, b.seconds, json.loads(b.means), json.loads(b.maxima)) for b in found]
+
+    def _own(self) -> tuple[Any, Any]:
+        return col(UsageBucketRow.training_id) == self._row.training_id, col(UsageBucketRow.rank) == self._row.rank
 
 
 def _row(row: UsageWorkerRow, bucket: Bucket) -> dict[str, Any]:
@@ -80,13 +96,3 @@ def _row(row: UsageWorkerRow, bucket: Bucket) -> dict[str, Any]:
         "means": json.dumps(bucket.means),
         "maxima": json.dumps(bucket.maxima),
     }
-
-
-def _added(
-    figures: Mapping[UsageKind, UsageFigures], worker: WorkerUsage, seconds: float
-) -> dict[UsageKind, UsageFigures]:
-    def of(kind: UsageKind, value: float) -> UsageFigures:
-        known = figures.get(kind) or UsageFigures(last=value, min=value, max=value, seconds=0, total=0)
-        return known.add(value, seconds)
-
-    return {**figures, **{kind: of(kind, value) for kind, value in worker.values.items()}}

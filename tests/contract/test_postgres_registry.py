@@ -9,6 +9,7 @@ from blocks.registry.database import open_registry
 from tests.contract.registry_contract import ExperimentContract, JournalContract, RegistryBase, TrainingContract
 from tests.contract.registry_listing_contract import ChangingListContract, ListingContract
 from tests.contract.registry_metrics_contract import MetricsContract
+from tests.contract.registry_monitoring_contract import MonitoringContract
 from tests.contract.registry_processes_contract import ProcessesContract
 from tests.servers import PostgresServer
 
@@ -57,6 +58,10 @@ class TestJournalOnPostgres(OnPostgres, JournalContract):
 
 
 class TestMetricsOnPostgres(OnPostgres, MetricsContract):
+    """See the contract."""
+
+
+class TestMonitoringOnPostgres(OnPostgres, MonitoringContract):
     """See the contract."""
 
 

@@ -7,6 +7,7 @@ import pytest
 from tests.contract.registry_contract import ExperimentContract, JournalContract, RegistryBase, TrainingContract
 from tests.contract.registry_listing_contract import ChangingListContract, ListingContract
 from tests.contract.registry_metrics_contract import MetricsContract
+from tests.contract.registry_monitoring_contract import MonitoringContract
 from tests.contract.registry_processes_contract import ProcessesContract
 
 
@@ -44,6 +45,10 @@ class TestJournalOnSQLite(OnSQLite, JournalContract):
 
 
 class TestMetricsOnSQLite(OnSQLite, MetricsContract):
+    """See the contract."""
+
+
+class TestMonitoringOnSQLite(OnSQLite, MonitoringContract):
     """See the contract."""
 
 
