@@ -1,7 +1,7 @@
 """A training's life: create, resume, stop, copy, change, delete."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from prefect import Flow
@@ -20,6 +20,7 @@ from tasks.current_run import is_scheduled
 from tasks.engine import run_flow, run_key
 from tasks.following import follow_workers, report_training
 from tasks.liveness import flow
+from tasks.log_collection import history_logged
 from tasks.training import (
     change_training_row,
     check_access,
@@ -150,8 +151,7 @@ def stop_training_flow(key: str, grace_seconds: float = 10) -> Training:
     """
     training_id = open_platform().registry.trainings.get(key).id
     stop_workers(training_id, grace_seconds)
-    platform = open_platform()
-    with platform.registry.lease(training_id), told_when_given_up(platform, training_id):
+    with _in_charge(training_id):
         return _follow_and_finish(training_id)
 
 
@@ -199,7 +199,7 @@ def create_training(
     """
     asked, platform = _asked(spec), open_platform()
     settings, template = settings_of(platform, asked)
-    check_settings(settings, platform.catalogue, template)
+    check_settings(platform, settings, template)
     if wait:
         return run_to_end(create_training_from_template_flow if template else create_training_flow, asked, asked.name)
     training_id = register_training.task.fn(asked, run_key())
@@ -287,8 +287,7 @@ def _registered(asked: TrainingSpec | TemplatedTrainingSpec) -> str:
 
 
 def _drive(training_id: str) -> Training | State[Any]:
-    platform = open_platform()
-    with platform.registry.lease(training_id), told_when_given_up(platform, training_id):
+    with _in_charge(training_id):
         for step in _UNTIL_LAUNCHED:
             step(training_id)
         row = _follow_and_finish(training_id)
@@ -297,6 +296,18 @@ def _drive(training_id: str) -> Training | State[Any]:
     if row.status is not TrainingStatus.COMPLETE:
         raise RunFailedError("training", row.name, row.status, row.reason)
     return row
+
+
+@contextmanager
+def _in_charge(training_id: str) -> Iterator[None]:
+    """Nobody else works on the training meanwhile, and how it went is told."""
+    platform = open_platform()
+    with (
+        platform.registry.lease(training_id),
+        told_when_given_up(platform, training_id),
+        history_logged(platform, training_id),
+    ):
+        yield
 
 
 def _launch(training_id: str) -> None:

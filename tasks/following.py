@@ -22,6 +22,7 @@ from blocks.domain.plan import (
 )
 from blocks.registry.records import Training
 from tasks.engine import cancel_requested, has_page, publish_report, step
+from tasks.log_collection import collected_meanwhile
 from tasks.planning import events_directory
 from tasks.report import training_report
 from tasks.scalars import ScalarWriter
@@ -69,7 +70,7 @@ class Follower:
         Raises:
             TransientError: The cluster or the registry did not answer; following again goes on.
         """
-        with self._scalars:
+        with self._scalars, collected_meanwhile(self._platform, self._row, self._handle):
             for event in self._events():
                 if event is not None:
                     self._take(event)

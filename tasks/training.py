@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
-from blocks.domain.catalogues import Catalogue
 from blocks.domain.errors import AlreadyExistsError, InvalidInputError, NotFoundError, PermanentError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import check_expressions
@@ -21,6 +20,7 @@ from blocks.domain.template_overrides import TemplatedTrainingSpec
 from blocks.domain.templates import TemplateUse, named_by
 from blocks.registry.records import Training
 from tasks.engine import step
+from tasks.log_collection import collect_logs
 from tasks.planning import check_paths, events_directory, keep_plan
 from tasks.trouble import told_while_it_lasts
 
@@ -41,7 +41,7 @@ def register_training(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> 
         with suppress(NotFoundError):  # made already, of the template as it was then
             return platform.registry.trainings.get(training_id_of(key)).id
     spec, template = settings_of(platform, asked)
-    check_settings(spec, platform.catalogue, template)
+    check_settings(platform, spec, template)
     experiment = platform.registry.experiments.ensure(ExperimentSpec(name=spec.experiment))
     try:
         return platform.registry.trainings.create(spec, experiment.id, id=training_id_of(key), template=template).id
@@ -63,7 +63,7 @@ def register_repeated(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> 
     platform = open_platform()
     trainings = platform.registry.trainings
     spec, template = settings_of(platform, asked)
-    check_settings(spec, platform.catalogue, template)
+    check_settings(platform, spec, template)
     experiment = platform.registry.experiments.ensure(ExperimentSpec(name=spec.experiment))
     while True:
         with suppress(NotFoundError):  # made already, under the name that was free then
@@ -103,7 +103,7 @@ def check_access(training_id: str) -> None:
     elif row.status is not TrainingStatus.CREATE_IN_PROGRESS or row.plan is not None:
         return
     with _or_creation_failed(platform, row):
-        check_settings(row.spec, platform.catalogue, row.template)
+        check_settings(platform, row.spec, row.template)
         check_paths(platform, row.spec, row.template)
         if failed and row.plan is not None:  # nothing was launched by it, and what was wrong may have been mended
             keep_plan(platform, row, replace=True)
@@ -163,11 +163,16 @@ def stop_workers(training_id: str, grace_seconds: float) -> None:
 
 @step("remove workers")
 def remove_workers(training_id: str) -> None:
-    """Remove the run's scratch, once its output and logs are at their places."""
+    """Remove the run's scratch, once its output and logs are at their places.
+
+    Raises:
+        TransientError: The log store does not take what is left.
+    """
     platform = open_platform()
     row = platform.registry.trainings.get(training_id)
     if row.status in _ENDING:
         platform.cluster.stop(handle_of(row), 0)
+        collect_logs(platform, row, handle_of(row))
         if row.logs_uploaded:
             platform.cluster.remove(handle_of(row))
 
@@ -229,12 +234,13 @@ def settings_of(
     return asked.over(template.spec), asked.use(template.id, template.name)
 
 
-def check_settings(spec: TrainingSpec, catalogue: Catalogue, template: TemplateUse | None = None) -> None:
+def check_settings(platform: Platform, spec: TrainingSpec, template: TemplateUse | None = None) -> None:
     """Refuse settings that are wrong whatever the stores hold.
 
     Raises:
         InvalidInputError: What is wrong, and what is allowed; a TemplateOutdatedError when the template names it.
     """
+    catalogue = platform.catalogue
     with named_by(template, "flavor"):
         catalogue.flavor(spec.instances.flavor)
     with named_by(template, "image"):
@@ -245,10 +251,9 @@ def check_settings(spec: TrainingSpec, catalogue: Catalogue, template: TemplateU
         with named_by(template, "provided"):
             algorithm = catalogue.algorithm(spec.algorithm.provided)
         algorithm.check(spec)
-    if spec.limits.log_management:
-        raise InvalidInputError(
-            "log_management is on", "no log store is enabled on this installation", "Turn it off (it is by default)."
-        )
+    if spec.limits.log_management and platform.log_store is None:
+        why = "no log store is enabled on this installation (MAKERFLOW_LOG_STORE=off)"
+        raise InvalidInputError("log_management is on", why, "Set MAKERFLOW_LOG_STORE=local, or turn it off.")
 
 
 @contextmanager

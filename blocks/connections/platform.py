@@ -10,6 +10,8 @@ from blocks.domain.catalogues import Catalogue, load_catalogue
 from blocks.domain.errors import InvalidInputError, UnknownStoreError
 from blocks.domain.paths import Scheme, StoragePath
 from blocks.domain.plan import RunPlan
+from blocks.logs.base import LogStore
+from blocks.logs.sqlite import SQLiteLogStore
 from blocks.registry.database import Registry, open_registry
 from blocks.storage.base import Storage
 from blocks.storage.connection import Connection
@@ -56,6 +58,11 @@ class Platform:
             region=settings.region,
             app_key=settings.app_key,
         )
+
+    @cached_property
+    def log_store(self) -> LogStore | None:
+        """What keeps lines of output; None when the settings switch it off."""
+        return SQLiteLogStore(self.settings.log_directory) if self.settings.log_store == "local" else None
 
     def connection_name(self, path: StoragePath) -> str:
         """The name of the connection that opens `path`: what a plan holds.

@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     def _without_password(cls, value: str) -> str:
         if urlsplit(value).username is not None:
             raise ValueError(
-                "it holds an account, which messages would show: use MAKERFLOW_LOG_COLLECTOR_AUTHORIZATION"
+                "it holds an account: that belongs into MAKERFLOW_LOG_COLLECTOR_AUTHORIZATION"
             )
         return value
 

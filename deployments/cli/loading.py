@@ -18,6 +18,7 @@ COMMANDS = {
     "storage": ("deployments.cli.storage", "Look at and move data in object stores, NAS and directories."),
     "connection": ("deployments.cli.connection", "Endpoints of object stores and the accounts used on them."),
     "catalogue": ("deployments.cli.catalogue", "Images, flavors and provided algorithms to choose from."),
+    "logs": ("deployments.cli.logs", "Search the log store of trainings with log management."),
     "doctor": ("deployments.cli.doctor", "Check this installation; each finding comes with its remedy."),
     "up": ("deployments.cli.up", "Serve the workflow UI, with the runs that were made without it."),
 }

@@ -1,0 +1,263 @@
+"""One day of the log store: a file of SQLite with a full-text index.
+
+A line's id is the microsecond in which it was kept, or the next free one: ids are unique, ascend in the order in which
+lines were kept, and are the time at once. What all lines of one source and level share is stored once, as a stream.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from blocks.domain.errors import (
+    ConcurrentUpdateError,
+    InvalidInputError,
+    LogStoreUnavailableError,
+    LogStoreUnusableError,
+    MakerflowError,
+)
+from blocks.domain.log_records import LogLevel, LogRecord, LogSource, from_microseconds
+from blocks.locks import locked
+from blocks.logs.base import LogCursor, Reading
+from blocks.logs.conditions import Condition
+from blocks.logs.statements import STREAM_FIELDS, Sql, chosen_streams, newest, split
+
+VERSION = 1
+BUSY_SECONDS = 30.0
+SEARCH_SECONDS = 30.0
+NUL_SHOWN = "\N{SYMBOL FOR NULL}"
+"""For the one character that SQLite's JSON cannot hold."""
+
+_INSTRUCTIONS = 20_000
+"""Of SQLite's machine, between two looks at the clock: some milliseconds."""
+
+_COLUMNS = ", ".join(f'"{name}"' for name in STREAM_FIELDS)
+_SCHEMA = f"""
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    lines INTEGER NOT NULL,
+    {", ".join(f'"{name}" TEXT NOT NULL' for name in STREAM_FIELDS)},
+    UNIQUE ({_COLUMNS})
+);
+CREATE TABLE lines (id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE INDEX lines_of_stream ON lines (stream);
+CREATE VIRTUAL TABLE words USING fts5 (body, content='lines', content_rowid='id');
+CREATE TABLE cursors (
+    key TEXT PRIMARY KEY, offset INTEGER NOT NULL, state TEXT NOT NULL, kept_us INTEGER NOT NULL
+) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+"""
+_PLACES = ", ".join("?" * len(STREAM_FIELDS))
+_NEW_STREAM = f"INSERT OR IGNORE INTO streams (lines, {_COLUMNS}) VALUES (0, {_PLACES})"  # noqa: S608 - our own columns
+_THE_STREAM = f"SELECT id FROM streams WHERE ({_COLUMNS}) = ({_PLACES})"  # noqa: S608 - the same
+_ITS_FIELDS = f"SELECT {_COLUMNS} FROM streams WHERE id = ?"  # noqa: S608 - the same
+_KEEP_CURSOR = "INSERT OR REPLACE INTO cursors (key, offset, state, kept_us) VALUES (?, ?, ?, ?)"
+
+_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM}
+
+
+class DayFile:
+    """An open file. For one thread at a time; close it.
+
+    Args:
+        file: Its name, without the ending, is the day.
+        create: Make it when it is not there.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        LogStoreUnusableError: It is damaged, or newer than this program.
+    """
+
+    def __init__(self, file: Path, *, create: bool) -> None:
+        self.file = file
+        self.day = file.stem
+        if not create and not file.exists():
+            raise FileNotFoundError(file)
+        with self._explained():
+            self._connection = sqlite3.connect(
+                file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+        try:
+            with self._explained():
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> "DayFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.close()
+
+    def append(self, source: LogSource, reading: Reading, earlier: Iterable["DayFile"]) -> None:
+        """Keep entries and their cursor in one transaction.
+
+        Args:
+            source: Where the entries come from.
+            reading: The entries and the step of the cursor.
+            earlier: Files of earlier days, the newest first, in case that this one has no cursor of the key yet.
+
+        Raises:
+            ConcurrentUpdateError: The cursor is not where the reading began.
+        """
+        with self._explained(), self._transaction():
+            known = self._known_cursor(reading, earlier)
+            if known != reading.since:
+                raise ConcurrentUpdateError("log cursor", reading.key, f"{reading.since}", f"{known}")
+            now = time.time_ns() // 1000
+            if reading.entries:
+                self._insert(source, reading, max(now, self._last_id() + 1))
+            cursor = reading.until
+            self._connection.execute(_KEEP_CURSOR, (reading.key, cursor.offset, cursor.state, now))
+
+    def cursors(self, prefix: str) -> dict[str, LogCursor]:
+        """The cursors of keys with this prefix."""
+        rows = self._rows(
+            Sql("SELECT key, offset, state FROM cursors WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
+        )
+        return {key: LogCursor(offset, state) for key, offset, state in rows}
+
+    def take_cursors(self, older: "DayFile", since_us: int) -> None:
+        """Keep the cursors of a file that is to be removed, unless they are older than that or known here."""
+        rows = older._rows(Sql("SELECT key, offset, state, kept_us FROM cursors WHERE kept_us >= ?", (since_us,)))
+        with self._explained(), self._transaction():
+            self._connection.executemany(_KEEP_CURSOR.replace("REPLACE", "IGNORE"), rows)
+
+    def search(self, condition: Condition, low: int, high: int, limit: int) -> list[LogRecord]:
+        """The newest records that match, with an id from `low` on and below `high`, the newest first."""
+        parts = split(condition)
+        with self._bounded():
+            streams = dict(self._rows(chosen_streams(parts)))
+            if not sum(streams.values()):
+                return []
+            found = self._rows(newest(parts, streams, self.count(), low, high, limit))
+        return self._records(found)
+
+    def tail(self, after: int, limit: int) -> list[LogRecord]:
+        """The records behind an id, the oldest first."""
+        return self._records(
+            self._rows(Sql("SELECT id, stream, body FROM lines WHERE id > ? ORDER BY id LIMIT ?", (after, limit)))
+        )
+
+    def count(self) -> int:
+        """How many records it holds."""
+        return int(self._rows(Sql("SELECT coalesce(sum(lines), 0) FROM streams"))[0][0])
+
+    def _prepare(self) -> None:
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise LogStoreUnusableError(str(self.file), "a newer program made it", "Update this one.")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        if version == 0:
+            with locked(self.file.with_name(".making")):  # nobody may look on while a file becomes a write-ahead one
+                self._make()
+
+    def _make(self) -> None:
+        if self._connection.execute("PRAGMA user_version").fetchone()[0]:
+            return
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        with self._transaction():
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                self._connection.execute(statement)
+
+    def _known_cursor(self, reading: Reading, earlier: Iterable["DayFile"]) -> LogCursor:
+        found = self.cursors(reading.key).get(reading.key)
+        if found is not None or reading.since.offset == 0:
+            return found or LogCursor()
+        return next((known for file in earlier if (known := file.cursors(reading.key).get(reading.key))), LogCursor())
+
+    def _insert(self, source: LogSource, reading: Reading, first: int) -> None:
+        """By few large statements, during which other threads run: one a line would hold them up."""
+        places: dict[LogLevel, list[int]] = {level: [] for level in LogLevel}
+        for place, entry in enumerate(reading.entries):
+            places[entry.level].append(place)
+        usual = max(places, key=lambda level: len(places[level]))
+        bodies = json.dumps([entry.body.replace("\0", NUL_SHOWN) for entry in reading.entries], ensure_ascii=False)
+        self._connection.execute(
+            "INSERT INTO lines SELECT ? + key, ?, value FROM json_each(?)",
+            (first, self._stream(source, usual, len(places[usual])), bodies.encode(errors="replace").decode()),
+        )
+        for level, found in places.items():
+            if found and level is not usual:
+                self._connection.execute(
+                    "UPDATE lines SET stream = ? WHERE id IN (SELECT ? + value FROM json_each(?))",
+                    (self._stream(source, level, len(found)), first, json.dumps(found)),
+                )
+        self._connection.execute("INSERT INTO words (rowid, body) SELECT id, body FROM lines WHERE id >= ?", (first,))
+
+    def _stream(self, source: LogSource, level: LogLevel, lines: int) -> int:
+        """The id of a stream that gets so many more lines."""
+        values = (level.value, *source.values())
+        self._connection.execute(_NEW_STREAM, values)
+        id = int(self._connection.execute(_THE_STREAM, values).fetchone()[0])
+        self._connection.execute("UPDATE streams SET lines = lines + ? WHERE id = ?", (lines, id))
+        return id
+
+    def _last_id(self) -> int:
+        return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM lines").fetchone()[0])
+
+    def _records(self, rows: Sequence[tuple[int, int, str]]) -> list[LogRecord]:
+        streams = {id: self._fields(id) for id in {row[1] for row in rows}}
+        found = []
+        for id, stream, body in rows:
+            level, fields = streams[stream]
+            found.append(LogRecord(f"{self.day}/{id}", from_microseconds(id), level, body, fields))
+        return found
+
+    def _fields(self, stream: int) -> tuple[LogLevel, Mapping[str, str]]:
+        level, *values = self._rows(Sql(_ITS_FIELDS, (stream,)))[0]
+        return LogLevel(level), {name: value for name, value in zip(STREAM_FIELDS[1:], values, strict=True) if value}
+
+    def _rows(self, sql: Sql) -> list[tuple[Any, ...]]:
+        with self._explained():
+            return self._connection.execute(sql.text, sql.parameters).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """No search may hold the machine for long."""
+        end = time.monotonic() + SEARCH_SECONDS
+        self._connection.set_progress_handler(lambda: time.monotonic() > end, _INSTRUCTIONS)
+        try:
+            yield
+        finally:
+            self._connection.set_progress_handler(None, 0)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._meaning(error) from error
+
+    def _meaning(self, error: sqlite3.Error) -> MakerflowError:
+        """By the primary part of SQLite's own code."""
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = None if code is None else code & 0xFF
+        if primary == sqlite3.SQLITE_INTERRUPT:
+            why = f"searching one day took longer than {SEARCH_SECONDS:g} s"
+            return InvalidInputError("The query", why, "Name a trainingId or a logLevel, or a shorter time.")
+        if primary == sqlite3.SQLITE_FULL:
+            return LogStoreUnavailableError(str(self.file), "the disk is full, so free some space there")
+        if primary in _PASSING:
+            return LogStoreUnavailableError(str(self.file), str(error))
+        remedy = "Move it away: the next line begins a new file, and each worker's log is at the output path too."
+        return LogStoreUnusableError(f"file {self.file}", str(error), remedy)

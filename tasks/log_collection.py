@@ -1,0 +1,279 @@
+"""Bringing a training's output into the log store: every worker's lines and the platform's own events, exactly once.
+
+A cursor of each worker's output, of the run's events and of the status history is kept in the same transaction as the
+lines. So whoever follows the training next goes on where the last one ended, however that ended.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+from blocks.cluster.base import Selector
+from blocks.connections.platform import Platform
+from blocks.domain.errors import MakerflowError, NotFoundError, PermanentError
+from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.log_levels import LevelReader
+from blocks.domain.log_records import TRAINING_CATEGORY, LogEntry, LogLevel, LogSource
+from blocks.domain.plan import (
+    Checkpointed,
+    ExitCause,
+    Exited,
+    Finished,
+    Placed,
+    Queued,
+    Restarted,
+    RunEvent,
+    RunHandle,
+    Staging,
+    Started,
+    Uploaded,
+)
+from blocks.logs.base import BEGINNING, LogCursor, LogStore, Reading
+from blocks.registry.records import Move, Training
+
+LOOK_SECONDS = 0.5
+TRY_AGAIN_SECONDS = 5.0
+CHUNK_BYTES = 2**19
+BODY_CHARACTERS = 2**16
+NICENESS = 10
+"""Collecting takes what processor time the workers leave."""
+
+logger = logging.getLogger("makerflow")
+
+
+def collect_logs(platform: Platform, row: Training, handle: RunHandle) -> None:
+    """Bring what is left of the output into the log store: to be done before the run is removed.
+
+    Raises:
+        TransientError: The store, the registry or the cluster did not answer.
+    """
+    store = _store_of(platform, row)
+    if store is None:
+        return
+    try:
+        Collection(platform, row, handle, store).collect()
+    except PermanentError as error:
+        logger.warning("The log store does not have all lines of %s, the logs at its output do: %s", row.name, error)
+    finally:
+        store.close()
+
+
+@contextmanager
+def collected_meanwhile(platform: Platform, row: Training, handle: RunHandle) -> Iterator[None]:
+    """Bring output into the log store while the block runs, in a thread of its own that gives way to everybody."""
+    store = _store_of(platform, row)
+    if store is None:
+        yield
+        return
+    collection = Collection(platform, row, handle, store)
+    thread = threading.Thread(target=_collect_until_over, args=(collection,), name=f"logs of {row.id}")
+    thread.start()
+    try:
+        yield
+    finally:
+        collection.over.set()
+        thread.join()
+        store.close()
+
+
+@contextmanager
+def history_logged(platform: Platform, training_id: str) -> Iterator[None]:
+    """Bring the moves of its status into the log store when the block ends, however it does."""
+    try:
+        yield
+    finally:
+        log_history(platform, training_id)
+
+
+def log_history(platform: Platform, training_id: str) -> None:
+    """Bring the moves of its status so far into the log store; what stands in the way is a warning."""
+    try:
+        row = platform.registry.trainings.get(training_id)
+        store = _store_of(platform, row)
+        if store is not None:
+            Collection(platform, row, RunHandle(cluster="", run_id=row.id), store).collect_history()
+            store.close()
+    except MakerflowError as error:
+        logger.warning("The log store does not know yet how %s went on: %s", training_id, error)
+
+
+class Collection:
+    """What of one training is in the log store, and the way of the rest into it. For one thread.
+
+    Attributes:
+        name: The training's.
+        over: Set it from anywhere to end early; what is left can be brought over later.
+    """
+
+    def __init__(self, platform: Platform, row: Training, handle: RunHandle, store: LogStore) -> None:
+        self.name = row.name
+        self._platform = platform
+        self._row = row
+        self._handle = handle
+        self._store = store
+        self._cursors: dict[str, LogCursor] | None = None
+        self.over = threading.Event()
+
+    def collect(self) -> None:
+        """Everything that is there now.
+
+        Raises:
+            TransientError: The store, the registry or the cluster did not answer.
+            PermanentError: The store is damaged.
+        """
+        for _ in self.follow(idle_seconds=0):
+            break
+        self.collect_history()
+
+    def follow(self, idle_seconds: float) -> Iterator[None]:
+        """Bring over whatever comes; yields when nothing has come for so long, and ends with the run.
+
+        Raises:
+            TransientError: The store, the registry or the cluster did not answer; following again goes on.
+            PermanentError: The store is damaged.
+        """
+        self._cursors = None  # somebody else may have brought over something meanwhile
+        self.collect_history()
+        known = {self._handle.run_id: self._cursor("events").offset}
+        selector = Selector(run_id=self._handle.run_id)
+        for event in self._platform.cluster.watch(selector, known, idle_seconds=idle_seconds):
+            self._collect_output()
+            if event is None:
+                yield
+            else:
+                self._collect_event(event)
+            if isinstance(event, Finished):
+                self._collect_output()
+                return
+
+    def collect_history(self) -> None:
+        """The moves of its status that are not known yet."""
+        since = self._cursor("history")
+        moves = self._platform.registry.trainings.history(self._row.id)
+        if len(moves) > since.offset:
+            self._append("", "history", LogCursor(len(moves)), move_entries(moves[since.offset :]))
+
+    def _collect_event(self, event: RunEvent) -> None:
+        rank = str(event.record.rank) if isinstance(event, Exited) else ""
+        self._append(rank, "events", LogCursor(event.sequence), event_entries(event))
+        self.collect_history()
+
+    def _collect_output(self) -> None:
+        """All workers in turn, a piece at a time, until there is nothing more."""
+        with suppress(NotFoundError):  # not launched yet, or removed, which it is once all of it was collected
+            while self._collect_round() and not self.over.is_set():
+                pass
+
+    def _collect_round(self) -> bool:
+        """A piece of each worker's output; whether there was any."""
+        found = [self._collect_piece(rank) for rank in range(self._row.spec.instances.workers)]
+        return any(found)
+
+    def _collect_piece(self, rank: int) -> bool:
+        """The next piece of a worker's output; whether there was one."""
+        since = self._cursor(str(rank))
+        read = self._platform.cluster.read_output
+        data, offset = read(self._handle, rank, since=since.offset, at_most=CHUNK_BYTES)
+        if offset == since.offset:
+            return False
+        reader = LevelReader(since.state)
+        entries = list(reader.read(_lines(data)))
+        self._append(str(rank), str(rank), LogCursor(offset, reader.state), entries)
+        return True
+
+    def _cursor(self, what: str) -> LogCursor:
+        if self._cursors is None:
+            self._cursors = dict(self._store.cursors(f"{self._row.id}/"))
+        return self._cursors.get(f"{self._row.id}/{what}", BEGINNING)
+
+    def _append(self, rank: str, what: str, until: LogCursor, entries: Sequence[LogEntry]) -> None:
+        source = LogSource(
+            self._platform.settings.app_key,
+            TRAINING_CATEGORY,
+            training_id=self._row.id,
+            training_name=self._row.name,
+            rank=rank,
+        )
+        reading = Reading(f"{self._row.id}/{what}", self._cursor(what), until, entries)
+        self._store.append(source, reading)
+        self._cursors = {**(self._cursors or {}), reading.key: until}
+
+
+def event_entries(event: RunEvent) -> list[LogEntry]:
+    """What the platform says of an event of the run; nothing of those that only show progress."""
+    match event:
+        case Queued(reason=reason):
+            return [LogEntry(LogLevel.INFO, f"queued: {reason}")]
+        case Placed(where=where):
+            return [LogEntry(LogLevel.INFO, f"placed on {where}")]
+        case Staging(step=what, finished=True):
+            return [LogEntry(LogLevel.INFO, f"{what} staged")]
+        case Started(attempt=attempt, deadline=deadline):
+            return [LogEntry(LogLevel.INFO, f"attempt {attempt} started; it ends at {deadline:%Y-%m-%dT%H:%M:%SZ}")]
+        case Checkpointed(path=path):
+            return [LogEntry(LogLevel.INFO, f"checkpoint uploaded: {path}")]
+        case Exited(record=record):
+            text = f"worker {record.rank} ended ({record.cause}): {record.message}"
+            return [LogEntry(_level_of(record.cause), text)]
+        case Restarted(attempt=attempt, cause=cause):
+            return [LogEntry(LogLevel.WARNING, f"restarted as attempt {attempt}: {cause}")]
+        case Uploaded(output=output, path=path, files=files):
+            return [LogEntry(LogLevel.INFO, f"{output} uploaded: {files} file{'s' * (files != 1)} to {path}")]
+        case Finished(cause=cause, message=message):
+            return [LogEntry(_level_of(cause), f"the run ended ({cause}): {message}")]
+    return []
+
+
+def move_entries(moves: Sequence[Move]) -> list[LogEntry]:
+    """What the platform says of moves of the status."""
+    return [
+        LogEntry(_STATUS_LEVELS.get(move.target, LogLevel.INFO), f"{move.target}: {move.reason}".removesuffix(": "))
+        for move in moves
+    ]
+
+
+_STATUS_LEVELS: Mapping[str, LogLevel] = {
+    TrainingStatus.CREATE_FAILED: LogLevel.ERROR,
+    TrainingStatus.FAIL_TRAIN_IN_PROGRESS: LogLevel.ERROR,
+    TrainingStatus.FAIL_TRAIN: LogLevel.ERROR,
+    TrainingStatus.STOP_IN_PROGRESS: LogLevel.WARNING,
+    TrainingStatus.STOPPED: LogLevel.WARNING,
+}
+
+
+def _level_of(cause: ExitCause) -> LogLevel:
+    usual = {ExitCause.OK: LogLevel.INFO, ExitCause.STOPPED: LogLevel.WARNING}
+    return usual.get(cause, LogLevel.ERROR)
+
+
+def _collect_until_over(collection: Collection) -> None:
+    """The thread. What goes wrong is tried again later, at the latest before the run is removed."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    told = ""
+    while not collection.over.is_set():
+        try:
+            for _ in collection.follow(LOOK_SECONDS):
+                if collection.over.is_set():
+                    break
+            return
+        except MakerflowError as error:
+            if str(error) != told:
+                logger.warning("Lines of %s come into the log store later: %s", collection.name, error)
+                told = str(error)
+            collection.over.wait(TRY_AGAIN_SECONDS)
+
+
+def _store_of(platform: Platform, row: Training) -> LogStore | None:
+    """The log store that keeps the training's lines; None when none does."""
+    return platform.log_store if row.spec.limits.log_management else None
+
+
+def _lines(data: bytes) -> Iterator[str]:
+    """The lines of a piece of output; one that is too long in pieces."""
+    for line in data.decode(errors="replace").removesuffix("\n").split("\n"):
+        if len(line) <= BODY_CHARACTERS:
+            yield line
+        else:
+            yield from (line[at : at + BODY_CHARACTERS] for at in range(0, len(line), BODY_CHARACTERS))
