@@ -57,6 +57,7 @@ __all__ = [
     "Tags",
     "TrainingSettings",
     "TrainingSpec",
+    "drop_fields",
     "environment_name",
     "group_fields",
     "merge_fields",

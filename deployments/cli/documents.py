@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from deployments.cli.fields import duration_text, pair_text, value_text
 
 if TYPE_CHECKING:
-    from blocks.registry.records import Experiment, Move, Series, Training, TrainingSummary
+    from blocks.domain.specs import TrainingSettings
+    from blocks.registry.records import Experiment, Move, Series, Template, TemplateSummary, Training, TrainingSummary
 
 SUMMARY_FIELDS = ("id", "name", "status", "reason", "description", "tags", "created", "changed", "started", "ended")
 
@@ -25,6 +26,7 @@ def training_document(row: "Training", series: Sequence["Series"]) -> dict[str, 
     """A training with its settings, outputs and metrics."""
     return training_summary(row) | {
         "spec": row.spec.model_dump(mode="json"),
+        "template": row.template.model_dump(mode="json") if row.template else None,
         "hyperparameters": {pair.name: pair.value for pair in row.spec.algorithm.hyperparameters},
         "outputs": outputs_of(row),
         "uploaded": [
@@ -37,6 +39,40 @@ def training_document(row: "Training", series: Sequence["Series"]) -> dict[str, 
 def outputs_of(row: "Training") -> dict[str, str]:
     """Kind of output to where it goes; empty before the run was planned."""
     return {output.kind.value: output.path for output in row.plan.outputs} if row.plan else {}
+
+
+def template_summary(row: "TemplateSummary") -> dict[str, Any]:
+    """A template as a list shows it."""
+    return row.model_dump(mode="json", include={"id", "name", "description", "tags", "created", "changed"})
+
+
+def template_document(row: "Template") -> dict[str, Any]:
+    """A template with its settings."""
+    return template_summary(row) | {
+        "spec": row.spec.model_dump(mode="json"),
+        "hyperparameters": {pair.name: pair.value for pair in row.spec.algorithm.hyperparameters},
+    }
+
+
+def settings_fields(spec: "TrainingSettings") -> dict[str, str]:
+    """What a training, or a template, asks for; hyperparameters are shown apart."""
+    provided = spec.algorithm.provided.value
+    return {
+        "algorithm": spec.algorithm.path or ("" if provided == "own" else f"provided: {provided}"),
+        "entry point": spec.algorithm.entry_point,
+        "image": spec.instances.image,
+        "flavor": spec.instances.flavor,
+        "workers": str(spec.instances.workers),
+        **{f"dataset {dataset.name}": dataset.path for dataset in spec.inputs.datasets},
+        "input checkpoint": spec.inputs.checkpoint,
+        "output": spec.outputs.path,
+        "checkpoint output": spec.outputs.checkpoint,
+        "time limit": duration_text(spec.limits.max_minutes * 60),
+        "data storage": f"{spec.limits.storage_gb} GB",
+        "log management": "on" if spec.limits.log_management else "",
+        "metric expressions": "\n".join(spec.metrics.expressions),
+        "metrics of": "all workers" if spec.metrics.all_workers else "",
+    }
 
 
 def experiment_document(row: "Experiment") -> dict[str, Any]:

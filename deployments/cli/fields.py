@@ -33,6 +33,8 @@ _OPTIONS = {
     "description": "--description",
     "experiment": "--experiment",
     "tags": "--tag",
+    "template": "--from-template",
+    "unset": "--unset",
 }
 """Where a spec keeps what an option sets."""
 
@@ -77,6 +79,12 @@ def mapping(option: str, texts: Sequence[str]) -> dict[str, str]:
             raise InvalidInputError(f"{option} {pair['name']}", "it is given twice", "Give each name once.")
         found[pair["name"]] = pair["value"]
     return found
+
+
+def tag_filter(texts: list[str]) -> dict[str, str | None]:
+    """`K=V` and `K` texts as a filter; a bare name asks that the tag exists."""
+    split = (text.partition("=") for text in texts)
+    return {name: value if separator else None for name, separator, value in split}
 
 
 def seconds(option: str, text: str) -> float:

@@ -23,12 +23,13 @@ from deployments.cli.output import (
 
 if TYPE_CHECKING:
     from blocks.domain.specs import TrainingSpec
+    from blocks.domain.template_overrides import TemplatedTrainingSpec
     from blocks.registry.records import Training
 
 Find = Callable[[], "Training | None"]
 
 
-def start_training(spec: "TrainingSpec", *, detach: bool, as_json: bool) -> None:
+def start_training(spec: "TrainingSpec | TemplatedTrainingSpec", *, detach: bool, as_json: bool) -> None:
     """Create a training; follow it to its end unless it is to be detached.
 
     Raises:
@@ -141,7 +142,7 @@ def _print_end(row: "Training", failure: Failure | None, *, as_json: bool) -> No
         write(f"Error: {clean_block(failure.message)}", error=True)
 
 
-def _detach(spec: "TrainingSpec", *, as_json: bool) -> None:
+def _detach(spec: "TrainingSpec | TemplatedTrainingSpec", *, as_json: bool) -> None:
     from deployments.cli.access import open_registry
 
     with reserved_stdout():

@@ -51,17 +51,39 @@ def read_file(file: Path) -> dict[str, Any]:
     return _with_absolute_paths(grouped, file.absolute().parent if on_disk else Path.cwd())
 
 
+def merged_settings(file: Path | None, settings: Settings) -> dict[str, Any]:
+    """The grouped settings of the file, without what is unset, and what was given beside it on top.
+
+    Raises:
+        InvalidInputError: A text, or the file, has not the form that is needed.
+    """
+    from blocks.domain.specs import drop_fields, group_fields, merge_fields
+
+    given = read_settings(settings)
+    base = drop_fields(read_file(file) if file else {}, given.pop("unset", ()))
+    return merge_fields(base, group_fields(given))
+
+
+def settings_over_template(file: Path | None, settings: Settings) -> dict[str, Any]:
+    """The same for what is given beside a template: unset is what the template has.
+
+    Raises:
+        InvalidInputError: A text, or the file, has not the form that is needed.
+    """
+    unset = {name: value for name, value in settings.items() if name == "unset"}
+    rest = {name: value for name, value in settings.items() if name != "unset"}
+    return merged_settings(file, rest) | read_settings(unset)
+
+
 def training_settings(file: Path | None, settings: Settings) -> dict[str, Any]:
-    """The grouped settings of the file, what was given beside it on top; named, when neither has a name.
+    """The same for a training: named, when neither has a name.
 
     Raises:
         InvalidInputError: A text, or the file, has not the form that is needed.
     """
     from blocks.domain.spec_values import NAME_PATTERN
-    from blocks.domain.specs import group_fields, merge_fields
 
-    base = read_file(file) if file else {}
-    merged = merge_fields(base, group_fields(read_settings(settings)))
+    merged = merged_settings(file, settings)
     stem = str(merged.get("experiment") or "default")
     if not re.fullmatch(NAME_PATTERN, stem):
         stem = "default"  # the experiment is refused, not a name made of it

@@ -1,8 +1,9 @@
-"""The options that set a training's settings, declared once for `train` and `training copy`."""
+"""The options that set a training's settings, declared once for all commands that take them."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -10,7 +11,19 @@ import typer
 from deployments.cli import fields
 
 Settings = dict[str, Any]
-"""Flat field of a `TrainingSpec` to its value: only what was given."""
+"""Flat field of a `TrainingSpec` to its value: only what was given; and `unset`."""
+
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--file", "-f", help="Settings as YAML or JSON, - for stdin; options win.", show_default=False),
+]
+
+
+def _unset(option: str, texts: Sequence[str]) -> list[str]:
+    """Names as options have them (`hp.lr`, `max-time`) as flat fields."""
+    fields_of = {one.option.removeprefix("--"): one.field for one in SETTING_OPTIONS} | {"max-time": "max_minutes"}
+    parted = (text.partition(".") for text in texts)
+    return [fields_of.get(name, name.replace("-", "_")) + dot + item for name, dot, item in parted]
 
 
 class SettingOption(NamedTuple):
@@ -32,7 +45,7 @@ class SettingOption(NamedTuple):
 
 SETTING_OPTIONS = (
     SettingOption("experiment", str, "What", "Experiment it belongs to; made when it does not exist.", "NAME"),
-    SettingOption("name", str, "What", "Unique name; made from the experiment's when not given.", "NAME"),
+    SettingOption("name", str, "What", "Unique name; a training's is made when not given.", "NAME"),
     SettingOption("description", str, "What", "Free text.", "TEXT"),
     SettingOption("tags", list[str], "What", "Tag; repeatable, at most 10.", "K=V", fields.pairs, ("--tag",)),
     SettingOption(
@@ -80,6 +93,15 @@ SETTING_OPTIONS = (
         ("--metric",),
     ),
     SettingOption("metrics_of_all_workers", bool, "Metrics", "Read metrics from every worker, not the first alone."),
+    SettingOption(
+        "unset",
+        list[str],
+        "Options",
+        "Leave out what the file, template or other training sets: hp.NAME, dataset.NAME, tag.NAME, or an option's "
+        "name such as checkpoint-input, which gets its default again; repeatable.",
+        "SETTING",
+        _unset,
+    ),
 )
 
 

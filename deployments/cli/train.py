@@ -1,13 +1,17 @@
 """`makerflow train`: create a training and follow it to its end."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployments.cli.loading import GroupedCommand, single_command
 from deployments.cli.output import AsJson
-from deployments.cli.settings_options import Settings, takes_settings
+from deployments.cli.settings_options import Settings, SettingsFile, takes_settings
+
+if TYPE_CHECKING:
+    from blocks.domain.specs import TrainingSpec
+    from blocks.domain.template_overrides import TemplatedTrainingSpec
 
 app = single_command()
 
@@ -17,10 +21,13 @@ app = single_command()
 def train(
     settings: Settings,
     *,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", "-f", help="Settings as YAML or JSON, - for stdin; options win.", show_default=False),
-    ] = None,
+    file: SettingsFile = None,
+    from_template: Annotated[
+        str,
+        typer.Option(
+            metavar="TEMPLATE", help="Settings of this template; what is given beside it wins.", show_default=False
+        ),
+    ] = "",
     detach: Annotated[
         bool, typer.Option("--detach", help="Print the id and return at once; the training goes on.")
     ] = False,
@@ -31,9 +38,24 @@ def train(
     Ctrl-C once stops the training, twice leaves it running. The exit code is 0 only when it is COMPLETE, 1 when it
     failed, 2 when a setting was refused, 130 after Ctrl-C.
     """
-    from blocks.domain.specs import TrainingSpec
     from deployments.cli.running import start_training
+
+    asked = _of_template(from_template, file, settings) if from_template else _of_its_own(file, settings)
+    start_training(asked, detach=detach, as_json=as_json)
+
+
+def _of_its_own(file: Path | None, settings: Settings) -> "TrainingSpec":
+    from blocks.domain.specs import TrainingSpec
     from deployments.cli.settings_file import training_settings
 
-    spec = TrainingSpec.model_validate(training_settings(file, settings))
-    start_training(spec, detach=detach, as_json=as_json)
+    return TrainingSpec.model_validate(training_settings(file, settings))
+
+
+def _of_template(template: str, file: Path | None, settings: Settings) -> "TemplatedTrainingSpec":
+    from blocks.domain.template_overrides import TemplatedTrainingSpec
+    from deployments.cli.access import open_registry
+    from deployments.cli.settings_file import made_name, settings_over_template
+
+    found = open_registry().templates.summary(template)
+    given = {"name": made_name(found.name)} | settings_over_template(file, settings)
+    return TemplatedTrainingSpec.given(found.id, given)

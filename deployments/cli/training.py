@@ -50,7 +50,7 @@ def list_trainings(
         Query(
             status=tuple(fields.status_word(word, list(TrainingStatus)) for word in status or ()),
             name=name,
-            tags=tag_filter(tag or []),
+            tags=fields.tag_filter(tag or []),
             experiment=experiment,
             sort=sort,
             limit=limit,
@@ -304,9 +304,3 @@ def changed_tags(tags: Mapping[str, str], added: Sequence[str], removed: Sequenc
             raise InvalidInputError(f"--remove-tag {name}", "the training has no such tag", known)
     kept = {name: value for name, value in tags.items() if name not in removed}
     return kept | fields.mapping("--tag", added)
-
-
-def tag_filter(texts: list[str]) -> dict[str, str | None]:
-    """`K=V` and `K` texts as a filter; a bare name asks that the tag exists."""
-    split = (text.partition("=") for text in texts)
-    return {name: value if separator else None for name, separator, value in split}

@@ -70,7 +70,7 @@ def write_details(
     """Print all that is known of a training."""
     write_fields(_head(row))
     _section("Settings")
-    write_fields(_settings(row))
+    write_fields(documents.settings_fields(row.spec))
     if row.spec.algorithm.hyperparameters:
         _section("Hyperparameters")
         write_fields({pair.name: pair.value or '""' for pair in row.spec.algorithm.hyperparameters})
@@ -109,29 +109,13 @@ def _head(row: "Training") -> dict[str, str]:
         "status": row.status.value,
         "reason": row.reason,
         "experiment": row.experiment_name,
+        "template": f"{row.template.name} ({row.template.id})" if row.template else "",
         "description": row.description,
         "tags": pair_text(row.tags),
         "created": documents.time_text(row.created),
         "started": documents.time_text(row.started),
         "ended": documents.time_text(row.ended),
         "training time": duration_text(row.training_seconds) if row.started else "",
-    }
-
-
-def _settings(row: "Training") -> dict[str, str]:
-    spec = row.spec
-    own = bool(spec.algorithm.path)
-    return {
-        "algorithm": spec.algorithm.path if own else f"provided: {spec.algorithm.provided.value}",
-        "entry point": spec.algorithm.entry_point,
-        "image": spec.instances.image,
-        "flavor": spec.instances.flavor,
-        "workers": str(spec.instances.workers),
-        **{f"dataset {dataset.name}": dataset.path for dataset in spec.inputs.datasets},
-        "input checkpoint": spec.inputs.checkpoint,
-        "time limit": duration_text(spec.limits.max_minutes * 60),
-        "data storage": f"{spec.limits.storage_gb} GB",
-        "metric expressions": "\n".join(spec.metrics.expressions),
     }
 
 
