@@ -36,6 +36,7 @@ from tasks.training import (
     stop_workers,
     training_id_of,
 )
+from tasks.triggering import handed_over
 from tasks.trouble import told_when_given_up
 
 __all__ = [
@@ -62,12 +63,17 @@ _UNTIL_LAUNCHED = (check_access, plan_run, launch_workers)
 def _stop_when_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Cancelled in the UI: end the workers. It runs in another process, so it knows the flow run only."""
     with suppress(NotFoundError):  # cancelled before there was a row
-        row = _training_of(flow_run)
+        row = training_of(flow_run)
         if row.status in UNDER_WAY:
             stop_training(row.id)
 
 
-def _training_of(flow_run: FlowRun) -> Training:
+def training_of(flow_run: FlowRun) -> Training:
+    """The training that a flow run is about.
+
+    Raises:
+        NotFoundError: It is about none, or ended before there was one.
+    """
     trainings = open_platform().registry.trainings
     try:
         return trainings.get(training_id_of(str(flow_run.id)))
@@ -187,7 +193,8 @@ def create_training(
 
     Args:
         spec: What is run; also as a mapping of the settings, which may name a `template`.
-        wait: Follow it in this process to its end; otherwise a process of its own follows it.
+        wait: Follow it in this process to its end; otherwise the runner of `makerflow up` does, as a flow run that can
+            be cancelled in its UI, or a process of its own where that does not run.
 
     Returns:
         The finished training, whatever its status: `status` and `reason` say how it went. Without `wait` a handle.
@@ -200,12 +207,14 @@ def create_training(
     asked, platform = _asked(spec), open_platform()
     settings, template = settings_of(platform, asked)
     check_settings(platform, settings, template)
+    flow: Flow[[Any], Any] = create_training_from_template_flow if template else create_training_flow
     if wait:
-        return run_to_end(create_training_from_template_flow if template else create_training_flow, asked, asked.name)
-    training_id = register_training.task.fn(asked, run_key())
-    with suppress(MakerflowError):  # the row says why it failed, and the follower tries again what may pass
-        _launch(training_id)  # here and now, so that trainings queue in the order in which they are created
-    return TrainingHandle.detached(training_id)
+        return run_to_end(flow, asked, asked.name)
+    with handed_over(flow, asked) as key:
+        training_id = register_training.task.fn(asked, key or run_key())
+        with suppress(MakerflowError):  # the row says why it failed, and who follows it tries again what may pass
+            _launch(training_id)  # here and now, so that trainings queue in the order in which they are created
+    return TrainingHandle(training_id) if key else TrainingHandle.detached(training_id)
 
 
 def create_training_from_template(template: str, *, wait: bool = True, **beside: Any) -> Training | TrainingHandle:

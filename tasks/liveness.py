@@ -1,4 +1,4 @@
-"""Proof that a flow run lives: a lease that dies with its process, and an entry that upkeep closes when nobody else did.
+"""Proof that a flow run lives: a lease that dies with its process, and an entry that upkeep closes in its place.
 
 Where a workflow server sees the run, the server's own heartbeats would cost each flow a second, and say less.
 """

@@ -170,7 +170,7 @@ def remove_workers(training_id: str) -> None:
     """
     platform = open_platform()
     row = platform.registry.trainings.get(training_id)
-    if row.status in _ENDING:
+    if row.status in CONCLUSIONS:
         platform.cluster.stop(handle_of(row), 0)
         collect_logs(platform, row, handle_of(row))
         if row.logs_uploaded:
@@ -182,7 +182,7 @@ def conclude(training_id: str) -> Training:
     """From what is in progress to the final status; the finished row."""
     trainings = open_platform().registry.trainings
     row = trainings.get(training_id)
-    final = _ENDING.get(row.status)
+    final = CONCLUSIONS.get(row.status)
     return trainings.move(training_id, final, row.reason) if final else row
 
 
@@ -202,11 +202,12 @@ def delete_training_row(training_id: str) -> None:
     platform.registry.trainings.delete(training_id)
 
 
-_ENDING = {
+CONCLUSIONS = {
     TrainingStatus.COMPLETE_IN_PROGRESS: TrainingStatus.COMPLETE,
     TrainingStatus.FAIL_TRAIN_IN_PROGRESS: TrainingStatus.FAIL_TRAIN,
     TrainingStatus.STOP_IN_PROGRESS: TrainingStatus.STOPPED,
 }
+"""From what is in progress to the final status."""
 
 
 def training_id_of(key: str) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -27,10 +28,15 @@ class Settings(BaseSettings):
         cpus: vCPUs that trainings may use in all; 0 for all of the machine's.
         memory_mib: Memory that trainings may use in all; 0 for all of the machine's.
         cache_gb: Bound of the cache of staged objects.
+        package_cache_gb: Bound of the cache of Python packages, from which environments are built.
+        keep_environments_days: How long an environment that no training uses is kept.
+        keep_runs_days: How long the directory of a training that is over is kept when its logs could not be uploaded.
+        keep_logs_days: How long what a detached training's follower printed is kept.
         nas: NAS ID to the directory where it is mounted, as JSON: `{"nas1": "/mnt/nas1"}`.
         region: What entry points find in EM_REGION.
         app_key: What entry points find in EM_APPKEY.
         catalogue: A YAML file of further images and flavors; `catalogue.yaml` below `home` when it exists.
+        access_string: `user:password` that `makerflow up` asks everybody for; empty to ask nobody on this machine.
         log_store: `local` for the searchable store below `home`, `off` for none.
         log_keep_days: How many days the log store keeps a line.
         log_keep_gb: Bound of the log store; the oldest days go first, the current one never.
@@ -50,10 +56,19 @@ class Settings(BaseSettings):
     cpus: float = Field(default=0, ge=0, allow_inf_nan=False, examples=["8"])
     memory_mib: int = Field(default=0, ge=0, examples=["16384"])
     cache_gb: float = Field(default=50, gt=0, le=1e9, examples=["50"])
+    package_cache_gb: float = Field(default=20, gt=0, le=1e9, examples=["20"])
+    keep_environments_days: float = Field(default=30, ge=0, le=36500, examples=["30"])
+    keep_runs_days: float = Field(default=7, ge=0, le=36500, examples=["7"])
+    keep_logs_days: float = Field(default=14, ge=0, le=36500, examples=["14"])
     nas: Annotated[dict[str, Path], NoDecode] = Field(default_factory=dict, examples=['\'{"nas1": "/mnt/nas1"}\''])
     region: str = "local"
     app_key: str = "makerflow"
     catalogue: Path = Field(default=Path("catalogue.yaml"), examples=["/etc/makerflow/catalogue.yaml"])
+    access_string: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias=AliasChoices("MAKERFLOW_ACCESS_STRING", "PREFECT_SERVER_API_AUTH_STRING"),
+        examples=["'user:a long password'"],
+    )
     log_store: Literal["local", "off"] = Field(default="local", examples=["local"])
     log_keep_days: int = Field(default=30, ge=1, le=3650, examples=["30"])
     log_keep_gb: float = Field(default=10, gt=0, le=1e9, examples=["10"])
@@ -86,7 +101,7 @@ class Settings(BaseSettings):
     def _without_password(cls, value: str) -> str:
         if urlsplit(value).username is not None:
             raise ValueError(
-                "it holds an account: that belongs into MAKERFLOW_LOG_COLLECTOR_AUTHORIZATION"
+                "it holds an account, which messages would show: use MAKERFLOW_LOG_COLLECTOR_AUTHORIZATION"
             )
         return value
 
@@ -96,6 +111,15 @@ class Settings(BaseSettings):
         text = value.get_secret_value()
         if not (text.isascii() and text.isprintable()):
             raise ValueError("it holds characters that no HTTP header may have")
+        return value
+
+    @field_validator("access_string")
+    @classmethod
+    def _is_account(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        user, _, password = text.partition(":")
+        if text and not (user and password and text.isascii() and text.isprintable()):
+            raise ValueError("it has to be user:password in printable ASCII")
         return value
 
     @field_validator("nas", mode="before")
@@ -184,7 +208,8 @@ def make_home(settings: Settings) -> Path:
 
 def prefect_environment(settings: Settings) -> dict[str, str]:
     """Prefect's settings, client's and server's: a private home, nothing phoned home, no ephemeral server."""
-    return {
+    account = own_account_at(settings, settings.prefect_api_url)
+    return ({"PREFECT_API_AUTH_STRING": account} if account else {}) | {
         "PREFECT_HOME": str(settings.prefect_home),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{settings.prefect_database}",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
@@ -195,6 +220,24 @@ def prefect_environment(settings: Settings) -> dict[str, str]:
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "DO_NOT_TRACK": "1",
     }
+
+
+def own_account_at(settings: Settings, api: str) -> str:
+    """`user:password` by which this home's own processes enter the front door of `makerflow up`.
+
+    Args:
+        settings: Of the home.
+        api: The API that is to be entered; empty for that of `makerflow up`.
+
+    Returns:
+        Empty where the API is another's, or nothing runs.
+    """
+    with suppress(OSError):
+        if (own := settings.server_file.read_text().strip()) and api.rstrip("/") in ("", own):
+            from blocks.gateway.front_door import front_door_token, own_account  # only where one runs: it takes time
+
+            return own_account(front_door_token(settings.server_file.parent))
+    return ""
 
 
 def prepare_prefect(environment: Mapping[str, str] | None = None) -> None:

@@ -75,6 +75,17 @@ def ensure_environment(image: RunImage, requirements: Path | None, cache: Path, 
     raise AssertionError("count() does not end")  # pragma: no cover - for the type checker
 
 
+def unused_environments(cache: Path, before: float) -> list[Path]:
+    """The environments that nobody has begun to use since `before` (seconds of the epoch); some may be in use still."""
+    files = (cache / "environments").glob("*.lock")
+    return sorted(file.with_suffix("") for file in files if 0 < _last_use(file) < before * 1e9)
+
+
+def remove_environment(directory: Path) -> bool:
+    """Remove an environment; False when somebody uses it, or it is gone."""
+    return _remove_unused(_lock_file(directory))
+
+
 def _claim(directory: Path, build: Callable[[Path, int], None]) -> int:
     """A shared lock on the environment, built first when it is not complete."""
     lock = _lock(directory, fcntl.LOCK_SH)
@@ -166,16 +177,23 @@ def _prune(shelf: Path, kept: int) -> None:
     """Remove the longest unused environments past `kept`, except those in use."""
     by_use = sorted((_last_use(file), file) for file in shelf.glob("*.lock"))
     for _, file in by_use[: max(len(by_use) - kept, 0)]:
-        try:
-            lock = os.open(file, os.O_RDWR)
-        except FileNotFoundError:  # removed by another agent, which made room at the same time
-            continue
-        try:
-            if try_lock(lock) and is_at(file, lock):
-                _remove(file.with_suffix(""))
-                file.unlink()
-        finally:
-            os.close(lock)
+        _remove_unused(file)
+
+
+def _remove_unused(file: Path) -> bool:
+    """Remove the environment of a lock file, if nobody uses it."""
+    try:
+        lock = os.open(file, os.O_RDWR)
+    except FileNotFoundError:  # removed by another process, which made room at the same time
+        return False
+    try:
+        if not (try_lock(lock) and is_at(file, lock)):
+            return False
+        _remove(file.with_suffix(""))
+        file.unlink()
+        return True
+    finally:
+        os.close(lock)
 
 
 def _last_use(file: Path) -> int:

@@ -1,4 +1,4 @@
-"""What upkeep asks: all that is under way at once, what is known of runs that were found, and what was taken up again."""
+"""What upkeep asks: all that is under way, what is known of runs that were found, and what was taken up again."""
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -13,14 +13,15 @@ CHUNK = 500
 """Ids that one statement asks for: far below what either database takes as parameters."""
 
 _STATUSES = ", ".join(f"'{status}'" for status in sorted(UNDER_WAY))
-_TAKEN_UP = (
-    "FROM status_move m WHERE m.resource_id = t.id AND m.source = m.target AND m.id > {moved} AND m.at_us >= :since"
-)
 _MOVED = "(SELECT max(r.id) FROM status_move r WHERE r.resource_id = t.id AND r.source <> r.target)"
+_TAKEN_UP = (
+    "FROM status_move m WHERE m.resource_id = t.id AND m.source = m.target AND m.at_us >= :since "  # noqa: S608 - the same
+    f"AND m.id > {_MOVED}"
+)
 _UNDER_WAY = (
     "SELECT t.id, t.name, t.status, t.changed_us, d.planned_us, "  # noqa: S608 - constants of this module
-    f"(SELECT count(*) {_TAKEN_UP.format(moved=_MOVED)}) AS attempts, "
-    f"(SELECT max(m.at_us) {_TAKEN_UP.format(moved=_MOVED)}) AS attempted_us "
+    f"(SELECT count(*) {_TAKEN_UP}) AS attempts, "
+    f"(SELECT max(m.at_us) {_TAKEN_UP}) AS attempted_us "
     "FROM training t JOIN training_document d ON d.training_id = t.id "
     f"WHERE t.status IN ({_STATUSES}) ORDER BY t.created_us, t.id"
 )
@@ -55,14 +56,14 @@ class Overview:
         """The names of all trainings of an experiment."""
         return {row["name"] for row in self._reader.rows(_NAMES, experiment=experiment_id)}
 
-    def take_up(self, id: str, reason: str) -> None:
-        """Write into the history of a training that somebody is to follow it again.
+    def take_up(self, row: UnderWay, reason: str) -> bool:
+        """Write into the history of a training that somebody is to follow it again; False when it moved meanwhile.
 
         Raises:
-            NotFoundError: There is no such training.
+            NotFoundError: It was deleted meanwhile.
         """
         with self._sessions.begin() as write:
-            write.trainings.take_up(id, reason)
+            return write.trainings.take_up(row.id, row.status, reason)
 
     def _standing(self, ids: list[str]) -> list[Row]:
         names = {f"id_{number}": id for number, id in enumerate(ids)}

@@ -88,17 +88,19 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         row.reason = storable(reason)
         self._session.add(row)
 
-    def take_up(self, id: str, reason: str) -> None:
-        """Write down, and show, that somebody is to follow it again.
+    def take_up(self, id: str, status: TrainingStatus, reason: str) -> bool:
+        """Write down, and show, that somebody is to follow it again; False when this is no longer its status.
 
         Raises:
             NotFoundError: There is no such training.
         """
-        row = self.find(id)
-        reason = storable(reason)
+        row, reason = self.find(id), storable(reason)
+        if row.status != status:
+            return False
         self._session.add(MoveRow(resource_id=id, at_us=now_us(), source=row.status, target=row.status, reason=reason))
         row.reason = reason
         self._session.add(row)
+        return True
 
     def keep_plan(self, id: str, plan: RunPlan, replace: bool) -> None:
         """Keep the plan unless there is one.

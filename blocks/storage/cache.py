@@ -164,7 +164,8 @@ class Cache:
                     evicted.append(address)
                     freed += size
                 self._index.forget(evicted)
-        self._drop_abandoned()
+        for file in self.abandoned():
+            file.unlink(missing_ok=True)
         return freed
 
     def remove_tree(self, directory: Path) -> None:
@@ -239,12 +240,11 @@ class Cache:
             self._index.forget(wrong)
         return wrong
 
-    def _drop_abandoned(self) -> None:
-        """Partial files that nobody has gone on with for days."""
-        for file in self._incoming.iterdir():
-            status = _status(str(file))
-            if status and time.time() - status.st_mtime > _ABANDONED_SECONDS and not is_locked(file):
-                file.unlink(missing_ok=True)
+    def abandoned(self) -> list[Path]:
+        """Partial files that nobody has gone on with for days; `trim` removes them."""
+        long_ago = time.time() - _ABANDONED_SECONDS
+        files = ((file, _status(str(file))) for file in self._incoming.iterdir())
+        return [file for file, status in files if status and status.st_mtime < long_ago and not is_locked(file)]
 
     def _remove_strays(self, known: set[str]) -> int:
         """Files that a process put in place and died before it could record them."""

@@ -20,6 +20,7 @@ COMMANDS = {
     "connection": ("deployments.cli.connection", "Endpoints of object stores and the accounts used on them."),
     "catalogue": ("deployments.cli.catalogue", "Images, flavors and provided algorithms to choose from."),
     "logs": ("deployments.cli.logs", "Search the log store of trainings with log management."),
+    "upkeep": ("deployments.cli.upkeep", "Mend what dead processes left: trainings, runs, flow runs, files."),
     "doctor": ("deployments.cli.doctor", "Check this installation; each finding comes with its remedy."),
     "up": ("deployments.cli.up", "Serve the workflow UI, with the runs that were made without it."),
 }

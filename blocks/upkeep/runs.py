@@ -1,0 +1,59 @@
+"""What there is on the cluster of runs that nobody needs any more."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from blocks.cluster.base import Cluster, Trace
+from blocks.domain.lifecycle import UNDER_WAY
+from blocks.domain.plan import RunPhase
+from blocks.registry.database import Registry
+from blocks.registry.records import Standing
+
+
+@dataclass(frozen=True)
+class LeftRun:
+    """A run of no training, or of one that is over.
+
+    Attributes:
+        training: None when there is no such training.
+        is_removable: Whether its records may go as well: its outputs are at their places, or its keep time is over.
+    """
+
+    trace: Trace
+    training: Standing | None
+    is_removable: bool
+
+    @property
+    def lives(self) -> bool:
+        """Whether it has to be ended."""
+        return bool(self.trace.processes) or self.trace.phase not in (None, RunPhase.FINISHED)
+
+    @property
+    def whose(self) -> str:
+        """For messages."""
+        if self.training is None:
+            return "no training that is known"
+        return f"the training {self.training.name}, which is {self.training.status.value}"
+
+
+def left_runs(cluster: Cluster, registry: Registry, now: datetime, keep: timedelta) -> list[LeftRun]:
+    """The runs that have to be ended or removed.
+
+    A run whose logs could not be uploaded is kept for a while, and so are the records of one that has no training.
+    """
+    traces = cluster.traces()  # looked at first: a row is there before its run, and goes after it
+    ids = [trace.run_id for trace in traces]
+    known, worked_on = registry.overview.standing(ids), registry.leased(ids)
+    runs = (judged(trace, known.get(trace.run_id), now, keep) for trace in traces if trace.run_id not in worked_on)
+    return [run for run in runs if run is not None]
+
+
+def judged(trace: Trace, training: Standing | None, now: datetime, keep: timedelta) -> LeftRun | None:
+    """What is to be done about one run; None when it may stay."""
+    if training is not None and training.status in UNDER_WAY:
+        return None
+    is_delivered = training is not None and training.logs_uploaded
+    is_finished = trace.phase in (None, RunPhase.FINISHED)
+    is_old = trace.phase is None or trace.changed + keep <= now
+    run = LeftRun(trace, training, is_removable=is_finished and (is_delivered or is_old))
+    return run if run.lives or run.is_removable else None

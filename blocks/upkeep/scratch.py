@@ -1,0 +1,60 @@
+"""Files past their keep time: what followers printed, and TensorBoard's events of what was deleted."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from blocks.domain.errors import NotFoundError
+from blocks.domain.lifecycle import UNDER_WAY
+from blocks.registry.database import Registry
+
+SETTLED = timedelta(hours=1)
+"""A directory of events that was touched within this time is left alone."""
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A file or directory that nobody needs any more."""
+
+    path: Path
+    why: str
+
+
+def old_logs(home: Path, registry: Registry, now: datetime, keep: timedelta) -> list[Scratch]:
+    """The logs of detached followers whose training is over, and which nobody has written to for the keep time."""
+    old = [file for file in (home / "logs").glob("trn-*.log") if _changed(file) + keep <= now]
+    known = registry.overview.standing([file.stem for file in old])
+    busy = {id for id, training in known.items() if training.status in UNDER_WAY}
+    return [Scratch(file, "an old log of a training's follower") for file in old if file.stem not in busy]
+
+
+def orphaned_events(home: Path, registry: Registry, now: datetime) -> Iterator[Scratch]:
+    """TensorBoard's events of experiments and trainings that are no more."""
+    for folder in _folders(home / "tensorboard"):
+        trainings = _folders(folder)  # looked at first: a row is there before its events
+        try:
+            registry.experiments.get(folder.name)
+        except NotFoundError:
+            if _changed(folder) + SETTLED <= now:
+                yield Scratch(folder, "TensorBoard's events of an experiment that is no more")
+            continue
+        names = registry.overview.names_in(folder.name) if trainings else set()
+        for events in trainings:
+            if events.name not in names and _changed(events) + SETTLED <= now:
+                yield Scratch(events, "TensorBoard's events of a training that is no more")
+
+
+def _folders(directory: Path) -> list[Path]:
+    try:
+        return [path for path in directory.iterdir() if path.is_dir() and not path.is_symlink()]
+    except FileNotFoundError:
+        return []
+
+
+def _changed(path: Path) -> datetime:
+    """Now, when it is gone meanwhile."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return datetime.now(UTC)

@@ -1,0 +1,48 @@
+"""Trainings under way that no process follows: when each is taken up again, and when it is given up."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from blocks.registry.database import Registry
+from blocks.registry.records import UnderWay
+
+PATIENCE_SECONDS = 60.0
+"""So long a training may stay without a follower: one process has just created it, another is just starting."""
+
+MOST_ATTEMPTS = 8
+"""So often a training is taken up again before its status moves; with `PATIENCE_SECONDS`, over four hours."""
+
+ATTEMPTS_COUNT = timedelta(days=1)
+"""So long an attempt counts: a long training on a machine that is restarted each night is never given up."""
+
+
+class Remedy(StrEnum):
+    """What is to be done about a training that nobody follows."""
+
+    TAKE_UP = "take up"
+    GIVE_UP = "give up"
+
+
+@dataclass(frozen=True)
+class Unfollowed:
+    """A training that nobody follows."""
+
+    row: UnderWay
+    remedy: Remedy
+
+
+def unfollowed(registry: Registry, now: datetime, patience_seconds: float) -> list[Unfollowed]:
+    """The trainings that nobody follows and for which it is time, the oldest first."""
+    rows = registry.overview.under_way(now - ATTEMPTS_COUNT)
+    followed = registry.leased([row.id for row in rows])
+    return [
+        Unfollowed(row, Remedy.TAKE_UP if row.attempts < MOST_ATTEMPTS else Remedy.GIVE_UP)
+        for row in rows
+        if row.id not in followed and now >= due(row, patience_seconds)
+    ]
+
+
+def due(row: UnderWay, patience_seconds: float) -> datetime:
+    """When something is to be done about a training if nobody follows it then: after each attempt twice as late."""
+    return row.stirred + timedelta(seconds=patience_seconds * 2**row.attempts)

@@ -1,0 +1,64 @@
+"""Upkeep: what lost its process goes on, what has no owner ends, what is over leaves nothing behind."""
+
+from contextlib import suppress
+
+from blocks.connections.platform import open_platform
+from blocks.domain.errors import IllegalTransitionError, NotFoundError
+from blocks.domain.lifecycle import UNDER_WAY
+from blocks.upkeep.findings import UpkeepReport
+from blocks.upkeep.trainings import PATIENCE_SECONDS
+from flows.training import stop_training, training_of
+from tasks.dead_flow_runs import DeadRun
+from tasks.engine import publish_report, run_flow
+from tasks.liveness import flow
+from tasks.upkeep import end_runs, follow_trainings, mend_experiments, mend_flow_runs, remove_scratch
+from tasks.upkeep_report import upkeep_report
+
+LEASE = "upkeep"
+
+
+@flow(name="upkeep", flow_run_name="upkeep")
+def upkeep_flow(
+    dry_run: bool = False, thorough: bool = False, patience_seconds: float = PATIENCE_SECONDS
+) -> UpkeepReport:
+    """Compare the registry with the cluster, the disk and this server, and mend what differs.
+
+    Args:
+        dry_run: Only look: report what would be done.
+        thorough: Look at the caches also when that was done within the last hour.
+        patience_seconds: So long a training may stay without anybody who follows it, as while it is being created.
+    """
+    registry = open_platform().registry
+    if registry.is_leased(LEASE):
+        return UpkeepReport(dry_run=dry_run, busy=True)
+    with registry.lease(LEASE):
+        findings = (
+            *mend_flow_runs(dry_run, _stop_cancelled),
+            *mend_experiments(dry_run, patience_seconds),
+            *follow_trainings(dry_run, patience_seconds),
+            *end_runs(dry_run),
+            *remove_scratch(dry_run, thorough),
+        )
+    report = UpkeepReport(dry_run=dry_run, findings=findings)
+    publish_report("upkeep", f"Upkeep: {len(findings)} findings", upkeep_report(report))
+    return report
+
+
+def upkeep(*, dry_run: bool = False, thorough: bool = True, patience_seconds: float = PATIENCE_SECONDS) -> UpkeepReport:
+    """Compare the registry with the cluster, the disk and the workflow server, and mend what differs.
+
+    Args:
+        dry_run: Only look.
+        thorough: Look at the caches also when that was done within the last hour.
+        patience_seconds: So long a training may stay without anybody who follows it, as while it is being created.
+    """
+    return run_flow(upkeep_flow, dry_run, thorough, patience_seconds)
+
+
+def _stop_cancelled(dead: DeadRun) -> str:
+    """The runner that would have stopped the training of a cancelled flow run was gone as well."""
+    with suppress(NotFoundError, IllegalTransitionError):
+        row = training_of(dead.run) if dead.run is not None else None
+        if row is not None and row.status in UNDER_WAY:
+            return f", and the training {stop_training(row.id).name} stopped"
+    return ""

@@ -1,0 +1,147 @@
+"""Flow runs whose process is gone: the workflow UI and the journal are told, so that the page is true and Retry works.
+
+Known are they by their entry in the registry and the lease that went with the process. On the server of this home also
+those count that were killed before they came to write an entry.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.states import AwaitingRetry, Cancelled, Crashed
+
+from blocks.connections.settings import Settings
+from blocks.registry.database import Registry
+from blocks.registry.records import FlowRunRecord
+from tasks.liveness import lease_of
+
+DIED = "Its process is gone: it was killed, or its machine went down."
+TAG = "makerflow"
+"""Of every flow run of our deployments."""
+
+STARTING = timedelta(minutes=5)
+"""So long a flow run's process may take to start."""
+
+PAGE = 200
+
+
+@dataclass(frozen=True)
+class DeadRun:
+    """A flow run that a server sees and whose process is gone.
+
+    Attributes:
+        run: None when the server does not know it.
+        is_noted: Whether it has an entry in the registry.
+    """
+
+    id: str
+    run: FlowRun | None
+    is_noted: bool
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.run.name if self.run is not None else self.id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the server takes it for alive."""
+        return self._type in (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+
+    @property
+    def never_began(self) -> bool:
+        """Whether a deployment asked for it and its process did not come to begin."""
+        return self._type is StateType.PENDING and self.run is not None and self.run.deployment_id is not None
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether somebody cancelled it, and nobody was there to do so."""
+        return self._type is StateType.CANCELLING
+
+    @property
+    def _type(self) -> StateType | None:
+        return self.run.state.type if self.run is not None and self.run.state is not None else None
+
+
+def dead_entries(registry: Registry, *, seen: bool) -> list[FlowRunRecord]:
+    """The entries of runs that began, and neither ended nor live; of those that a server sees, or of the others."""
+    unended = [run.record for run in registry.flow_runs.unended() if run.is_seen is seen]
+    alive = registry.leased([lease_of(record.id) for record in unended])
+    gone = [record for record in unended if lease_of(record.id) not in alive]
+    # Who ends gives up its entry before its lease: what is still there now was not ended by anybody.
+    still = {run.record.id for run in registry.flow_runs.unended()} if gone else set()
+    return [record for record in gone if record.id in still]
+
+
+def close_entry(registry: Registry, record: FlowRunRecord) -> None:
+    """End the entry of a run that no server saw, so that it can be exported."""
+    registry.flow_runs.record(
+        record.model_copy(update={"state": "CRASHED", "message": DIED, "ended": datetime.now(UTC)})
+    )
+
+
+def dead_runs(client: SyncPrefectClient, api: str, settings: Settings, registry: Registry) -> Iterator[DeadRun]:
+    """The runs that this server sees and whose process is gone."""
+    noted = [record.id for record in dead_entries(registry, seen=True)]
+    for start in range(0, len(noted), PAGE):
+        ids = noted[start : start + PAGE]
+        filter = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(id) for id in ids]))
+        known = {str(run.id): run for run in client.read_flow_runs(flow_run_filter=filter, limit=PAGE)}
+        yield from (DeadRun(id, known.get(id), is_noted=True) for id in ids)
+    if _is_own(api, settings):
+        yield from (DeadRun(str(run.id), run, is_noted=False) for run in _silent(client, registry, set(noted)))
+
+
+def close_run(client: SyncPrefectClient, dead: DeadRun) -> str:
+    """Tell the server; what it was told. A run of a deployment that never began is begun again."""
+    assert dead.run is not None  # noqa: S101 - for the type checker: one that is open has a run
+    if dead.never_began:
+        state: State[Any] = AwaitingRetry(message="Its process did not come to begin; it is started again.")
+    elif dead.is_cancelling:
+        state = Cancelled(message=DIED)
+    else:
+        state = Crashed(message=DIED)
+    client.set_flow_run_state(dead.run.id, state, force=True)
+    return {"AwaitingRetry": "started again", "Cancelled": "set CANCELLED"}.get(state.name or "", "set CRASHED")
+
+
+def _silent(client: SyncPrefectClient, registry: Registry, noted: set[str]) -> list[FlowRun]:
+    """Runs of our deployments that have neither entry nor lease though they should have begun long ago."""
+    types = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+    filter = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[TAG]), state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types))
+    )
+    long_ago = datetime.now(UTC) - STARTING
+    runs = [
+        run
+        for run in _all_runs(client, filter)
+        if run.state is not None and run.state.timestamp < long_ago and str(run.id) not in noted
+    ]
+    alive = registry.leased([lease_of(str(run.id)) for run in runs])
+    return [run for run in runs if lease_of(str(run.id)) not in alive]
+
+
+def _all_runs(client: SyncPrefectClient, filter: FlowRunFilter) -> Iterator[FlowRun]:
+    offset = 0
+    while page := client.read_flow_runs(flow_run_filter=filter, limit=PAGE, offset=offset):
+        yield from page
+        offset += PAGE
+
+
+def _is_own(api: str, settings: Settings) -> bool:
+    """Whether this is the server that `makerflow up` runs on this home, where nobody else's flow runs are."""
+    try:
+        return settings.server_file.read_text().strip() == api
+    except OSError:
+        return False

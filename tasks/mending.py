@@ -1,0 +1,52 @@
+"""Mending one thing after the other: what fails for one keeps no other from being mended."""
+
+import subprocess
+from collections.abc import Callable
+
+import httpx
+from prefect.exceptions import PrefectException
+
+from blocks.domain.errors import MakerflowError
+from blocks.upkeep.findings import Finding, Kind
+
+TROUBLE = (MakerflowError, OSError, subprocess.SubprocessError, httpx.HTTPError, PrefectException)
+"""What may stand in the way of mending one thing."""
+
+NOTHING = ""
+"""What a remedy says that found nothing to do any more."""
+
+
+class Mending:
+    """One step's findings.
+
+    Args:
+        dry_run: Only say what would be done.
+    """
+
+    def __init__(self, dry_run: bool) -> None:
+        self.dry_run = dry_run
+        self._findings: list[Finding] = []
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found so far."""
+        return tuple(self._findings)
+
+    def mend(self, kind: Kind, id: str, found: str, remedy: Callable[[], str], *, name: str = "") -> None:
+        """Do what the remedy does, which tells what that was; `NOTHING` when others had done it meanwhile."""
+        done, failed = "", False
+        if not self.dry_run:
+            try:
+                done = remedy()
+            except TROUBLE as error:
+                done, failed = str(error) or type(error).__name__, True
+            if done == NOTHING:
+                return
+        self._add(kind, id, found, done, name=name, failed=failed)
+
+    def fail(self, kind: Kind, id: str, error: Exception) -> None:
+        """Something could not even be looked at."""
+        self._add(kind, id, "It could not be looked at.", str(error), failed=True)
+
+    def _add(self, kind: Kind, id: str, found: str, done: str, *, name: str = "", failed: bool = False) -> None:
+        self._findings.append(Finding(kind=kind, id=id, name=name, found=found, done=done, failed=failed))

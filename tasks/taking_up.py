@@ -1,0 +1,92 @@
+"""Having a training followed again, or giving it up."""
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import DeploymentStatus
+from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.settings import temporary_settings
+
+from blocks.cluster.base import Secrets, Selector
+from blocks.connections.client import client_settings
+from blocks.connections.platform import Platform
+from blocks.domain.errors import MakerflowError
+from blocks.domain.lifecycle import TrainingStatus
+from blocks.registry.records import Training, UnderWay
+from tasks.detached import start_follower
+from tasks.engine import reachable_api
+from tasks.mending import NOTHING
+from tasks.training import CONCLUSIONS, handle_of
+
+RESUME = "resume-training/makerflow"
+"""The deployment that follows a training again."""
+
+GRACE_SECONDS = 10.0
+
+_CREATING = (TrainingStatus.CREATE_REQUESTED, TrainingStatus.CREATE_IN_PROGRESS)
+_FAILING = {
+    TrainingStatus.CREATE_IN_PROGRESS: TrainingStatus.FAIL_TRAIN_IN_PROGRESS,
+    TrainingStatus.RUNNING: TrainingStatus.FAIL_TRAIN_IN_PROGRESS,
+}
+
+
+def take_up(platform: Platform, row: UnderWay) -> str:
+    """Have the training followed again: by the workflow server's runner where there is one, else by a process."""
+    number = f"for the {row.attempts + 1}. time since it was {row.status.value}" if row.attempts else "again"
+    if not platform.registry.overview.take_up(row, f"Nobody followed it any longer; it is followed {number}."):
+        return NOTHING
+    api = reachable_api(platform.settings)
+    if api and _resume_by_deployment(api, row):
+        return f"followed again, by {RESUME}"
+    start_follower(row.id)
+    return "followed again, by a process of its own"
+
+
+def give_up(platform: Platform, row: UnderWay) -> str:
+    """End a training whose followers die again and again, and say so on its row."""
+    reason = (
+        f"Upkeep has given it up: its follower died {row.attempts} times while it was {row.status.value}. "
+        f"Its log, {platform.settings.home / 'logs' / row.id}.log, and `makerflow doctor` may say why."
+    )
+    with platform.registry.lease(row.id):
+        training = platform.registry.trainings.get(row.id)
+        if training.status is not row.status:
+            return NOTHING
+        return f"given up: {_end(platform, training, reason)}"
+
+
+def secrets_of(platform: Platform, training: Training) -> Secrets:
+    """What the outputs of its run need to be uploaded; as much of it as is known."""
+    try:
+        return platform.secrets(training.plan) if training.plan is not None else {}
+    except MakerflowError:  # a connection was deleted since
+        return {}
+
+
+def _end(platform: Platform, row: Training, reason: str) -> TrainingStatus:
+    trainings = platform.registry.trainings
+    if row.status in _CREATING and not platform.cluster.find(Selector(run_id=row.id)):
+        return trainings.move(row.id, TrainingStatus.CREATE_FAILED, reason).status
+    platform.cluster.stop(handle_of(row), GRACE_SECONDS, secrets_of(platform, row))
+    if row.status in _FAILING:
+        row = trainings.move(row.id, _FAILING[row.status], reason)
+    return trainings.move(row.id, CONCLUSIONS[row.status], reason).status
+
+
+def _resume_by_deployment(api: str, row: UnderWay) -> bool:
+    """Ask the server for a flow run; False when it has no such deployment, or nobody who serves it."""
+    try:
+        with temporary_settings(updates=client_settings(api)), get_client(sync_client=True) as client:
+            return _create_flow_run(client, row)
+    except (httpx.HTTPError, PrefectException):
+        return False
+
+
+def _create_flow_run(client: SyncPrefectClient, row: UnderWay) -> bool:
+    try:
+        deployment = client.read_deployment_by_name(RESUME)
+    except ObjectNotFound:
+        return False
+    if deployment.status is not DeploymentStatus.READY:
+        return False
+    client.create_flow_run_from_deployment(deployment.id, parameters={"key": row.name}, name=row.name)
+    return True

@@ -1,0 +1,180 @@
+"""The steps of upkeep: each compares two of registry, cluster, disk and workflow server, and mends what differs.
+
+Each can be done at any time beside everything else: what somebody works on is told by its lease and left alone, and
+what was found is looked at once more before it is changed.
+"""
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from time import time
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import PrefectException
+from prefect.settings import temporary_settings
+
+from blocks.connections.client import client_settings
+from blocks.connections.platform import Platform, open_platform
+from blocks.domain.lifecycle import UNDER_WAY, ExperimentStatus
+from blocks.domain.plan import RunHandle
+from blocks.registry.records import Experiment, FlowRunRecord, Query
+from blocks.upkeep.caches import excesses
+from blocks.upkeep.findings import Finding, Kind
+from blocks.upkeep.runs import LeftRun, left_runs
+from blocks.upkeep.scratch import old_logs, orphaned_events
+from blocks.upkeep.trainings import Remedy, unfollowed
+from tasks.dead_flow_runs import DIED, DeadRun, close_entry, close_run, dead_entries, dead_runs
+from tasks.engine import reachable_api, step
+from tasks.experiment import prepare_experiment
+from tasks.mending import NOTHING, Mending
+from tasks.taking_up import GRACE_SECONDS, give_up, secrets_of, take_up
+
+CACHES_SECONDS = 3600.0
+"""Caches are counted at most so often unless somebody asks: that takes a second for each hundred thousand files."""
+
+StopCancelled = Callable[[DeadRun], str]
+"""Stops the training of a flow run that was cancelled when nobody was there to do it; what it did."""
+
+
+@step("mend flow runs")
+def mend_flow_runs(dry_run: bool, stop: StopCancelled) -> tuple[Finding, ...]:
+    """Close the flow runs whose process is gone, in the journal and on the workflow server."""
+    platform, mending = open_platform(), Mending(dry_run)
+    for record in dead_entries(platform.registry, seen=False):
+        what = f"{record.flow_name} {record.name}"
+        mending.mend(Kind.FLOW_RUN, record.id, DIED, partial(_close_entry, platform, record), name=what)
+    api = reachable_api(platform.settings)
+    if api:
+        try:
+            _mend_on_server(platform, mending, api, stop)
+        except (httpx.HTTPError, PrefectException) as error:
+            mending.fail(Kind.FLOW_RUN, api, error)
+    return mending.findings
+
+
+@step("mend experiments")
+def mend_experiments(dry_run: bool, patience_seconds: float) -> tuple[Finding, ...]:
+    """Finish the creation of experiments that nobody finishes."""
+    platform, mending = open_platform(), Mending(dry_run)
+    begun = (ExperimentStatus.CREATE_REQUESTED, ExperimentStatus.CREATE_IN_PROGRESS)
+    long_ago = datetime.now(UTC) - timedelta(seconds=patience_seconds)
+    for row in platform.registry.experiments.page(Query(status=begun, limit=1000)).items:
+        if row.changed <= long_ago:
+            found = f"It is {row.status.value}, and nobody goes on with that."
+            mending.mend(Kind.EXPERIMENT, row.id, found, partial(_prepare, row), name=row.name)
+    return mending.findings
+
+
+@step("follow trainings")
+def follow_trainings(dry_run: bool, patience_seconds: float) -> tuple[Finding, ...]:
+    """Have the trainings that nobody follows followed again; give those up whose followers die again and again."""
+    platform, mending = open_platform(), Mending(dry_run)
+    for found in unfollowed(platform.registry, datetime.now(UTC), patience_seconds):
+        remedy = partial(take_up if found.remedy is Remedy.TAKE_UP else give_up, platform, found.row)
+        message = f"It is {found.row.status.value}, and nobody follows it."
+        mending.mend(Kind.TRAINING, found.row.id, message, remedy, name=found.row.name)
+    return mending.findings
+
+
+@step("end runs")
+def end_runs(dry_run: bool) -> tuple[Finding, ...]:
+    """End and remove what is on the cluster of trainings that are over or no more."""
+    platform, mending = open_platform(), Mending(dry_run)
+    keep = timedelta(days=platform.settings.keep_runs_days)
+    for run in left_runs(platform.cluster, platform.registry, datetime.now(UTC), keep):
+        found = f"{run.trace.processes} processes of it live" if run.trace.processes else "Its records are there"
+        name = run.training.name if run.training else ""
+        remedy = partial(_end_run, platform, run)
+        mending.mend(Kind.RUN, run.trace.run_id, f"{found}; it belongs to {run.whose}.", remedy, name=name)
+    return mending.findings
+
+
+@step("remove scratch")
+def remove_scratch(dry_run: bool, thorough: bool) -> tuple[Finding, ...]:
+    """Remove files past their keep time, what dead processes left half done, and what caches hold beyond their bounds.
+
+    Args:
+        dry_run: Only look.
+        thorough: Count the files of the caches now, not only once an hour.
+    """
+    platform, mending = open_platform(), Mending(dry_run)
+    settings, registry, now = platform.settings, platform.registry, datetime.now(UTC)
+    if not dry_run:
+        for what in platform.cluster.tidy():
+            mending.mend(Kind.SCRATCH, what, "A process that died had left it half done.", lambda: "removed")
+        registry.tidy_leases()
+    keep = timedelta(days=settings.keep_logs_days)
+    for scratch in (*old_logs(settings.home, registry, now, keep), *orphaned_events(settings.home, registry, now)):
+        mending.mend(Kind.SCRATCH, str(scratch.path), f"It is {scratch.why}.", partial(_remove, scratch.path))
+    stamp = settings.home / "cache" / "upkeep"
+    if thorough or dry_run or _is_older(stamp, CACHES_SECONDS):
+        for excess in excesses(settings, now):
+            mending.mend(Kind.SCRATCH, str(excess.place), f"It holds {excess.found}.", excess.remove)
+        _touch(stamp)
+    return mending.findings
+
+
+def _mend_on_server(platform: Platform, mending: Mending, api: str, stop: StopCancelled) -> None:
+    with temporary_settings(updates=client_settings(api)), get_client(sync_client=True) as client:
+        for dead in dead_runs(client, api, platform.settings, platform.registry):
+            if dead.is_open:
+                remedy = partial(_close_run, platform, client, dead, stop)
+                mending.mend(Kind.FLOW_RUN, dead.id, DIED, remedy, name=dead.name)
+            elif not mending.dry_run:
+                platform.registry.flow_runs.end(dead.id)  # its server knows how it ended, or knows nothing of it
+
+
+def _close_entry(platform: Platform, record: FlowRunRecord) -> str:
+    close_entry(platform.registry, record)
+    return "journaled as CRASHED"
+
+
+def _close_run(platform: Platform, client: SyncPrefectClient, dead: DeadRun, stop: StopCancelled) -> str:
+    stopped = stop(dead) if dead.is_cancelling else ""
+    done = close_run(client, dead)
+    platform.registry.flow_runs.end(dead.id)
+    return done + stopped
+
+
+def _prepare(row: Experiment) -> str:
+    return f"finished: {prepare_experiment.task.fn(row.id).status.value}"
+
+
+def _end_run(platform: Platform, run: LeftRun) -> str:
+    id = run.trace.run_id
+    with platform.registry.lease(id):
+        known = platform.registry.overview.standing([id]).get(id)
+        if known is not None and known.status in UNDER_WAY:
+            return NOTHING  # it was asked for again meanwhile
+        handle, done = RunHandle(cluster="", run_id=id), ""
+        if run.lives:
+            secrets = secrets_of(platform, platform.registry.trainings.get(id)) if known else {}
+            report = platform.cluster.stop(handle, GRACE_SECONDS, secrets)
+            done = f"ended ({report.terminated + report.killed} processes)"
+        if run.is_removable:
+            platform.cluster.remove(handle)
+            done = "removed"
+        return done
+
+
+def _remove(path: Path) -> str:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    return "removed"
+
+
+def _is_older(stamp: Path, seconds: float) -> bool:
+    with suppress(FileNotFoundError):
+        return time() - stamp.stat().st_mtime > seconds
+    return True
+
+
+def _touch(stamp: Path) -> None:
+    stamp.parent.mkdir(exist_ok=True, mode=0o700)
+    stamp.touch()
