@@ -1,0 +1,134 @@
+"""Trainings on a schedule: a new one with the same settings each time, under a name of its own."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from pydantic import ValidationError
+
+from blocks.connections.platform import open_platform
+from blocks.domain.errors import InvalidInputError, NotFoundError
+from flows.training import create_training_flow
+from tasks.triggering import deployment_id, workflow_client
+
+LEAST_SECONDS = 60.0
+CRON_FORM = "minute, hour, day of the month, month, day of the week: '0 3 * * *' is each night at three"
+
+
+@dataclass(frozen=True)
+class TrainingSchedule:
+    """When trainings of some settings are created.
+
+    Attributes:
+        name: The training's whose settings they are; also what the schedule is called.
+        cron: The rule, in `timezone`; empty when it is an interval.
+        every_seconds: The interval; 0 when it is a rule.
+        timezone: Name of a time zone.
+        active: Whether it is, which can be changed in the UI.
+    """
+
+    name: str
+    cron: str
+    every_seconds: float
+    timezone: str
+    active: bool
+
+
+def schedule_training(key: str, *, cron: str = "", every_seconds: float = 0, timezone: str = "") -> TrainingSchedule:
+    """Create a training with the settings that another, by name or id, has now: each time that the schedule says so.
+
+    Takes the place of the schedule that the training has.
+
+    Args:
+        key: The training.
+        cron: The rule.
+        every_seconds: Or an interval, at least a minute.
+        timezone: Name of a time zone; this machine's when not given.
+
+    Raises:
+        InvalidInputError: There is not one of both, or it is wrong.
+        WorkflowServerUnavailableError: No server runs.
+    """
+    when = _when(cron, every_seconds, timezone or _local_timezone())
+    row = open_platform().registry.trainings.get(key)
+    parameters = {"spec": row.current_spec.model_dump(mode="json")}
+    with workflow_client() as client:
+        deployment = deployment_id(client, create_training_flow)
+        _remove(client, deployment, row.name)
+        wanted = DeploymentScheduleCreate(schedule=when, parameters=parameters, slug=row.name)
+        [made] = client.create_deployment_schedules(deployment, [wanted])
+    return _shown(made)
+
+
+def training_schedules() -> list[TrainingSchedule]:
+    """Every schedule on which trainings are created, those made in the UI as well.
+
+    Raises:
+        WorkflowServerUnavailableError: No server runs.
+    """
+    with workflow_client() as client:
+        deployment = deployment_id(client, create_training_flow)
+        return [_shown(found) for found in client.read_deployment_schedules(deployment)]
+
+
+def unschedule_training(name: str) -> None:
+    """End the schedule of this name; trainings that it created stay.
+
+    Raises:
+        NotFoundError: There is none.
+        WorkflowServerUnavailableError: No server runs.
+    """
+    with workflow_client() as client:
+        if not _remove(client, deployment_id(client, create_training_flow), name):
+            raise NotFoundError("schedule", name)
+
+
+def _when(cron: str, every_seconds: float, timezone: str) -> CronSchedule | IntervalSchedule:
+    if bool(cron) == bool(every_seconds):
+        raise InvalidInputError("A schedule", "it needs a rule or an interval, one of both", "Give --cron or --every.")
+    if every_seconds and every_seconds < LEAST_SECONDS:
+        raise InvalidInputError(f"every {every_seconds:g} s", "the shortest interval is a minute", "E.g. --every 1d.")
+    try:
+        if cron:
+            return CronSchedule(cron=cron, timezone=timezone)
+        return IntervalSchedule(interval=timedelta(seconds=every_seconds), timezone=timezone)
+    except ValidationError as error:
+        wrong = {detail["loc"][0] for detail in error.errors()}
+        if "timezone" in wrong:
+            why = "there is none of this name"
+            raise InvalidInputError(f"timezone {timezone!r}", why, "Write e.g. Asia/Tokyo.") from error
+        raise InvalidInputError(f"cron {cron!r}", "it is no such rule", f"Write {CRON_FORM}.") from error
+
+
+def _local_timezone() -> str:
+    import tzlocal
+
+    return tzlocal.get_localzone_name()
+
+
+def _remove(client: SyncPrefectClient, deployment: UUID, name: str) -> int:
+    found = [schedule for schedule in client.read_deployment_schedules(deployment) if _name(schedule) == name]
+    for schedule in found:
+        client.delete_deployment_schedule(deployment, schedule.id)
+    return len(found)
+
+
+def _name(schedule: DeploymentSchedule) -> str:
+    spec: dict[str, Any] = schedule.parameters.get("spec") or {}
+    return schedule.slug or str(spec.get("name") or schedule.id)
+
+
+def _shown(found: DeploymentSchedule) -> TrainingSchedule:
+    rule = found.schedule
+    return TrainingSchedule(
+        name=_name(found),
+        cron=getattr(rule, "cron", "") or getattr(rule, "rrule", ""),
+        every_seconds=rule.interval.total_seconds() if isinstance(rule, IntervalSchedule) else 0,
+        timezone=getattr(rule, "timezone", None) or "UTC",
+        active=found.active,
+    )

@@ -1,0 +1,112 @@
+"""Asking the runner of `makerflow up` for a run of a lifecycle flow, as the form in the workflow UI does."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from inspect import signature
+from typing import Any, ParamSpec
+from uuid import UUID
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import temporary_settings
+from prefect.states import Scheduled
+
+from blocks.connections.client import client_settings
+from blocks.connections.server import configured_api, is_healthy
+from blocks.connections.settings import Settings, read_settings
+from blocks.domain.errors import WorkflowServerUnavailableError
+from tasks.engine import reachable_api
+
+DEPLOYMENT = "makerflow"
+"""What the deployment of each flow is called: `create-training/makerflow`."""
+
+_UNTIL_STARTED = timedelta(minutes=1)
+"""When a run starts that was asked for in two steps, should whoever asks die between them."""
+
+P = ParamSpec("P")
+
+
+def trigger(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> UUID:
+    """Ask for a run of a flow with these parameters, and do not wait for it; the flow run's id.
+
+    Raises:
+        WorkflowServerUnavailableError: No server answers, or it has no deployment of this flow.
+    """
+    with workflow_client() as client:
+        return _ask(client, flow, _parameters(flow, *args, **kwargs), Scheduled())
+
+
+@contextmanager
+def handed_over(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Iterator[str]:
+    """Let the runner of this home go on with what the block begins.
+
+    Yields:
+        The key of the flow run that starts when the block ends, and never when it raises; empty where `makerflow up`
+        does not run on this home.
+    """
+    api = _own_api(read_settings())
+    if not api:
+        yield ""
+        return
+    later: State[Any] = Scheduled(scheduled_time=datetime.now(UTC) + _UNTIL_STARTED)
+    with _client_of(api) as client:
+        run = _ask(client, flow, _parameters(flow, *args, **kwargs), later)
+        try:
+            yield str(run)
+        except BaseException:
+            client.delete_flow_run(run)
+            raise
+        client.set_flow_run_state(run, Scheduled(), force=True)
+
+
+@contextmanager
+def workflow_client() -> Iterator[SyncPrefectClient]:
+    """A client of the workflow server that is in use.
+
+    Raises:
+        WorkflowServerUnavailableError: None answers.
+    """
+    settings = read_settings()
+    api = reachable_api(settings)
+    if not api:
+        address = configured_api(settings) or f"of {settings.home}"
+        raise WorkflowServerUnavailableError(address, "it does not run; start it by `makerflow up --detach`")
+    with _client_of(api) as client:
+        yield client
+
+
+def deployment_id(client: SyncPrefectClient, flow: Flow[..., Any]) -> UUID:
+    """The deployment of a flow.
+
+    Raises:
+        WorkflowServerUnavailableError: The server has none.
+    """
+    try:
+        return client.read_deployment_by_name(f"{flow.name}/{DEPLOYMENT}").id
+    except ObjectNotFound as error:
+        why = f"it has no deployment {flow.name}/{DEPLOYMENT}; `makerflow up` and `prefect deploy --all` make it"
+        raise WorkflowServerUnavailableError(str(client.api_url), why) from error
+
+
+@contextmanager
+def _client_of(api: str) -> Iterator[SyncPrefectClient]:
+    with temporary_settings(updates=client_settings(api)), get_client(sync_client=True) as client:
+        yield client
+
+
+def _own_api(settings: Settings) -> str:
+    """The API of `makerflow up` on this home, whose runner has this home's registry, when it is in use and answers."""
+    own = configured_api(settings.model_copy(update={"prefect_api_url": ""}))
+    return own if own and own == configured_api(settings) and is_healthy(own) else ""
+
+
+def _ask(client: SyncPrefectClient, flow: Flow[..., Any], parameters: dict[str, Any], when: State[Any]) -> UUID:
+    return client.create_flow_run_from_deployment(deployment_id(client, flow), parameters=parameters, state=when).id
+
+
+def _parameters(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+    bound = signature(flow.fn).bind(*args, **kwargs)
+    return flow.serialize_parameters(flow.validate_parameters(dict(bound.arguments)))
