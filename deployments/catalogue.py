@@ -25,9 +25,10 @@ from flows.training import (
     resume_training_flow,
     stop_training_flow,
 )
+from flows.upkeep import upkeep_flow
+from tasks.triggering import DEPLOYMENT
 
-NAME = "makerflow"
-"""What each deployment is called: `create-training/makerflow`."""
+UPKEEP_EVERY = timedelta(minutes=5)
 
 _EXPERIMENTS: tuple[Flow[..., Any], ...] = (
     create_experiment_flow,
@@ -69,7 +70,7 @@ class CatalogueEntry:
     @property
     def name(self) -> str:
         """How it is called on the server, by the UI and by `run_deployment`."""
-        return f"{self.flow.name}/{NAME}"
+        return f"{self.flow.name}/{DEPLOYMENT}"
 
     @property
     def description(self) -> str:
@@ -79,7 +80,7 @@ class CatalogueEntry:
     @property
     def tags(self) -> list[str]:
         """By which the UI can filter."""
-        return [NAME, self.resource]
+        return [DEPLOYMENT, self.resource]
 
     @property
     def entrypoint(self) -> str:
@@ -95,6 +96,7 @@ def catalogue() -> Iterator[CatalogueEntry]:
         yield CatalogueEntry(flow, "training")
     for flow in _TEMPLATES:
         yield CatalogueEntry(flow, "template")
+    yield CatalogueEntry(upkeep_flow, "upkeep", every=UPKEEP_EVERY)
 
 
 @cache

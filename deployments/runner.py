@@ -19,9 +19,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
+from blocks.connections.platform import open_platform
 from blocks.connections.settings import make_home, read_settings
-from deployments.catalogue import NAME, CatalogueEntry, catalogue, product_version
+from deployments.catalogue import CatalogueEntry, catalogue, product_version
 from deployments.flow_processes import ForkedStarter, prepare_forking
+from deployments.forms import finished_form
+from tasks.triggering import DEPLOYMENT
 
 POLL_SECONDS = 2.0
 OF_THE_USERS = (
@@ -40,7 +43,7 @@ class DeploymentRunner(Runner):
     """Prefect's runner, which would cancel every run when it ends, and drop the schedules that users have made."""
 
     def __init__(self, log: Path) -> None:
-        super().__init__(name=NAME, limit=None, query_seconds=POLL_SECONDS, pause_on_shutdown=False)
+        super().__init__(name=DEPLOYMENT, limit=None, query_seconds=POLL_SECONDS, pause_on_shutdown=False)
         self._log = log
 
     async def aadd_deployment(self, deployment: RunnerDeployment) -> UUID:
@@ -81,13 +84,16 @@ async def serve() -> None:
 
 async def _register(runner: DeploymentRunner, entry: CatalogueEntry) -> None:
     deployment = await entry.flow.ato_deployment(
-        name=NAME,
+        name=DEPLOYMENT,
         description=entry.description,
         tags=entry.tags,
         version=product_version(),
         version_type=VersionType.SIMPLE,  # else it runs git in the current directory
         interval=entry.every,
         entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    deployment._parameter_openapi_schema = finished_form(
+        deployment._parameter_openapi_schema, open_platform().catalogue
     )
     await runner.aadd_deployment(deployment)
 
