@@ -3,7 +3,7 @@
 The workflow UI draws a form from a JSON schema; the server checks what it is given against the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prefect.utilities.callables import ParameterSchema
@@ -21,22 +21,32 @@ TITLES = {
 
 
 def finished_form(schema: ParameterSchema, catalogue: Catalogue) -> ParameterSchema:
-    """The schema with a title for every parameter, and with menus where a name of the catalogue is asked for."""
+    """The schema with a title for every parameter, menus where a name of the catalogue is asked for, and no nulls."""
     form = schema.model_copy(deep=True)
     for name, field in form.properties.items():
         field["title"] = TITLES.get(name, name.replace("_", " ").capitalize())
     menus = {"image": _names(catalogue.images), "flavor": _names(catalogue.flavors)}
-    for name, field in _fields(form.definitions):
+    for name, field in _fields(form):
+        _leave_null_out(field)
         if name in menus and field.get("type") == "string":
             empty = [""] if field.get("default") == "" else []
             field["enum"] = empty + menus[name]
     return form
 
 
+def _leave_null_out(field: dict[str, Any]) -> None:
+    """A form draws a tab for null; what is not filled in is not sent, which means the same."""
+    kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == 1 and field.get("default", ...) is None:
+        del field["anyOf"], field["default"]
+        field.update(kinds[0])
+
+
 def _names(entries: Iterable[Image] | Iterable[Flavor]) -> list[str]:
     return [entry.name for entry in entries]
 
 
-def _fields(definitions: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for definition in definitions.values():
+def _fields(form: ParameterSchema) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from form.properties.items()
+    for definition in form.definitions.values():
         yield from definition.get("properties", {}).items()

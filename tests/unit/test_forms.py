@@ -1,0 +1,55 @@
+"""What the workflow UI draws a form from: titles, menus of the catalogue, and nothing that it can only show as JSON."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prefect.utilities.callables import ParameterSchema, parameter_schema
+
+from blocks.domain.catalogues import load_catalogue
+from deployments.catalogue import CatalogueEntry, catalogue
+from deployments.forms import finished_form
+from flows.training import create_training_flow
+
+ENTRIES = {entry.flow.name: entry for entry in catalogue()}
+
+
+def form_of(entry: CatalogueEntry) -> ParameterSchema:
+    return finished_form(parameter_schema(entry.flow), load_catalogue())
+
+
+def fields_of(form: ParameterSchema) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from form.properties.items()
+    for definition in form.definitions.values():
+        yield from definition.get("properties", {}).items()
+
+
+@pytest.mark.req("COM-04")
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_field_has_a_title_and_a_description_and_is_no_bare_json(name: str) -> None:
+    form = form_of(ENTRIES[name])
+    for field_name, field in fields_of(form):
+        group = form.definitions[field["$ref"].rpartition("/")[2]] if "$ref" in field else {}
+        assert field["title"][0].isupper(), field_name
+        assert (group | field)["description"].endswith("."), field_name
+        assert "$ref" in field or field["type"] in {"string", "integer", "number", "boolean", "array"}, field_name
+
+
+@pytest.mark.req("COM-04", "COM-07")
+def test_image_and_flavor_are_menus_of_the_catalogue() -> None:
+    form = form_of(CatalogueEntry(create_training_flow, "training"))
+    instances = form.definitions["InstanceSpec"]["properties"]
+    assert instances["image"]["enum"] == [image.name for image in load_catalogue().images]
+    assert instances["flavor"]["enum"] == [flavor.name for flavor in load_catalogue().flavors]
+
+
+def test_the_flows_own_schema_stays_as_it_is() -> None:
+    schema = parameter_schema(create_training_flow)
+    finished_form(schema, load_catalogue())
+    assert schema == parameter_schema(create_training_flow)
+
+
+def test_a_menu_can_be_left_empty_where_empty_is_the_default() -> None:
+    schema = parameter_schema(create_training_flow)
+    schema.definitions["InstanceSpec"]["properties"]["image"]["default"] = ""
+    assert finished_form(schema, load_catalogue()).definitions["InstanceSpec"]["properties"]["image"]["enum"][0] == ""
