@@ -30,6 +30,11 @@ _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(PRELOADED)
 
 
+def process_name(flow_run_id: str) -> str:
+    """By what `ps` and `top` tell the processes of flow runs apart."""
+    return f"flow {flow_run_id[:8]}"
+
+
 def prepare_forking() -> None:
     """Let the process that is forked import what it needs while there is something else to do."""
     forkserver.ensure_running()
@@ -71,6 +76,7 @@ async def _ended(process: ForkServerProcess) -> None:
 def _run(environment: dict[str, str], log: Path) -> None:
     """What `python -m prefect.engine` does, in a process that has imported it."""
     os.setsid()
+    Path("/proc/self/comm").write_text(process_name(environment["PREFECT__FLOW_RUN_ID"]))
     _write_to(log)
     ENVIRONMENT.update(environment)
     # Our registry knows who lives; Prefect's heartbeat would cost every flow a second.

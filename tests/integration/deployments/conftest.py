@@ -1,0 +1,115 @@
+"""A workflow server and the runner of all deployments, over a home that the module's tests share."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from blocks.connections.platform import open_platform
+from blocks.connections.server import prefect_server
+from blocks.connections.settings import Settings
+from blocks.domain.lifecycle import TrainingStatus
+from deployments.catalogue import catalogue
+from tasks.triggering import DEPLOYMENT
+from tests.processes import processes_of
+
+SECONDS = 60.0
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.1)
+
+
+@dataclass
+class Runner:
+    """The runner's process, which tests end and start again."""
+
+    environment: dict[str, str]
+    process: "subprocess.Popen[bytes]" = field(init=False)
+
+    def start(self) -> None:
+        command = [sys.executable, "-P", "-m", "deployments.runner"]
+        self.process = subprocess.Popen(command, env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL)
+
+    def end(self, number: int = signal.SIGTERM) -> float:
+        """Seconds until it was gone."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(SECONDS)
+        return time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class Workflows:
+    """What a user of the workflow UI has before him."""
+
+    client: SyncPrefectClient
+    runner: Runner
+    home: Path
+    code: Path
+
+    def ask(self, deployment: str, **parameters: Any) -> UUID:
+        """Ask for a run, as the form does; its id."""
+        run = run_deployment(f"{deployment}/{DEPLOYMENT}", parameters=parameters, timeout=0)
+        assert isinstance(run, FlowRun)
+        return run.id
+
+    def train(self, name: str, source: str, **settings: Any) -> UUID:
+        """Ask for a training of this source; the id of its flow run."""
+        return self.ask("create-training", spec=self.spec(name, source, **settings))
+
+    def spec(self, name: str, source: str, **settings: Any) -> dict[str, Any]:
+        """Settings in their groups, as a form gives them."""
+        (self.code / f"{name}.py").write_text(source)
+        return {"name": name, "algorithm": {"path": f"file://{self.code}", "entry_point": f"{name}.py"}, **settings}
+
+    def is_in(self, run: UUID, *states: StateType) -> bool:
+        state = self.client.read_flow_run(run).state
+        return state is not None and state.type in states
+
+    def await_state(self, run: UUID, *states: StateType) -> None:
+        wait_until(lambda: self.is_in(run, *states), f"the flow run to be {' or '.join(states)}")
+
+    def await_status(self, name: str, *statuses: TrainingStatus) -> None:
+        trainings = open_platform().registry.trainings
+        found = [""]
+
+        def reached() -> bool:
+            page = [row for row in trainings.page().items if row.name == name]
+            found[0] = page[0].status if page else "not there"
+            return found[0] in statuses
+
+        wait_until(reached, f"{name} to be {' or '.join(statuses)}")
+
+
+@pytest.fixture(scope="module")
+def workflows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflows]:
+    directory = tmp_path_factory.mktemp("deployments")
+    home, code = directory / "home", directory / "code"
+    code.mkdir()
+    with pytest.MonkeyPatch.context() as patch, prefect_server(Settings(home=home)) as api:
+        patch.setenv("MAKERFLOW_HOME", str(home))
+        runner = Runner({"PREFECT_API_URL": api, "PYTHONPATH": str(Path(__file__).parents[3])})
+        runner.start()
+        with temporary_settings(updates={PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+            ours = DeploymentFilter(name=DeploymentFilterName(any_=[DEPLOYMENT]))
+            wait_until(lambda: len(client.read_deployments(deployment_filter=ours)) == len(list(catalogue())), "all")
+            yield Workflows(client, runner, home, code)
+        runner.end()
+    assert processes_of(home) == []
