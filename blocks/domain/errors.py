@@ -131,6 +131,7 @@ _SHOWN_BY = {
     "template": "template list",
     "connection": "connection list",
     "metric": "training metrics",
+    "schedule": "training schedules",
 }
 """The command that lists what there is of a kind; of other kinds people see nothing by name."""
 

@@ -1,4 +1,4 @@
-"""`makerflow training ...`: list, show, logs, metrics, monitor, resume, stop, copy, change, delete."""
+"""`makerflow training ...`: list, show, logs, metrics, monitor, resume, stop, copy, change, schedule, delete."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from blocks.domain.errors import IllegalTransitionError, InvalidInputError
 from blocks.registry.thinning import LEAST_SPREAD
-from deployments.cli import documents, fields
+from deployments.cli import documents, fields, training_schedules
 from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import GroupedCommand, command_group
 from deployments.cli.output import (
@@ -290,6 +290,11 @@ def delete(training: Key, *, yes: Yes = False, as_json: AsJson = False) -> None:
     question = f"Delete the training {row.name} ({row.status.value}) with its metrics and history?"
     document = documents.training_summary(row)
     delete_when_confirmed(question, carry_out, name=row.name, document=document, yes=yes, as_json=as_json)
+
+
+app.command("schedule")(training_schedules.schedule)
+app.command("schedules")(training_schedules.schedules)
+app.command("unschedule")(training_schedules.unschedule)
 
 
 def changed_tags(tags: Mapping[str, str], added: Sequence[str], removed: Sequence[str]) -> dict[str, str]:
