@@ -9,10 +9,11 @@ from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentFlowRunCreate
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import temporary_settings
-from prefect.states import Scheduled
+from prefect.states import Scheduled, to_state_create
 
 from blocks.connections.client import client_settings
 from blocks.connections.server import configured_api, is_healthy
@@ -104,11 +105,15 @@ def _own_api(settings: Settings) -> str:
 
 
 def _ask(client: SyncPrefectClient, flow: Flow[..., Any], parameters: dict[str, Any], when: State[Any]) -> UUID:
-    deployment = deployment_id(client, flow)
-    # The flow has checked them; the form's menus may be older than the catalogue.
-    return client.create_flow_run_from_deployment(
-        deployment, parameters=parameters, state=when, enforce_parameter_schema=False
-    ).id
+    # The flow has checked them; the form's menus, by which the server would, may be older than the catalogue.
+    asked = DeploymentFlowRunCreate(parameters=parameters, state=to_state_create(when), enforce_parameter_schema=False)
+    answer = client.request(
+        "POST",
+        "/deployments/{id}/create_flow_run",
+        path_params={"id": deployment_id(client, flow)},
+        json=asked.model_dump(mode="json", exclude_unset=True),
+    )
+    return UUID(answer.json()["id"])
 
 
 def _parameters(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
