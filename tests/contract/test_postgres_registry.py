@@ -11,6 +11,7 @@ from tests.contract.registry_listing_contract import ChangingListContract, Listi
 from tests.contract.registry_metrics_contract import MetricsContract
 from tests.contract.registry_monitoring_contract import MonitoringContract
 from tests.contract.registry_processes_contract import ProcessesContract
+from tests.contract.registry_templates_contract import TemplatesContract
 from tests.servers import PostgresServer
 
 
@@ -29,7 +30,9 @@ class OnPostgres(RegistryBase):
     def url(self, database: str) -> Iterator[str]:
         yield database
         with psycopg.connect(database.replace("+psycopg", "")) as connection:
-            connection.execute("TRUNCATE experiment, status_move, flow_run, connection RESTART IDENTITY CASCADE")
+            connection.execute(
+                "TRUNCATE experiment, template, status_move, flow_run, connection RESTART IDENTITY CASCADE"
+            )
 
 
 class TestExperimentsOnPostgres(OnPostgres, ExperimentContract):
@@ -50,6 +53,10 @@ class TestListsOnPostgres(ListingContract):
 
 
 class TestChangingListsOnPostgres(OnPostgres, ChangingListContract):
+    """See the contract."""
+
+
+class TestTemplatesOnPostgres(OnPostgres, TemplatesContract):
     """See the contract."""
 
 

@@ -9,6 +9,7 @@ from tests.contract.registry_listing_contract import ChangingListContract, Listi
 from tests.contract.registry_metrics_contract import MetricsContract
 from tests.contract.registry_monitoring_contract import MonitoringContract
 from tests.contract.registry_processes_contract import ProcessesContract
+from tests.contract.registry_templates_contract import TemplatesContract
 
 
 class OnSQLite(RegistryBase):
@@ -37,6 +38,10 @@ class TestListsOnSQLite(ListingContract):
 
 
 class TestChangingListsOnSQLite(OnSQLite, ChangingListContract):
+    """See the contract."""
+
+
+class TestTemplatesOnSQLite(OnSQLite, TemplatesContract):
     """See the contract."""
 
 
