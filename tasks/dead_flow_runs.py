@@ -99,7 +99,7 @@ def dead_runs(client: SyncPrefectClient, api: str, settings: Settings, registry:
         filter = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(id) for id in ids]))
         known = {str(run.id): run for run in client.read_flow_runs(flow_run_filter=filter, limit=PAGE)}
         yield from (DeadRun(id, known.get(id), is_noted=True) for id in ids)
-    if _is_own(api, settings):
+    if is_own(api, settings):
         yield from (DeadRun(str(run.id), run, is_noted=False) for run in _silent(client, registry, set(noted)))
 
 
@@ -114,6 +114,14 @@ def close_run(client: SyncPrefectClient, dead: DeadRun) -> str:
         state = Crashed(message=DIED)
     client.set_flow_run_state(dead.run.id, state, force=True)
     return {"AwaitingRetry": "started again", "Cancelled": "set CANCELLED"}.get(state.name or "", "set CRASHED")
+
+
+def is_own(api: str, settings: Settings) -> bool:
+    """Whether this is the server that `makerflow up` runs on this home, where nobody else's flow runs are."""
+    try:
+        return settings.server_file.read_text().strip() == api
+    except OSError:
+        return False
 
 
 def _silent(client: SyncPrefectClient, registry: Registry, noted: set[str]) -> list[FlowRun]:
@@ -137,11 +145,3 @@ def _all_runs(client: SyncPrefectClient, filter: FlowRunFilter) -> Iterator[Flow
     while page := client.read_flow_runs(flow_run_filter=filter, limit=PAGE, offset=offset):
         yield from page
         offset += PAGE
-
-
-def _is_own(api: str, settings: Settings) -> bool:
-    """Whether this is the server that `makerflow up` runs on this home, where nobody else's flow runs are."""
-    try:
-        return settings.server_file.read_text().strip() == api
-    except OSError:
-        return False

@@ -12,6 +12,7 @@ from blocks.connections.platform import Platform
 from blocks.domain.errors import MakerflowError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Training, UnderWay
+from tasks.dead_flow_runs import is_own
 from tasks.detached import start_follower
 from tasks.engine import reachable_api
 from tasks.mending import NOTHING
@@ -35,7 +36,7 @@ def take_up(platform: Platform, row: UnderWay) -> str:
     if not platform.registry.overview.take_up(row, f"Nobody followed it any longer; it is followed {number}."):
         return NOTHING
     api = reachable_api(platform.settings)
-    if api and _resume_by_deployment(api, row):
+    if is_own(api, platform.settings) and _resume_by_deployment(api, row):
         return f"followed again, by {RESUME}"
     start_follower(row.id)
     return "followed again, by a process of its own"

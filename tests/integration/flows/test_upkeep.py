@@ -1,0 +1,261 @@
+"""What is left behind when processes die, and what upkeep makes of it."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import text
+
+from blocks.connections.platform import open_platform
+from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus
+from blocks.domain.specs import ExperimentSpec
+from blocks.upkeep.findings import Finding, Kind
+from blocks.upkeep.trainings import MOST_ATTEMPTS
+from flows.training import TrainingHandle, create_training, delete_training, stop_training
+from flows.upkeep import upkeep
+from tasks.training import check_access, launch_workers, plan_run, register_training
+from tests.integration.flows.conftest import MakeSpec
+from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running, wait_for
+from tests.processes import processes_of
+
+T = TrainingStatus
+
+COUNTS = """
+import os, pathlib, sys, time
+given = pathlib.Path(os.environ.get("EM_CHECKPOINT_INPUT_DIR", "."), "step")
+if os.environ["RANK"] != "0":
+    given = given.parent / f"worker-{os.environ['RANK']}" / "step"
+first = int(given.read_text()) + 1 if given.exists() else 1
+starts = pathlib.Path(sys.argv[sys.argv.index("--starts") + 1])
+(starts / f"{os.environ['RANK']}-from-{first}").write_text("")
+for step in range(first, 41):
+    print(f"step={step} loss={1 / step}", flush=True)
+    own = pathlib.Path(os.environ["EM_CHECKPOINT_DIR"], "step")
+    own.with_suffix(".new").write_text(str(step))
+    own.with_suffix(".new").rename(own)
+    time.sleep(0.1)
+pathlib.Path(os.environ["EM_MODEL_DIR"], f"model-{os.environ['RANK']}").write_text("model")
+"""
+
+
+def launched(spec: object) -> str:
+    """A training whose flow has come to its launch, and no further."""
+    training_id = register_training.task.fn(spec, os.urandom(8).hex())
+    for step in (check_access, plan_run, launch_workers):
+        step.task.fn(training_id)
+    return training_id
+
+
+def status_of(key: str) -> TrainingStatus:
+    return open_platform().registry.trainings.get(key).status
+
+
+def followers_of(home: Path) -> list[psutil.Process]:
+    """The detached processes that follow trainings of this home."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            if "flows" in (process.info["cmdline"] or ()) and process.environ().get("MAKERFLOW_HOME") == str(home):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def crash_the_machine(home: Path) -> None:
+    for pid in [process.pid for process in followers_of(home)] + [pid for pid, _ in processes_of(home)]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not processes_of(home) and not followers_of(home))
+
+
+def mended(**options: object) -> dict[Kind, list[Finding]]:
+    report = upkeep(patience_seconds=0, **options)
+    assert report.failed == ()
+    return {kind: [finding for finding in report.findings if finding.kind is kind] for kind in Kind}
+
+
+@pytest.fixture(autouse=True)
+def _no_followers_left(home: Path) -> Iterator[None]:
+    yield
+    wait_for(lambda: not followers_of(home))
+
+
+@pytest.mark.req("COM-04", "COM-10")
+def test_after_a_crash_of_the_machine_every_training_is_finished_or_goes_on_from_its_checkpoint(
+    make_spec: MakeSpec, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAKERFLOW_CPUS", "3")
+    starts = tmp_path / "starts"
+    starts.mkdir()
+    running = create_training(
+        make_spec(COUNTS, "running", workers=2, hyperparameters={"starts": str(starts)}), wait=False
+    )
+    assert isinstance(running, TrainingHandle)
+    finishing = launched(make_spec(PRINTS_METRICS, "finishing"))
+    events = home / "events" / f"{finishing}.jsonl"
+    wait_for(lambda: events.exists() and '"finished"' in events.read_text())
+    step = home / "runs" / running.id / "workers" / "1" / "checkpoints" / "step"
+    wait_for(lambda: is_running("running") and step.exists() and int(step.read_text()) > 3)
+    launched(make_spec("import time; time.sleep(1)", "staging"))
+    launched(make_spec(PRINTS_METRICS, "queued"))
+    register_training.task.fn(make_spec(PRINTS_METRICS, "registered"), "asked-for")
+    crash_the_machine(home)
+
+    names = {"running", "finishing", "staging", "queued", "registered"}
+    found = mended()
+    assert {finding.name for finding in found[Kind.TRAINING]} == names
+    assert [finding.name for finding in found[Kind.FLOW_RUN]] == ["resume-training running"]
+    assert upkeep().findings == ()
+
+    def over() -> bool:
+        return not open_platform().registry.overview.under_way(datetime.now(UTC))
+
+    wait_for(over, 120)
+    ends = [(run.name, run.state) for run in open_platform().registry.flow_runs.pending()]
+    assert ends.count(("running", "CRASHED")) == 1, "the killed flow run is journaled, and exported later"
+    assert {name: status_of(name) for name in names} == dict.fromkeys(names, T.COMPLETE)
+    assert len(list(starts.iterdir())) == 4, "each worker was started once before and once after the crash"
+    assert {path.name for path in starts.glob("*-from-1")} == {"0-from-1", "1-from-1"}
+    assert sorted(path.name for path in (tmp_path / "out-running").rglob("model-*")) == ["model-0", "model-1"]
+    wait_for(lambda: not followers_of(home))
+    mended()
+    assert mended() == {kind: [] for kind in Kind}
+    assert list((home / "runs").iterdir()) == []
+    assert list((home / "registry.db.leases").glob("trn-*")) == []
+
+
+def without_row(training_id: str) -> None:
+    """The row of a training is no more, as in a database that was restored from a backup."""
+    with open_platform().registry._sessions.begin() as write:
+        write.trainings._session.execute(text("DELETE FROM training WHERE id = :id"), {"id": training_id})
+
+
+@pytest.mark.req("COM-04")
+def test_runs_of_trainings_that_are_over_or_no_more_are_ended_and_their_outputs_delivered(
+    make_spec: MakeSpec, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaves = "import os, pathlib\npathlib.Path(os.environ['EM_CHECKPOINT_DIR'], 'last').write_text('x')\n" + SLEEPS
+    checkpoints = tmp_path / "checkpoints"
+    over = launched(make_spec(leaves, "over", checkpoint_output=f"file://{checkpoints}"))
+    lost = launched(make_spec(SLEEPS, "lost"))
+    wait_for(lambda: all(b"ready" in output(home, id) for id in (over, lost)))
+    trainings = open_platform().registry.trainings
+    for status in (T.RUNNING, T.STOP_IN_PROGRESS, T.STOPPED):
+        trainings.move(over, status)
+    without_row(lost)
+
+    would = mended(dry_run=True)
+    assert {finding.id for finding in would[Kind.RUN]} == {over, lost}
+    assert len({pid for pid, _ in processes_of(home)}) > 2, "a dry run ends nothing"
+    assert {finding.id for finding in mended()[Kind.RUN]} == {over, lost}
+    assert processes_of(home) == []
+    assert (checkpoints / "last").read_text() == "x"
+    assert mended()[Kind.RUN] == [], "their records are kept for a while"
+    monkeypatch.setenv("MAKERFLOW_KEEP_RUNS_DAYS", "0")
+    assert {finding.id for finding in mended()[Kind.RUN]} == {over, lost}
+    assert list((home / "runs").iterdir()) == list((home / "events").iterdir()) == []
+    assert mended()[Kind.RUN] == []
+
+
+def output(home: Path, id: str) -> bytes:
+    return b"".join(file.read_bytes() for file in (home / "runs" / id / "workers" / "0" / "output").glob("*"))
+
+
+def test_a_training_whose_followers_die_again_and_again_is_given_up_with_the_reason(
+    make_spec: MakeSpec, home: Path
+) -> None:
+    registry = open_platform().registry
+    begun = launched(make_spec(SLEEPS, "begun"))
+    asked_for = register_training.task.fn(make_spec(SLEEPS, "asked-for"), "key")
+    for _ in range(MOST_ATTEMPTS):
+        for row in registry.overview.under_way(datetime.fromtimestamp(0, UTC)):
+            assert registry.overview.take_up(row, "taken up")
+    assert upkeep().findings == (), "the next attempt has to wait"
+    assert {finding.name for finding in mended()[Kind.TRAINING]} == {"begun", "asked-for"}
+    assert (status_of(begun), status_of(asked_for)) == (T.FAIL_TRAIN, T.CREATE_FAILED)
+    assert f"its follower died {MOST_ATTEMPTS} times" in registry.trainings.get(begun).reason
+    assert processes_of(home) == []
+    assert mended()[Kind.TRAINING] == []
+
+
+def test_upkeep_beside_creates_stops_and_deletes_disturbs_nothing(make_spec: MakeSpec, home: Path) -> None:
+    specs = {f"t{number}": make_spec(SLEEPS if number % 2 else PRINTS_METRICS, f"t{number}") for number in range(4)}
+    over, reports = threading.Event(), []
+
+    def keep_up() -> None:
+        while not over.is_set():
+            reports.append(upkeep())
+
+    def live(name: str) -> None:
+        if name in ("t0", "t2"):
+            create_training(specs[name])
+            return
+        follower = threading.Thread(target=create_training, args=(specs[name],))
+        follower.start()
+        wait_for(lambda: exists(name) and is_running(name))
+        stop_training(name, grace_seconds=1)
+        follower.join()
+        delete_training(name)
+
+    keeper = threading.Thread(target=keep_up)
+    lives = [threading.Thread(target=live, args=(name,)) for name in specs]
+    for thread in (keeper, *lives):
+        thread.start()
+    for thread in lives:
+        thread.join()
+    over.set()
+    keeper.join()
+    assert len(reports) > 3
+    assert [finding for report in reports for finding in report.findings] == []
+    rows = open_platform().registry.trainings.page().items
+    assert {row.name: row.status for row in rows} == {"t0": T.COMPLETE, "t2": T.COMPLETE}
+
+
+def exists(name: str) -> bool:
+    return name in {row.name for row in open_platform().registry.trainings.page().items}
+
+
+def test_the_creation_of_an_experiment_that_nobody_finishes_is_finished(home: Path) -> None:
+    experiments = open_platform().registry.experiments
+    row = experiments.create(ExperimentSpec(name="e"))
+    assert upkeep().findings == ()
+    assert [finding.name for finding in mended()[Kind.EXPERIMENT]] == ["e"]
+    assert experiments.get(row.id).status is ExperimentStatus.ACTIVE
+
+
+def test_files_past_their_keep_time_are_removed_and_others_stay(make_spec: MakeSpec, home: Path) -> None:
+    experiment = open_platform().registry.experiments.ensure(ExperimentSpec(name="default"))
+    training = register_training.task.fn(make_spec("pass"), "key")
+    events = home / "tensorboard" / experiment.id
+    logs = home / "logs"
+    kept = [logs / "flow-runs.log", logs / f"{training}.log", events / "t" / "events", home / "outputs"]
+    old = [logs / "trn-gone.log", events / "gone", home / "tensorboard" / "exp-gone"]
+    environment = home / "cache" / "environments" / "abc-0"
+    for directory in (events / "t" / "events", events / "gone", old[2], environment, home / "outputs"):
+        directory.mkdir(parents=True)
+    for file in (kept[0], kept[1], old[0], environment.with_name("abc-0.lock")):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    assert upkeep().findings == (), "they are not old yet"
+    for path in (*kept, *old, events, events / "t", environment.with_name("abc-0.lock")):
+        os.utime(path, (1, 1))
+    left = home / "registry.db.leases" / "left-by-a-killed-process"
+    left.touch()
+    found = upkeep().findings
+    assert {Path(finding.id) for finding in found} == {*old, environment}
+    assert not any(path.exists() for path in (*old, environment, left))
+    assert all(path.exists() for path in kept)
+    assert upkeep().findings == ()
+
+
+def test_two_upkeeps_at_once_are_one(home: Path) -> None:
+    with open_platform().registry.lease("upkeep"):
+        assert upkeep().busy
+    assert not upkeep().busy
