@@ -7,6 +7,7 @@ MakerflowError
 │   ├── ClusterUnavailableError
 │   ├── RegistryUnavailableError
 │   ├── LogStoreUnavailableError
+│   ├── LogCollectorUnavailableError
 │   ├── WorkflowServerUnavailableError
 │   └── ConcurrentUpdateError
 └── PermanentError                 trying again cannot help
@@ -89,6 +90,14 @@ class LogStoreUnavailableError(TransientError):
     def __init__(self, where: str, reason: str) -> None:
         self.where, self.reason = where, reason
         super().__init__(f"The log store {where} is not available: {reason}. Mend that, then try again.")
+
+
+class LogCollectorUnavailableError(TransientError):
+    """The HTTP collector that gets the log store's records did not take them."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url, self.reason = url, reason
+        super().__init__(f"The log collector {url} did not take the records: {reason}. They are sent again later.")
 
 
 class WorkflowServerUnavailableError(TransientError):
