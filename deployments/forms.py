@@ -11,20 +11,25 @@ from prefect.utilities.callables import ParameterSchema
 from blocks.domain.catalogues import Catalogue, Flavor
 from blocks.domain.images import Image
 
-TITLES = {
-    "spec": "Settings",
-    "changes": "Settings",
-    "key": "Name or id",
-    "grace_seconds": "Grace period (seconds)",
-}
+TITLES = {"grace_seconds": "Grace period (seconds)"}
 """Prefect calls a form's field as the flow calls its parameter."""
 
+OF_THE_RESOURCE = ("spec", "changes", "key")
+"""Parameters that say which resource, or what it shall be."""
 
-def finished_form(schema: ParameterSchema, catalogue: Catalogue) -> ParameterSchema:
-    """The schema with a title for every parameter, menus where a name of the catalogue is asked for, and no nulls."""
+
+def finished_form(schema: ParameterSchema, catalogue: Catalogue, resource: str) -> ParameterSchema:
+    """The schema with a title for every parameter, menus where a name of the catalogue is asked for, and no nulls.
+
+    Args:
+        schema: What Prefect makes of a flow's parameters.
+        catalogue: Whose images and flavors can be chosen.
+        resource: What kind of thing the flow is about.
+    """
     form = schema.model_copy(deep=True)
     for name, field in form.properties.items():
-        field["title"] = TITLES.get(name, name.replace("_", " ").capitalize())
+        title = resource if name in OF_THE_RESOURCE else name.replace("_", " ")
+        field["title"] = TITLES.get(name, title.capitalize())
     menus = {"image": _names(catalogue.images), "flavor": _names(catalogue.flavors)}
     for name, field in _fields(form):
         _leave_null_out(field)

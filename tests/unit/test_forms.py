@@ -15,7 +15,7 @@ ENTRIES = {entry.flow.name: entry for entry in catalogue()}
 
 
 def form_of(entry: CatalogueEntry) -> ParameterSchema:
-    return finished_form(parameter_schema(entry.flow), load_catalogue())
+    return finished_form(parameter_schema(entry.flow), load_catalogue(), entry.resource)
 
 
 def fields_of(form: ParameterSchema) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -45,11 +45,16 @@ def test_image_and_flavor_are_menus_of_the_catalogue() -> None:
 
 def test_the_flows_own_schema_stays_as_it_is() -> None:
     schema = parameter_schema(create_training_flow)
-    finished_form(schema, load_catalogue())
+    finished_form(schema, load_catalogue(), "training")
     assert schema == parameter_schema(create_training_flow)
 
 
 def test_a_menu_can_be_left_empty_where_empty_is_the_default() -> None:
     schema = parameter_schema(create_training_flow)
     schema.definitions["InstanceSpec"]["properties"]["image"]["default"] = ""
-    assert finished_form(schema, load_catalogue()).definitions["InstanceSpec"]["properties"]["image"]["enum"][0] == ""
+    assert (
+        finished_form(schema, load_catalogue(), "training").definitions["InstanceSpec"]["properties"]["image"]["enum"][
+            0
+        ]
+        == ""
+    )
