@@ -34,8 +34,9 @@ class UsageRows:
                     row = UsageWorkerRow(training_id=training_id, rank=used.rank)
                     workers[used.rank] = _Worker(self._session, row)
                 workers[used.rank].add(event, used)
-        for worker in workers.values():
-            worker.write()
+        rows = [row for worker in workers.values() for row in worker.write()]
+        if rows:
+            self._session.execute(insert(UsageBucketRow), rows)
 
 
 class _Worker:
@@ -45,6 +46,7 @@ class _Worker:
         self._session, self._row = session, row
         self._figures = FIGURES.validate_json(row.figures)
         self._changed = self._stored(row.samples // row.stride) if row.samples % row.stride else []
+        self._replaces = bool(self._changed)
 
     def add(self, event: Usage, used: WorkerUsage) -> None:
         """Count one sample."""
@@ -62,20 +64,21 @@ class _Worker:
             known = self._figures.get(kind) or UsageFigures(last=value, min=value, max=value, seconds=0, total=0)
             self._figures[kind] = known.add(value, event.seconds)
 
-    def write(self) -> None:
-        """Put what has changed in the place of what there was."""
+    def write(self) -> list[dict[str, Any]]:
+        """Keep the row, and remove what has changed; the rows that come in its place."""
         self._row.figures = FIGURES.dump_json(self._figures).decode()
         self._session.add(self._row)
-        if self._changed:
+        if self._replaces:
             behind = col(UsageBucketRow.position) >= self._changed[0].position
             self._session.execute(delete(UsageBucketRow).where(*self._own(), behind))
-            self._session.execute(insert(UsageBucketRow), [_row(self._row, bucket) for bucket in self._changed])
+        return [_row(self._row, bucket) for bucket in self._changed]
 
     def _halve(self) -> None:
         first = self._changed[0].position if self._changed else CAPACITY
         stored = [bucket for bucket in self._stored() if bucket.position < first]
         self._changed = halve([*stored, *self._changed])
         self._row.stride *= 2
+        self._replaces = True
 
     def _stored(self, since: int = 0) -> list[Bucket]:
         chosen = select(UsageBucketRow).where(*self._own(), col(UsageBucketRow.position) >= since)

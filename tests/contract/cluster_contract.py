@@ -108,6 +108,25 @@ class ClusterContract:
         state = state_of(cluster, handle)
         assert (state.phase, state.processes) == (RunPhase.FINISHED, 0)
 
+    @pytest.mark.req("COM-08")
+    def test_what_workers_use_is_told_as_events_that_a_watcher_can_go_on_from(self, site, cluster):
+        plan = site.plan(SLOW, workers=2, resources={"vcpus": 0.5, "memory_mib": 128})
+        handle = cluster.launch(plan)
+        watch = cluster.watch(Selector(run_id=handle.run_id), idle_seconds=SECONDS)
+        used = next(event for event in watch if event is None or event.kind == "usage")
+        later = site.connect().watch(
+            Selector(run_id=handle.run_id), {handle.run_id: used.sequence}, idle_seconds=SECONDS
+        )
+        after = next(event for event in later if event is None or event.kind == "usage")
+        assert after.sequence > used.sequence
+        assert after.at - used.at == pytest.approx(timedelta(seconds=after.seconds), abs=timedelta(seconds=1))
+        for event in (used, after):
+            assert event.attempt == 1
+            assert event.host
+            assert {worker.rank for worker in event.workers} <= {0, 1}
+            assert all({"cpu", "memory"} <= worker.values.keys() for worker in event.workers)
+        cluster.stop(handle, 0)
+
     def test_launching_many_times_at_once_is_launching_once(self, site):
         plan = site.plan(SLOW, workers=2, resources={"vcpus": 0.5, "memory_mib": 128})
         with ThreadPoolExecutor(8) as pool:
