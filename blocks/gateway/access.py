@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -16,6 +17,7 @@ from blocks.gateway.front_door import own_account
 from blocks.gateway.routes import Access
 
 _READING = ("GET", "HEAD")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ def is_foreign(request: Request) -> bool:
 
     A link there may lead here; nothing else may.
     """
+    if not _HOST.fullmatch(request.headers.get("host", "")):
+        return True  # Envoy compares what is before the port and does not look at what is after it
     if request.is_cross_site and not request.is_navigation:
         return True
     origin = request.headers.get("origin")

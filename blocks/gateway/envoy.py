@@ -108,7 +108,7 @@ def _ours(routes: Iterable[Route], hosts: Sequence[str]) -> dict[str, Any]:
         "name": "ours",
         "domains": list(hosts),
         "routes": [_route(route) for route in ordered(routes)],
-        "request_headers_to_remove": ["authorization"],  # it is for the front door
+        "request_headers_to_remove": ["authorization", ACCESS_HEADER],  # they are for the front door
         "response_headers_to_add": [_header(name, value) for name, value in _ANSWER_HEADERS.items()],
         "response_headers_to_remove": _REMOVED_FROM_ANSWERS,
     }

@@ -119,7 +119,9 @@ def _body_limit() -> dict[str, Any]:
 
 
 def _router() -> dict[str, Any]:
-    return typed("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router")
+    return typed(
+        "envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
+    )
 
 
 def _access_log() -> dict[str, Any]:

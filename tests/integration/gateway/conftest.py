@@ -1,0 +1,44 @@
+"""Front doors that the tests of a run share."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.doubles.front_door import RunningFrontDoor, running_front_door
+
+ACCESS_STRING = "ann:a password"
+
+
+@pytest.fixture(scope="session")
+def socket_directory() -> Iterator[Path]:
+    """A directory whose path leaves room for the names of sockets."""
+    directory = Path(tempfile.mkdtemp(prefix="mf-"))
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def door(socket_directory: Path) -> Iterator[RunningFrontDoor]:
+    """A front door whose UI and API are open to this machine."""
+    directory = socket_directory / "open"
+    directory.mkdir()
+    with running_front_door(directory, idle_seconds=600, most_boards=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def guarded_door(socket_directory: Path) -> Iterator[RunningFrontDoor]:
+    """A front door that asks for an access string."""
+    directory = socket_directory / "guarded"
+    directory.mkdir()
+    with running_front_door(directory, access_string=ACCESS_STRING) as running:
+        yield running
+
+
+@pytest.fixture
+def own_directory(socket_directory: Path) -> Path:
+    """The directory of a front door of the test's own."""
+    return Path(tempfile.mkdtemp(dir=socket_directory))
