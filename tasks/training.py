@@ -254,7 +254,8 @@ def check_settings(platform: Platform, spec: TrainingSpec, template: TemplateUse
         algorithm.check(spec)
     if spec.limits.log_management and platform.log_store is None:
         why = "no log store is enabled on this installation (MAKERFLOW_LOG_STORE=off)"
-        raise InvalidInputError("log_management is on", why, "Set MAKERFLOW_LOG_STORE=local, or turn it off.")
+        with named_by(template, "log_management"):
+            raise InvalidInputError("log_management is on", why, "Set MAKERFLOW_LOG_STORE=local, or turn it off.")
 
 
 @contextmanager
