@@ -92,9 +92,8 @@ async def _register(runner: DeploymentRunner, entry: CatalogueEntry) -> None:
         interval=entry.every,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    deployment._parameter_openapi_schema = finished_form(
-        deployment._parameter_openapi_schema, open_platform().catalogue
-    )
+    form = deployment._parameter_openapi_schema
+    deployment._parameter_openapi_schema = finished_form(form, open_platform().catalogue, entry.resource)
     await runner.aadd_deployment(deployment)
 
 
