@@ -129,7 +129,7 @@ class TemplateOutdatedError(InvalidInputError):
 
     def __init__(self, template: str, setting: str, trouble: str) -> None:
         self.template, self.setting, self.trouble = template, setting, trouble
-        remedy = f"Give another beside the template, or change it: `makerflow template change {template}`."
+        remedy = f"Or give another value beside the template, or change it: `makerflow template change {template}`."
         super().__init__(f"The template {template!r} cannot be used with its {setting}", trouble, remedy)
         self.args = (f"{self.what}: {trouble} {remedy}",)
 

@@ -10,7 +10,7 @@ import pytest
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.specs import TrainingSpec
 from deployments.cli.failures import describe
-from deployments.cli.settings_file import training_settings
+from deployments.cli.settings_file import settings_over_template, training_settings
 
 YAML = """
 name: digits
@@ -65,6 +65,22 @@ def test_what_is_given_beside_the_file_overrides_it_field_by_field(file: Path) -
     assert spec.limits.max_minutes == 120
     assert spec.limits.storage_gb == 7
     assert spec.instances.workers == 2
+
+
+def test_what_the_file_sets_can_be_left_out_by_the_names_of_the_options(file: Path) -> None:
+    spec = spec_of(file, unset=["hp.depth", "dataset.train", "tag.team", "max-time", "storage-gb"])
+
+    assert [pair.name for pair in spec.algorithm.hyperparameters] == ["lr"]
+    assert [dataset.name for dataset in spec.inputs.datasets] == ["test"]
+    assert (spec.tags, spec.limits.max_minutes, spec.limits.storage_gb) == ((), 1440, 50)
+
+
+def test_beside_a_template_only_the_templates_settings_are_left_out(file: Path) -> None:
+    settings = settings_over_template(file, {"unset": ["hp.depth", "checkpoint-input"], "workers": 2})
+
+    assert settings["unset"] == ["hyperparameters.depth", "checkpoint_input"]
+    assert [pair["name"] for pair in settings["algorithm"]["hyperparameters"]] == ["lr", "depth"]
+    assert settings["instances"] == {"workers": 2}
 
 
 def test_json_is_read_as_well(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_an_error_is_either_transient_or_permanent(kind):
     assert is_transient(_made(kind)) == issubclass(kind, TransientError)
 
 
-@pytest.mark.parametrize("kind", ["experiment", "training", "connection", "metric", "run"])
+@pytest.mark.parametrize("kind", ["experiment", "training", "template", "connection", "metric", "run"])
 def test_a_command_is_advised_for_what_is_missing_only_when_there_is_one(kind, capsys):
     advised = re.findall(r"`makerflow ([^`]+)`", str(NotFoundError(kind, "x")))
     assert len(advised) == (kind != "run")
