@@ -32,12 +32,13 @@ from blocks.domain.plan import (
 )
 from blocks.logs.base import BEGINNING, LogCursor, LogStore, Reading
 from blocks.registry.records import Move, Training
+from tasks.log_forwarding import forward_logs, forwarded_meanwhile
 
 LOOK_SECONDS = 0.5
 TRY_AGAIN_SECONDS = 5.0
 CHUNK_BYTES = 2**19
 BODY_CHARACTERS = 2**16
-NICENESS = 10
+NICENESS = 19
 """Collecting takes what processor time the workers leave."""
 
 logger = logging.getLogger("makerflow")
@@ -71,7 +72,8 @@ def collected_meanwhile(platform: Platform, row: Training, handle: RunHandle) ->
     thread = threading.Thread(target=_collect_until_over, args=(collection,), name=f"logs of {row.id}")
     thread.start()
     try:
-        yield
+        with forwarded_meanwhile(platform):
+            yield
     finally:
         collection.over.set()
         thread.join()
@@ -95,6 +97,7 @@ def log_history(platform: Platform, training_id: str) -> None:
         if store is not None:
             Collection(platform, row, RunHandle(cluster="", run_id=row.id), store).collect_history()
             store.close()
+            forward_logs(platform)
     except MakerflowError as error:
         logger.warning("The log store does not know yet how %s went on: %s", training_id, error)
 

@@ -11,6 +11,7 @@ from blocks.domain.errors import InvalidInputError, UnknownStoreError
 from blocks.domain.paths import Scheme, StoragePath
 from blocks.domain.plan import RunPlan
 from blocks.logs.base import LogStore
+from blocks.logs.forwarding import Forwarder
 from blocks.logs.sqlite import SQLiteLogStore
 from blocks.registry.database import Registry, open_registry
 from blocks.storage.base import Storage
@@ -63,6 +64,16 @@ class Platform:
     def log_store(self) -> LogStore | None:
         """What keeps lines of output; None when the settings switch it off."""
         return SQLiteLogStore(self.settings.log_directory) if self.settings.log_store == "local" else None
+
+    @cached_property
+    def log_forwarder(self) -> Forwarder | None:
+        """What sends the log store's records to a collector; None when the settings name none."""
+        settings = self.settings
+        if self.log_store is None or not settings.log_collector_url:
+            return None
+        authorization = settings.log_collector_authorization.get_secret_value()
+        place = settings.log_directory / "forwarded"
+        return Forwarder(self.log_store, place, settings.log_collector_url, authorization)
 
     def connection_name(self, path: StoragePath) -> str:
         """The name of the connection that opens `path`: what a plan holds.

@@ -35,7 +35,7 @@ _WORD = "|".join(sorted(_WORDS, key=len, reverse=True))
 _TIME = r"\[?\(?\d{2,4}[-/:.]\d{2}[-/:.]\d{2}[^\s\])]*(?:[ T]\d{2}:\d{2}(?::\d{2})?[^\s\])]*)?[\])]?"
 _LEADING = re.compile(
     rf"\s*(?:{_TIME}[\s|:;-]*)?"  # a time, a name in front of the level as `logging` writes it, or neither
-    rf"(?:[\w.$/<>-]+(?:\[\w+\])?\s+-\s+|\[[\w.$/: -]+\]\s*)?"
+    rf"(?:[\w.$/<>-]+(?:\[\w+\])?\s+-\s+|\[[\w.$/: -]+\]:?\s*)?"
     rf"(?:[\[(<]\s*(?P<bracketed>{_WORD})\s*[\])>]|(?P<bare>{_WORD})(?=\s*[:|\]]|\s+-\s|\s*$)"
     rf"|(?P<upper>(?-i:{_WORD.upper()}))(?=\s))",
     re.IGNORECASE,
@@ -47,10 +47,18 @@ _FIELD = re.compile(
 )
 _GLOG = re.compile(r"([WEF])\d{4} \d\d:\d\d:\d\d")
 _TRACEBACK = "Traceback (most recent call last):"
-_CONTINUED = (
+_CHAINED = (
+    "",
     "The above exception was the direct cause of the following exception:",
     "During handling of the above exception, another exception occurred:",
 )
+"""What may stand between the exception that ends one traceback and the next one."""
+
+_LAUNCHER = re.compile(r"\[[\w ./-]{1,40}\]: ?")
+"""What launchers of several processes put in front of each line."""
+
+_FRAMES, _RAISED = "frames", "raised"
+"""Within a traceback; behind the exception that ends it."""
 
 
 def level_of(line: str) -> LogLevel:
@@ -84,14 +92,12 @@ class LevelReader:
             yield LogEntry(self._level(line), line)
 
     def _level(self, line: str) -> LogLevel:
-        if line.lstrip(" |+").startswith(_TRACEBACK):
-            self.state = "traceback"
-        elif self.state == "traceback" and line[:1] not in (" ", "\t", ""):
-            self.state = "raised"  # the exception itself, with which a traceback ends
-        elif self.state == "raised":
+        text = _LAUNCHER.sub("", line, count=1) if line.startswith("[") else line
+        if text.rstrip().endswith(_TRACEBACK):
+            self.state = _FRAMES
+        elif self.state == _FRAMES:
+            if text and not text[0].isspace() and text[0] not in "|+":
+                self.state = _RAISED
+        elif self.state == _RAISED and text not in _CHAINED:
             self.state = ""
-            if line in _CONTINUED or not line:
-                self.state = "raised"
-            else:
-                return level_of(line)
-        return LogLevel.ERROR if self.state else level_of(line)
+        return LogLevel.ERROR if self.state and text else level_of(text)

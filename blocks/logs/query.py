@@ -48,7 +48,7 @@ def parse_query(text: str) -> Condition:
     Raises:
         InvalidInputError: Where it cannot be taken and why, and what is allowed.
     """
-    text = text.encode(errors="replace").decode()
+    text = text.encode(errors="replace").decode().replace("\0", " ")
     if len(text.encode()) > MAX_BYTES:
         raise _refusal(text, None, f"it is longer than {MAX_BYTES:,} bytes")
     if text.strip() in ("", "*"):

@@ -4,7 +4,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from blocks.domain.errors import InvalidInputError, LogStoreUnavailableError
@@ -16,6 +16,9 @@ from blocks.logs.query import parse_query
 
 LONGEST_RUN = timedelta(days=366)
 """Cursors are kept for this long: a training may last a year."""
+
+SETTLING = timedelta(minutes=1)
+"""Longer than anybody waits for another writer."""
 
 _SUFFIX = ".db"
 _COMPANIONS = ("", "-wal", "-shm")
@@ -29,12 +32,12 @@ class SQLiteLogStore(LogStore):
 
     Args:
         directory: Made by the first line that is kept.
-        today: The current day, UTC; another clock for tests.
+        now: The time by which days begin and end, UTC.
     """
 
-    def __init__(self, directory: Path, today: Callable[[], date] = lambda: datetime.now(UTC).date()) -> None:
+    def __init__(self, directory: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._directory = directory
-        self._today = today
+        self._now = now
         self._lock = threading.Lock()
         self._current: DayFile | None = None
 
@@ -68,17 +71,21 @@ class SQLiteLogStore(LogStore):
         return LogPage(records, records[-1].position if len(found) > limit else "")
 
     def tail(self, after: str, limit: int) -> Sequence[LogRecord]:
-        """As promised; a day that was removed is left out."""
+        """As promised; a day that was removed is left out.
+
+        Somebody may still be writing to the day before in the first minute of a new one, which therefore comes later.
+        """
         day, id = _position(after) if after else ("", 0)
+        settled = (self._now() - SETTLING).date().isoformat()
         found: list[LogRecord] = []
         for file in self._opened(newest_first=False):
-            if file.day >= day and len(found) < limit:
+            if day <= file.day <= max(settled, day) and len(found) < limit:
                 found += file.tail(id if file.day == day else 0, limit - len(found))
         return found
 
     def prune(self, keep_days: int, keep_bytes: int) -> list[str]:
         """As promised."""
-        today = self._today()
+        today = self._now().date()
         first = (today - timedelta(days=keep_days)).isoformat()
         sizes = {day: _size(self._path(day)) for day in self._days()}
         removed = []
@@ -118,7 +125,7 @@ class SQLiteLogStore(LogStore):
 
     def _writable(self) -> DayFile:
         """Today's file, kept open: the last one to close it has to write all of its log back."""
-        day = self._today().isoformat()
+        day = self._now().date().isoformat()
         if self._current is None or self._current.day != day or not self._current.file.exists():
             self._close_current()
             try:
@@ -150,7 +157,7 @@ class SQLiteLogStore(LogStore):
     def _remove(self, day: str) -> None:
         """Remove a day; the cursors of what may still be read go to the day behind it, where newer ones stand."""
         since = to_microseconds(datetime.now(UTC) - LONGEST_RUN)
-        behind = min((other for other in self._days() if other > day), default=self._today().isoformat())
+        behind = min((other for other in self._days() if other > day), default=self._now().date().isoformat())
         with (
             suppress(FileNotFoundError),
             DayFile(self._path(day), create=False) as old,

@@ -29,7 +29,7 @@ def time_span(text: str) -> tuple[int, int] | None:
         if form.fullmatch(text):
             try:
                 moment = datetime.fromisoformat(text.replace(",", "."))
-                first = to_microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+                first = to_microseconds((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC))
             except (ValueError, OverflowError):
                 return None
             return first, first + length // timedelta(microseconds=1)

@@ -4,7 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ class DirectorySite(LogStoreSite):
         self._clients: list[LogStore] = []
 
     def connect(self) -> LogStore:
-        self._clients.append(SQLiteLogStore(self.directory, self._today))
+        self._clients.append(SQLiteLogStore(self.directory, self._now))
         return self._clients[-1]
 
     def pass_days(self, days: int) -> None:
@@ -43,8 +43,9 @@ class DirectorySite(LogStoreSite):
         for client in self._clients:
             client.close()
 
-    def _today(self) -> date:
-        return (datetime.now(UTC) + self._later).date()
+    def _now(self) -> datetime:
+        """Noon: no test may depend on the time of the day."""
+        return datetime.now(UTC).replace(hour=12) + self._later
 
 
 @pytest.fixture

@@ -1,0 +1,172 @@
+"""Sending the log store's records to a real HTTP server that behaves badly."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from blocks.domain.errors import LogCollectorUnavailableError
+from blocks.logs import forwarding
+from blocks.logs.forwarding import Forwarder
+from blocks.logs.sqlite import SQLiteLogStore
+from tests.contract.log_store_contract import say
+
+Answer = Callable[[list[dict[str, str]]], int]
+
+
+class Collector:
+    """An HTTP server that keeps what it takes; `answer` says with which status."""
+
+    def __init__(self) -> None:
+        self.bodies: list[str] = []
+        self.authorizations: set[str] = set()
+        self.requests = 0
+        self.answer: Answer = lambda _: 200
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                documents = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                collector.requests += 1
+                collector.authorizations.add(self.headers.get("Authorization", ""))
+                status = collector.answer(documents)
+                if status == 200:
+                    collector.bodies += [document["body"] for document in documents]
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/logs"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    yield collector
+    collector.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteLogStore]:
+    store = SQLiteLogStore(tmp_path / "logs")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def forwarder(store: SQLiteLogStore, collector: Collector, tmp_path: Path) -> Forwarder:
+    return Forwarder(store, tmp_path / "logs" / "forwarded", collector.url, "Bearer secret")
+
+
+LINES = [f"line {number}" for number in range(2500)]
+
+
+@pytest.mark.req("LOG-01")
+def test_every_record_is_sent_once_in_order_and_with_the_header(
+    store: SQLiteLogStore, collector: Collector, forwarder: Forwarder
+) -> None:
+    assert forwarder.forward(5) == 0
+    say(store, *LINES)
+    assert forwarder.forward(30) == 2500
+    assert forwarder.forward(5) == 0
+    say(store, "later")
+    assert forwarder.forward(5) == 1
+    assert collector.bodies == [*LINES, "later"]
+    assert collector.authorizations == {"Bearer secret"}
+
+
+def test_another_process_goes_on_where_the_last_one_ended(
+    store: SQLiteLogStore, collector: Collector, forwarder: Forwarder, tmp_path: Path
+) -> None:
+    say(store, *LINES)
+    forwarder.forward(0)
+    assert len(collector.bodies) == forwarding.BATCH
+    Forwarder(store, tmp_path / "logs" / "forwarded", collector.url).forward(30)
+    assert collector.bodies == LINES
+
+
+def test_only_one_sends_at_a_time(store: SQLiteLogStore, collector: Collector, forwarder: Forwarder) -> None:
+    say(store, *LINES)
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow(_: object) -> int:
+        entered.set()
+        leave.wait(30)
+        return 200
+
+    collector.answer = slow
+    thread = threading.Thread(target=forwarder.forward, args=(30,))
+    thread.start()
+    assert entered.wait(30)
+    assert forwarder.forward(5) == 0
+    leave.set()
+    thread.join()
+    assert collector.bodies == LINES
+
+
+def test_a_collector_that_is_away_for_a_while_misses_nothing(
+    store: SQLiteLogStore, collector: Collector, forwarder: Forwarder
+) -> None:
+    say(store, *LINES[:10])
+    collector.answer = lambda _: 503 if collector.requests < 3 else 200
+    assert forwarder.forward(30) == 10
+    assert collector.bodies == LINES[:10]
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 302])
+def test_a_collector_that_refuses_everything_is_told_and_gets_it_later(
+    store: SQLiteLogStore, collector: Collector, forwarder: Forwarder, status: int
+) -> None:
+    say(store, "line")
+    collector.answer = lambda _: status
+    with pytest.raises(LogCollectorUnavailableError, match=f"answers {status}"):
+        forwarder.forward(0)
+    collector.answer = lambda _: 200
+    assert forwarder.forward(5) == 1
+
+
+def test_a_collector_that_is_not_there_is_told_without_the_secret(store: SQLiteLogStore, tmp_path: Path) -> None:
+    say(store, "line")
+    forwarder = Forwarder(store, tmp_path / "logs" / "forwarded", "http://127.0.0.1:1/", "Bearer secret")
+    with pytest.raises(LogCollectorUnavailableError) as error:
+        forwarder.forward(0)
+    assert "secret" not in str(error.value)
+
+
+def test_whoever_is_told_to_end_ends_at_once(store: SQLiteLogStore, collector: Collector, forwarder: Forwarder) -> None:
+    say(store, "line")
+    collector.answer = lambda _: 503
+    over = threading.Event()
+    threading.Timer(0.2, over.set).start()
+    began = time.monotonic()
+    with pytest.raises(LogCollectorUnavailableError):
+        forwarder.forward(600, over)
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_one_record_that_is_never_taken_holds_up_no_other(
+    store: SQLiteLogStore,
+    collector: Collector,
+    forwarder: Forwarder,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+) -> None:
+    say(store, *LINES[:100])
+    collector.answer = lambda found: status if any(document["body"] == "line 42" for document in found) else 200
+    forwarder.forward(30)
+    assert sorted(collector.bodies) == sorted(line for line in LINES[:100] if line != "line 42")
+    assert "refuses a record" in caplog.text
