@@ -8,8 +8,9 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.exceptions import PrefectException
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
+from blocks.connections.client import client_settings
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import TransientError
 from blocks.registry.records import FlowRunRecord
@@ -43,7 +44,7 @@ def export_journal(api: str) -> int:
     pending = journal.pending()
     if not pending:
         return 0
-    with temporary_settings(updates={PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+    with temporary_settings(updates=client_settings(api)), get_client(sync_client=True) as client:
         return sum([_settle(client, record) for record in pending])
 
 

@@ -5,18 +5,26 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import httpx
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from blocks.connections.settings import ENVIRONMENT, Settings, make_home, prefect_environment
-from blocks.domain.errors import InvalidInputError, WorkflowServerUnavailableError
-from blocks.locks import try_lock
+from blocks.connections.settings import (
+    ENVIRONMENT,
+    Settings,
+    make_home,
+    own_account_at,
+    prefect_environment,
+    read_settings,
+)
+from blocks.domain.errors import WorkflowServerUnavailableError
 
 START_SECONDS = 120
 STOP_SECONDS = 30
+LOOK_SECONDS = 0.1
 HOST = "127.0.0.1"
 APPLICATION = "prefect.server.api.server:create_app"
 _PR_SET_PDEATHSIG = 1
@@ -32,51 +40,36 @@ def configured_api(settings: Settings) -> str:
 
 
 def is_healthy(api: str) -> bool:
-    """Whether a Prefect API answers."""
+    """Whether a Prefect API answers; that of `makerflow up` on this home is asked with what it asks for."""
+    # Before it is announced, its own parts know the account from their environment.
+    account = own_account_at(read_settings(), api) or ENVIRONMENT.get("PREFECT_API_AUTH_STRING", "")
+    user, _, password = account.partition(":")
     try:
-        return httpx.get(f"{api}/health", timeout=5).is_success
+        return httpx.get(f"{api}/health", auth=(user, password) if user else None, timeout=5).is_success
     except httpx.HTTPError:
         return False
 
 
-@contextmanager
-def announcing(settings: Settings) -> Iterator[Callable[[str], None]]:
-    """The right to be the one server of this home that other commands find, for as long as the block lasts.
-
-    Yields:
-        What is to be called with the API's address, once it answers.
+def wait_for_api(api: str) -> None:
+    """Wait for a Prefect API that is just starting: Prefect's own client would look ever more rarely.
 
     Raises:
-        InvalidInputError: Another server has that right.
+        WorkflowServerUnavailableError: It does not answer for long.
     """
-    make_home(settings)
-    settings.server_file.parent.mkdir(exist_ok=True, mode=0o700)
-    with settings.server_file.open("a+") as file:
-        if not try_lock(file.fileno()):
-            running = settings.server_file.read_text() or "it is just starting"
-            raise InvalidInputError(
-                "The workflow UI", f"it runs on this home already ({running})", "Use that one, or end it first."
-            )
-
-        def announce(api: str) -> None:
-            file.truncate(0)
-            file.write(api)
-            file.flush()
-
-        try:
-            yield announce
-        finally:
-            file.truncate(0)
+    deadline = time.monotonic() + START_SECONDS
+    while not is_healthy(api):
+        if time.monotonic() > deadline:
+            raise WorkflowServerUnavailableError(api, f"it gave no answer within {START_SECONDS} s")
+        time.sleep(LOOK_SECONDS)
 
 
 @contextmanager
-def prefect_server(settings: Settings, port: int = 0, *, ui: bool = False, account: str = "") -> Iterator[str]:
+def prefect_server(settings: Settings, port: int = 0, *, account: str = "") -> Iterator[str]:
     """A Prefect server for as long as the block lasts.
 
     Args:
         settings: Whose home it works on.
         port: Where it listens on loopback; 0 for a free one.
-        ui: Whether it serves the workflow UI too.
         account: `user:password` that its clients must give; empty for what the environment says.
 
     Yields:
@@ -87,15 +80,13 @@ def prefect_server(settings: Settings, port: int = 0, *, ui: bool = False, accou
     """
     log = make_home(settings) / "logs" / "prefect-server.log"
     log.parent.mkdir(exist_ok=True, mode=0o700)
-    settings.prefect_home.mkdir(exist_ok=True, mode=0o700)
-    settings.prefect_database.touch(0o600)
-    settings.prefect_database.chmod(0o600)  # it holds Blocks beside the key that they are encrypted with
+    make_prefect_database(settings)
     with _listening(port) as listener, log.open("ab") as output:
         port = int(listener.getsockname()[1])
         api = f"http://{HOST}:{port}/api"
         server = subprocess.Popen(
             [sys.executable, "-P", "-m", "uvicorn", "--factory", APPLICATION, "--fd", str(listener.fileno())],
-            env={**ENVIRONMENT, **prefect_environment(settings), **_server_environment(api, port, ui, account)},
+            env={**ENVIRONMENT, **prefect_environment(settings), **_server_environment(api, port, account)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -114,14 +105,21 @@ def prefect_server(settings: Settings, port: int = 0, *, ui: bool = False, accou
         server.wait()
 
 
-def _server_environment(api: str, port: int, ui: bool, account: str) -> dict[str, str]:
+def make_prefect_database(settings: Settings) -> None:
+    """Make the files of a Prefect server when they are not there, for their owner alone."""
+    settings.prefect_home.mkdir(exist_ok=True, mode=0o700)
+    settings.prefect_database.touch(0o600)
+    settings.prefect_database.chmod(0o600)  # it holds Blocks beside the key that they are encrypted with
+
+
+def _server_environment(api: str, port: int, account: str) -> dict[str, str]:
     access = {"PREFECT_SERVER_API_AUTH_STRING": account} if account else {}
     return access | {
         "PREFECT_API_URL": api,
         "PREFECT_UI_API_URL": api,
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_UI_ENABLED": str(ui).lower(),
+        "PREFECT_SERVER_UI_ENABLED": "false",
         # Any web page open in the user's browser could drive the API otherwise.
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",

@@ -22,7 +22,9 @@ COMMANDS = {
     "logs": ("deployments.cli.logs", "Search the log store of trainings with log management."),
     "upkeep": ("deployments.cli.upkeep", "Mend what dead processes left: trainings, runs, flow runs, files."),
     "doctor": ("deployments.cli.doctor", "Check this installation; each finding comes with its remedy."),
-    "up": ("deployments.cli.up", "Serve the workflow UI, with the runs that were made without it."),
+    "up": ("deployments.cli.up", "Run the platform here: workflow UI, schedules, TensorBoards, upkeep."),
+    "status": ("deployments.cli.status", "Whether the platform runs here, and how each part is."),
+    "down": ("deployments.cli.down", "End the platform here; trainings go on."),
 }
 """Name to the module that holds it, and its line in the root's help."""
 

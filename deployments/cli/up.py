@@ -1,13 +1,17 @@
-"""`makerflow up`: the workflow UI."""
+"""`makerflow up`: the platform on this machine."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deployments.cli.fields import count_text
 from deployments.cli.loading import single_command
-from deployments.cli.output import AsJson, write, write_document
+from deployments.cli.output import AsJson, clean_block, write, write_document, write_fields
+from deployments.cli.status import addresses, part_documents, write_parts
+
+if TYPE_CHECKING:
+    from deployments.up.guard import Arrival
 
 app = single_command()
 
@@ -15,29 +19,78 @@ app = single_command()
 @app.command()
 def up(
     *,
-    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where it listens, on this machine only.")] = 4200,
+    host: Annotated[
+        str, typer.Option(help="Where it listens; other than this machine's own 127.0.0.1 asks for an access string.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port.")] = 4200,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once it serves; `makerflow down` ends it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Serve the workflow UI until Ctrl-C, with the runs that were made without it; trainings go on.
+    """Run the platform: workflow UI and API, deployments and their schedules, TensorBoards, upkeep.
 
-    With --json the document is printed as soon as it serves.
+    All of it ends with Ctrl-C, but trainings, which go on. With --json the document is printed as soon as it serves.
+    MAKERFLOW_ACCESS_STRING=user:password asks everybody who comes for it.
     """
-    from deployments.up import up as serve
-
     if not as_json:
-        write("Starting the workflow UI ...")
-    serve(port, _write_document if as_json else _write)
+        write("Starting the platform ...", error=True)
+    if detach:
+        _detached(host, port, as_json=as_json)
+        return
+    from deployments.up.guard import up as serve
+
+    serve(host, port, ready=_write_document if as_json else _write_page, note=lambda text: write(text, error=True))
+    if not as_json:
+        write("The platform has ended.", error=True)
 
 
-def _write(api: str, added: int) -> None:
-    write(f"Workflow UI   {_page(api)}  ({count_text(added, 'earlier run')} added)")
-    write("Commands on this home use it while it runs. Ctrl-C ends it; trainings go on.")
+def _detached(host: str, port: int, *, as_json: bool) -> None:
+    from deployments.up.detached import start_detached
+
+    document, code = start_detached(host, port)
+    if as_json:
+        write_document(document)
+    if code:
+        write(f"Error: {clean_block(document['reason'])}", error=True)
+        raise typer.Exit(code)
+    if as_json:
+        return
+    _write(document)
+    write("It runs in the background: `makerflow status` shows how it is, `makerflow down` ends it.")
 
 
-def _write_document(api: str, added: int) -> None:
-    write_document({"status": "UP", "url": _page(api), "api": api, "earlier_runs_added": added})
+def _document(arrival: "Arrival") -> dict[str, Any]:
+    return {
+        "status": "UP",
+        **addresses(arrival.instance),
+        "seconds": round(arrival.seconds, 1),
+        "earlier_runs_added": arrival.earlier_runs_added,
+        "parts": part_documents(arrival.parts),
+    }
+
+
+def _write_document(arrival: "Arrival") -> None:
+    write_document(_document(arrival))
     sys.stdout.flush()
 
 
-def _page(api: str) -> str:
-    return api.removesuffix("/api")
+def _write_page(arrival: "Arrival") -> None:
+    _write(_document(arrival))
+    write("Commands on this home use it while it runs. Ctrl-C ends it; trainings go on.")
+    sys.stdout.flush()
+
+
+def _write(document: dict[str, Any]) -> None:
+    """The page of addresses."""
+    write_fields(
+        {
+            "Workflow UI": document["ui"],
+            "API": document["api"],
+            "TensorBoards": f"{document['ui']}/tensorboard/EXPERIMENT (makerflow experiment tensorboard NAME opens it)",
+            "Access": "by the access string" if document["asks_for_access"] else "anybody on this machine",
+            "Earlier runs": count_text(document["earlier_runs_added"], "run") + " added",
+            "Ready after": f"{document['seconds']} s",
+        }
+    )
+    write("")
+    write_parts(document["parts"])
+    write("")

@@ -1,0 +1,134 @@
+"""supervisord: its configuration, and what it says of the parts."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+from xmlrpc.client import Error, Fault, ServerProxy
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from deployments.up.layout import Layout
+from deployments.up.parts import SUPERVISOR, Part
+
+LOG_MEGABYTES = 10
+LOG_FILES = 3
+TRIES = 100
+"""The pause before the n-th try in a row is n seconds; after so many tries, 84 minutes in all, it is given up."""
+
+_TIED = Path(__file__).with_name("tied.py")
+
+
+def supervisor_config(layout: Layout, parts: Sequence[Part]) -> str:
+    """The text of supervisord's configuration."""
+    head = {
+        "supervisord": {
+            "nodaemon": "true",
+            "silent": "true",
+            "directory": str(layout.home),
+            "logfile": str(layout.log(SUPERVISOR)),
+            "logfile_maxbytes": f"{LOG_MEGABYTES}MB",
+            "logfile_backups": str(LOG_FILES),
+            "pidfile": str(layout.directory / "supervisord.pid"),
+            "childlogdir": str(layout.logs),
+            "nocleanup": "true",
+        },
+        "unix_http_server": {"file": str(layout.supervisor_socket), "chmod": "0600"},
+        "rpcinterface:supervisor": {
+            "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+        },
+    }
+    programs = {f"program:{part.name}": _program(layout, part) for part in parts}
+    return "\n".join(_section(name, values) for name, values in {**head, **programs}.items())
+
+
+def supervisor_command(layout: Layout) -> list[str]:
+    """What starts supervisord, tied to whoever starts it."""
+    command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(layout.supervisor_config)]
+    return tied(layout, SUPERVISOR, command)
+
+
+def tied(layout: Layout, name: str, command: Sequence[str]) -> list[str]:
+    """The command of a part that ends with the process that starts it."""
+    return [sys.executable, "-I", "-S", str(_TIED), str(layout.parts / name), *command]
+
+
+@dataclass(frozen=True)
+class PartState:
+    """What supervisord says of a part.
+
+    Attributes:
+        name: The part.
+        state: supervisor's word: STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL, STOPPED, UNKNOWN.
+        pid: 0 while it does not run.
+        description: For people: since when it runs, or why it does not.
+    """
+
+    name: str
+    state: str
+    pid: int
+    description: str
+
+
+class Supervisor:
+    """A running supervisord, asked over its socket.
+
+    Raises:
+        ConnectionError: From any method: it does not answer.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._transport = SupervisorTransport(None, None, f"unix://{layout.supervisor_socket}")
+        self._proxy = ServerProxy("http://localhost", transport=self._transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._transport.close()
+
+    def states(self) -> dict[str, PartState]:
+        """Every part by its name."""
+        found = cast(list[dict[str, Any]], self._call("supervisor.getAllProcessInfo"))
+        return {
+            entry["name"]: PartState(entry["name"], entry["statename"], entry["pid"], entry["description"])
+            for entry in found
+        }
+
+    def stop(self, part: str) -> None:
+        """End a part and wait until it has ended; one that has is no error."""
+        self._call("supervisor.stopProcess", part, True)
+
+    def _call(self, method: str, *arguments: object) -> object:
+        try:
+            return getattr(self._proxy, method)(*arguments)
+        except Fault:  # what is asked for is so already
+            return None
+        except (OSError, Error, HTTPException) as error:
+            self._transport.close()
+            raise ConnectionError(f"supervisord does not answer ({error})") from error
+
+
+def _program(layout: Layout, part: Part) -> dict[str, str]:
+    return {
+        "command": shlex.join(tied(layout, part.name, part.command)),
+        "priority": str(part.rank),
+        "startsecs": str(part.settled_seconds),
+        "startretries": str(TRIES),
+        "autorestart": "true",
+        "stopwaitsecs": str(part.stop_seconds),
+        "killasgroup": "true",
+        "redirect_stderr": "true",
+        "stdout_logfile": str(layout.log(part.name)),
+        "stdout_logfile_maxbytes": f"{LOG_MEGABYTES}MB",
+        "stdout_logfile_backups": str(LOG_FILES),
+    }
+
+
+def _section(name: str, values: Mapping[str, str]) -> str:
+    lines = [f"{key} = {value.replace('%', '%%')}" for key, value in values.items()]
+    return "\n".join([f"[{name}]", *lines, ""])
