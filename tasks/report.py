@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.metrics import MetricPoint
+from blocks.gateway.routes import BOARDS_PREFIX
 from blocks.registry.database import Registry
 from blocks.registry.records import Series, Training
 from tasks.markdown import chart, table
@@ -24,7 +25,7 @@ def training_report(row: Training, registry: Registry) -> str:
     parts += [
         _plot(found.name, metrics.curve(row.id, found.name, PLOTTED_POINTS)) for found in series[:PLOTTED_METRICS]
     ]
-    parts += [monitoring_report(row, registry.monitoring), _outputs(row)]
+    parts += [monitoring_report(row, registry.monitoring), _outputs(row), _elsewhere(row)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -69,6 +70,15 @@ def _outputs(row: Training) -> str:
     if row.plan is None:
         return ""
     return table(("Output", "Path"), [(output.kind.value, output.path) for output in row.plan.outputs])
+
+
+def _elsewhere(row: Training) -> str:
+    board = f"{BOARDS_PREFIX}/{row.experiment_id}/"
+    return (
+        f"TensorBoard: [{board}]({board}) when `makerflow up` serves this page, "
+        f"else `makerflow experiment tensorboard {row.experiment_name}`.\n\n"
+        f"Logs: `makerflow training logs {row.name}`. Monitoring: `makerflow training monitor {row.name}`."
+    )
 
 
 def _plot(name: str, points: Sequence[MetricPoint]) -> str:

@@ -84,3 +84,12 @@ def test_however_many_workers_and_samples_there_are_a_report_is_drawn_quickly_an
     assert f"worker {DRAWN_WORKERS - 1}" in legend
     assert f"worker {DRAWN_WORKERS}" not in legend
     assert "All 32 workers" in again
+
+
+@pytest.mark.req("TRN-12")
+def test_the_report_says_where_tensorboard_and_the_logs_are(registry: Registry, training: Training) -> None:
+    report = training_report(training, registry)
+
+    assert f"](/tensorboard/{training.experiment_id}/)" in report
+    assert "`makerflow experiment tensorboard e`" in report
+    assert "`makerflow training logs t`" in report
