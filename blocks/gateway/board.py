@@ -39,11 +39,7 @@ def serve(events: str, prefix: str, socket: str) -> None:
 
     The fast loader costs nothing while nothing changes, where the other takes 40 % of a core for 1,000 trainings.
     """
-    board = program.TensorBoard(
-        plugins=default.get_plugins(),
-        assets_zip_provider=program.get_default_assets_zip_provider(),
-        server_class=SocketServer,
-    )
+    board = program.TensorBoard(plugins=default.get_plugins(), server_class=SocketServer)
     options = {"load_fast": "true", "logdir": events, "path_prefix": prefix, "host": f"unix://{socket}", "port": "0"}
     board.configure(argv=["tensorboard", *(f"--{name}={value}" for name, value in options.items())])
     board.launch()
