@@ -182,7 +182,7 @@ class Collection:
         if offset == since.offset:
             return False
         reader = LevelReader(since.state)
-        entries = list(reader.read(_lines(data)))
+        entries = list(reader.read(lines_of(data)))
         self._append(str(rank), str(rank), LogCursor(offset, reader.state), entries)
         return True
 
@@ -273,7 +273,7 @@ def _store_of(platform: Platform, row: Training) -> LogStore | None:
     return platform.log_store if row.spec.limits.log_management else None
 
 
-def _lines(data: bytes) -> Iterator[str]:
+def lines_of(data: bytes) -> Iterator[str]:
     """The lines of a piece of output; one that is too long in pieces."""
     for line in data.decode(errors="replace").removesuffix("\n").split("\n"):
         if len(line) <= BODY_CHARACTERS:

@@ -36,12 +36,12 @@ def forwarded_meanwhile(platform: Platform) -> Iterator[None]:
         thread.join()
 
 
-def forward_logs(platform: Platform, seconds: float = LEFT_SECONDS) -> int:
+def forward_logs(platform: Platform) -> int:
     """Send what is left; how many records were sent. What stands in the way is a warning."""
     if platform.log_forwarder is None:
         return 0
     try:
-        return platform.log_forwarder.forward(seconds)
+        return platform.log_forwarder.forward(LEFT_SECONDS)
     except MakerflowError as error:
         logger.warning("%s", error)
         return 0

@@ -1,0 +1,197 @@
+"""With log management on, what a training prints and what the platform says of it is in the log store, exactly once."""
+
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from blocks.connections.platform import open_platform
+from blocks.domain.errors import InvalidInputError, LogStoreUnavailableError
+from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.log_records import LogRecord, LogSource
+from blocks.logs.base import LogStore, Reading
+from blocks.logs.sqlite import SQLiteLogStore
+from blocks.registry.records import Training
+from flows.training import TrainingHandle, create_training
+from tasks import log_collection, log_forwarding
+from tests.integration.flows.conftest import MakeSpec
+from tests.integration.flows.test_training import SLEEPS, wait_for
+from tests.integration.test_log_forwarding import Collector
+
+PRINTS = """
+import os, sys
+for step in range(2000):
+    print(f"rank {os.environ['RANK']} step={step} loss={1 / (step + 1)}")
+print("ERROR: not really", flush=True)
+if os.environ["RANK"] == "1":
+    raise ValueError("no such thing")
+__import__("time").sleep(30)
+"""
+GOES_ON = """
+import os, time
+for step in range(600):
+    print(f"rank {os.environ['RANK']} step={step}", flush=True)
+    time.sleep(0.01)
+"""
+CREATE = """
+import sys
+from blocks.domain.specs import TrainingSpec
+from flows.training import create_training
+create_training(TrainingSpec.model_validate_json(sys.argv[1]))
+"""
+
+
+def log_store() -> LogStore:
+    store = open_platform().log_store
+    assert store is not None
+    return store
+
+
+def records(query: str, limit: int = 10_000) -> list[LogRecord]:
+    return list(log_store().search(query, limit=limit).records[::-1])
+
+
+def bodies(query: str) -> list[str]:
+    return [record.body for record in records(query)]
+
+
+@pytest.mark.req("TRN-10", "LOG-01", "LOG-02")
+def test_every_worker_s_lines_and_the_reason_of_a_failure_are_in_the_log_store(make_spec: MakeSpec) -> None:
+    training = create_training(make_spec(PRINTS, workers=2, log_management=True))
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.FAIL_TRAIN
+    its = f'category:"easymaker.training" AND trainingId:{training.id}'
+    for rank in range(2):
+        steps = [body for body in bodies(f"{its} AND rank:{rank}") if body.startswith(f"rank {rank} step=")]
+        assert steps == [f"rank {rank} step={step} loss={1 / (step + 1)}" for step in range(2000)]
+    errors = bodies(f"{its} AND logLevel:ERROR")
+    assert errors.count("ERROR: not really") == 2
+    assert "ValueError: no such thing" in errors
+    assert any(body.startswith("FAIL TRAIN: ") and "no such thing" in body for body in errors)
+    assert [record.body for record in records(its) if "rank" not in record.fields][-1].startswith("FAIL TRAIN: ")
+    [said] = records('"CREATE REQUESTED"')
+    document = said.document()
+    assert (document["easymakerAppKey"], document["logType"]) == ("makerflow", "NHNCloud-AIEasyMaker")
+    assert (document["trainingId"], document["trainingName"]) == (training.id, "t")
+
+
+@pytest.mark.req("TRN-10")
+def test_without_log_management_nothing_is_kept(make_spec: MakeSpec, home: Path) -> None:
+    create_training(make_spec("print('hello')"))
+    assert bodies("") == []
+    assert not (home / "logs" / "store").exists()
+
+
+@pytest.mark.req("TRN-10")
+def test_with_the_log_store_switched_off_the_creation_is_refused_and_says_how_to_switch_it_on(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAKERFLOW_LOG_STORE", "off")
+    with pytest.raises(InvalidInputError, match=r"no log store is enabled.*Set MAKERFLOW_LOG_STORE=local"):
+        create_training(make_spec("pass", log_management=True))
+    assert open_platform().registry.trainings.page().items == ()
+
+
+@pytest.mark.req("TRN-10")
+def test_a_creation_that_failed_is_told_with_its_reason(make_spec: MakeSpec) -> None:
+    create_training(make_spec("pass", log_management=True).changed(entry_point="other.py"))
+    [failure] = records("logLevel:ERROR")
+    assert failure.body.startswith("CREATE FAILED: ")
+    assert "other.py" in failure.body
+
+
+@pytest.mark.req("TRN-10", "COM-04")
+def test_the_lines_of_a_stopped_training_are_there(make_spec: MakeSpec) -> None:
+    handle = create_training(make_spec(SLEEPS, log_management=True), wait=False)
+    assert isinstance(handle, TrainingHandle)
+    wait_for_line("ready")
+    assert handle.stop().status is TrainingStatus.STOPPED
+    assert bodies("rank:0")[0] == "ready"
+    assert [body for body in bodies("logLevel:WARNING") if body.startswith("STOPPED")] != []
+    assert max(Counter(bodies("")).values()) == 1
+
+
+@pytest.mark.req("TRN-10", "COM-04")
+def test_a_flow_that_is_killed_again_and_again_loses_and_doubles_no_line(make_spec: MakeSpec) -> None:
+    spec = make_spec(GOES_ON, workers=2, log_management=True)
+    for _ in range(2):
+        before = len(bodies("step"))
+        with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+            wait_for(lambda before=before: len(bodies("step")) > before)
+            flow.kill()
+    training = create_training(spec)
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.COMPLETE
+    for rank in range(2):
+        lines = bodies(f"rank:{rank} AND step")
+        assert lines == [f"rank {rank} step={step}" for step in range(len(lines))]
+        assert len(lines) == 600
+    assert max(Counter(bodies("")).values()) == 1
+
+
+def test_a_store_that_fails_for_a_while_gets_all_lines_later(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(log_collection, "TRY_AGAIN_SECONDS", 0.1)
+    store, calls, append = log_store(), [0], SQLiteLogStore.append
+
+    def fails_at_first(self: SQLiteLogStore, source: LogSource, reading: Reading) -> None:
+        calls[0] += 1
+        if calls[0] <= 3:
+            raise LogStoreUnavailableError("x", "the disk is full")
+        append(self, source, reading)
+
+    monkeypatch.setattr(SQLiteLogStore, "append", fails_at_first)
+    training = create_training(make_spec("for n in range(1000): print('line', n)", log_management=True))
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.COMPLETE
+    assert bodies("rank:0 AND line") == [f"line {n}" for n in range(1000)]
+    assert "come into the log store later" in caplog.text
+    store.close()
+
+
+def test_a_store_that_is_damaged_fails_no_training(
+    make_spec: MakeSpec, tmp_path: Path, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = home / "logs" / "store"
+    store.mkdir(parents=True)
+    (store / f"{datetime.now(UTC):%Y-%m-%d}.db").write_bytes(b"no database at all, but long enough" * 1000)
+    training = create_training(make_spec("print('hello')", log_management=True))
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.COMPLETE
+    assert "hello" in (tmp_path / "out-t" / "makerflow-logs" / "output.log").read_text()
+    assert "does not have all lines of t" in caplog.text
+
+
+@pytest.mark.req("LOG-01")
+def test_the_same_records_reach_a_collector(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = Collector()
+    monkeypatch.setenv("MAKERFLOW_LOG_COLLECTOR_URL", collector.url)
+    monkeypatch.setenv("MAKERFLOW_LOG_COLLECTOR_AUTHORIZATION", "Bearer secret")
+    create_training(make_spec("print('hello')", log_management=True))
+    collector.close()
+    assert collector.bodies == bodies("")
+    assert collector.authorizations == {"Bearer secret"}
+
+
+def test_a_collector_that_is_away_holds_up_no_training(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(log_forwarding, "LEFT_SECONDS", 0)
+    monkeypatch.setenv("MAKERFLOW_LOG_COLLECTOR_URL", "http://127.0.0.1:1/")
+    training = create_training(make_spec("print('hello')", log_management=True))
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.COMPLETE
+    assert "did not take the records" in caplog.text
+
+
+def test_a_line_without_an_end_is_kept_in_pieces() -> None:
+    long = "x" * (log_collection.BODY_CHARACTERS + 1)
+    assert list(log_collection.lines_of(f"a\n\n{long}\n".encode())) == ["a", "", long[:-1], "x"]
+
+
+def wait_for_line(text: str) -> None:
+    wait_for(lambda: text in bodies(""))
