@@ -43,6 +43,7 @@ def _settings(row: Training) -> str:
     rows = {
         "Status": row.status,
         "Experiment": row.experiment_name,
+        "Template": row.template.name if row.template else "",
         "Algorithm": spec.algorithm.path or spec.algorithm.provided.value,
         "Entry point": spec.algorithm.entry_point,
         "Image": spec.instances.image,
