@@ -20,10 +20,12 @@ from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
 from blocks.connections.platform import open_platform
+from blocks.connections.server import configured_api, wait_for_api
 from blocks.connections.settings import make_home, read_settings
 from deployments.catalogue import CatalogueEntry, catalogue, product_version
 from deployments.flow_processes import ForkedStarter, prepare_forking
 from deployments.forms import finished_form
+from deployments.up.arrival import arrive
 from tasks.triggering import DEPLOYMENT
 
 POLL_SECONDS = 2.0
@@ -77,8 +79,10 @@ async def serve() -> None:
     runner = DeploymentRunner(log)
     # Also wakes the loop when the signal reaches another thread, which Prefect's own way does not.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, runner.handle_sigterm)
+    await asyncio.to_thread(wait_for_api, configured_api(read_settings()))
     for entry in catalogue():
         await _register(runner, entry)
+    await asyncio.to_thread(arrive)
     await runner.start()
 
 

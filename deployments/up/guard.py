@@ -4,11 +4,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -31,6 +30,7 @@ from deployments.up.tied import PARENT
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 LOOK_SECONDS = 2.0
+WAIT_SECONDS = 0.2
 STARTS = 3
 """A part that ends so often before everything is ready will not come up at all."""
 LONGEST_PAUSE_SECONDS = 30.0
@@ -116,8 +116,8 @@ class Guard:
     @contextmanager
     def keeping_supervisor(self) -> Iterator[None]:
         """A supervisord and all parts, for as long as the block lasts."""
-        for file in self._layout.parts.iterdir():
-            file.unlink()
+        for file in (*self._layout.parts.iterdir(), self._layout.arrival):
+            file.unlink(missing_ok=True)
         self.instance.save(self._layout)
         self._start()
         try:
@@ -132,13 +132,11 @@ class Guard:
             WorkflowServerUnavailableError: A part does not start.
         """
         deadline = time.monotonic() + START_SECONDS
-        with ExitStack() as stack:
-            arrival = stack.enter_context(self._arrival())
-            while not ended.wait(0.1):
-                self.look()
-                self._check_starts(time.monotonic() > deadline)
-                if arrival.poll() is not None and all(self._is_settled()):
-                    return self._added(arrival)
+        while not ended.wait(WAIT_SECONDS):
+            self.look()
+            self._check_starts(time.monotonic() > deadline)
+            if self._layout.arrival.exists() and all(self._is_settled()):
+                return int(json.loads(self._layout.arrival.read_text())["earlier_runs_added"])
         return None
 
     def look(self) -> None:
@@ -184,32 +182,6 @@ class Guard:
             self._supervisor.wait()
         end_descendants(self._layout)
 
-    @contextmanager
-    def _arrival(self) -> Iterator["subprocess.Popen[str]"]:
-        """It imports Prefect, which takes as long as it takes the server to start."""
-        with (
-            self._layout.log("arrival").open("ab") as log,
-            subprocess.Popen(
-                [sys.executable, "-P", "-m", "deployments.up.arrival"],
-                cwd=self._layout.home,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            ) as process,
-        ):
-            try:
-                yield process
-            finally:
-                process.kill()
-
-    def _added(self, arrival: "subprocess.Popen[str]") -> int:
-        if arrival.returncode or arrival.stdout is None:
-            raise self._failure("arrival", f"it ended with code {arrival.returncode}")
-        return int(json.loads(arrival.stdout.read())["earlier_runs_added"])
-
     def _is_settled(self) -> Iterator[bool]:
         for report in look_at_parts(self._layout, self.instance):
             yield report.is_healthy
@@ -223,7 +195,7 @@ class Guard:
             raise self._failure(SUPERVISOR, f"it ended {self._restarts} times while it started")
         if is_late:
             ill = next((one for one in look_at_parts(self._layout, self.instance) if not one.is_healthy), None)
-            name, why = (ill.name, ill.health) if ill else ("arrival", "it has not come to an end")
+            name, why = (ill.name, ill.health) if ill else (RUNNER, "it has not registered everything")
             raise self._failure(name, f"after {START_SECONDS:.0f} s: {why}")
 
     def _failure(self, part: str, why: str) -> WorkflowServerUnavailableError:

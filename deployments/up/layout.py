@@ -49,6 +49,11 @@ class Layout:
         return self.directory / "state.json"
 
     @property
+    def arrival(self) -> Path:
+        """What the runner says once everything is registered."""
+        return self.directory / "arrival.json"
+
+    @property
     def supervisor_config(self) -> Path:
         """What supervisord is started with."""
         return self.directory / "supervisord.conf"

@@ -86,6 +86,7 @@ def make_front_door(settings: Settings, layout: Layout, request: Request) -> Fro
         token=front_door_token(layout.directory),
         access_string=request.access_string,
         boards=settings.home / "tensorboard",
+        idle_seconds=settings.tensorboard_idle_minutes * 60,
     )
 
 
