@@ -37,6 +37,7 @@ class Settings(BaseSettings):
         app_key: What entry points find in EM_APPKEY.
         catalogue: A YAML file of further images and flavors; `catalogue.yaml` below `home` when it exists.
         access_string: `user:password` that `makerflow up` asks everybody for; empty to ask nobody on this machine.
+        tensorboard_idle_minutes: A TensorBoard that nobody used for so long is ended; it starts again when opened.
         log_store: `local` for the searchable store below `home`, `off` for none.
         log_keep_days: How many days the log store keeps a line.
         log_keep_gb: Bound of the log store; the oldest days go first, the current one never.
@@ -69,6 +70,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("MAKERFLOW_ACCESS_STRING", "PREFECT_SERVER_API_AUTH_STRING"),
         examples=["'user:a long password'"],
     )
+    tensorboard_idle_minutes: float = Field(default=15, gt=0, le=1e6, examples=["15"])
     log_store: Literal["local", "off"] = Field(default="local", examples=["local"])
     log_keep_days: int = Field(default=30, ge=1, le=3650, examples=["30"])
     log_keep_gb: float = Field(default=10, gt=0, le=1e9, examples=["10"])

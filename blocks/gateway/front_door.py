@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
@@ -79,14 +80,12 @@ class FrontDoor(BaseModel):
 def front_door_token(directory: Path) -> SecretStr:
     """The token of the front door whose directory this is: made when it is first asked for, then kept."""
     file = directory / TOKEN_FILE
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return SecretStr(file.read_text(encoding="ascii").strip())
-    with open(descriptor, "w", encoding="ascii") as output:
-        token = secrets.token_urlsafe(32)
-        output.write(token)
-    return SecretStr(token)
+    if not file.exists():
+        draft = write_private(directory / f".{TOKEN_FILE}.{os.getpid()}.new", secrets.token_urlsafe(32))
+        with suppress(FileExistsError):
+            os.link(draft, file)  # of two that make one at once, the first counts
+        draft.unlink()
+    return SecretStr(file.read_text(encoding="ascii").strip())
 
 
 def own_account(token: SecretStr) -> str:

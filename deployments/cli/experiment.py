@@ -1,4 +1,4 @@
-"""`makerflow experiment ...`: create, list, show, retry, change, delete."""
+"""`makerflow experiment ...`: create, list, show, tensorboard, retry, change, delete."""
 
 from typing import Annotated
 
@@ -101,12 +101,36 @@ def show(experiment: Key, *, as_json: AsJson = False) -> None:
             "reason": row.reason,
             "description": row.description,
             "created": documents.time_text(row.created),
-            "tensorboard": f"tensorboard --logdir {events}",
+            "tensorboard": f"makerflow experiment tensorboard {row.name}",
         }
     )
     write("")
     rows = [documents.training_row(training) for training in trainings]
     write_table(documents.TRAINING_HEADINGS, rows, empty="It has no trainings yet.")
+
+
+@app.command("tensorboard")
+def tensorboard(
+    experiment: Key,
+    *,
+    open_it: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser too.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Show where the experiment's TensorBoard is, and open it: all of its trainings, as they run.
+
+    The address holds this installation's token: whoever has it enters. With --json nothing is opened.
+    """
+    from deployments.cli.access import open_registry, read_settings
+    from deployments.cli.experiment_tensorboard import board_url, open_in_browser
+
+    row, settings = open_registry().experiments.get(experiment), read_settings()
+    url = board_url(settings, row.id)
+    if as_json:
+        write_document({"id": row.id, "name": row.name, "url": url})
+        return
+    write(url)
+    if open_it and not open_in_browser(settings, url):
+        write("No browser is found here: open the address in one.", error=True)
 
 
 @app.command("retry")

@@ -1,0 +1,45 @@
+"""The way to an experiment's TensorBoard, for `makerflow experiment tensorboard`."""
+
+import webbrowser
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from blocks.connections.settings import Settings
+
+
+def board_url(settings: "Settings", experiment_id: str) -> str:
+    """The address that opens an experiment's TensorBoard: it holds the token.
+
+    Raises:
+        InvalidInputError: The platform does not run on this home.
+    """
+    from blocks.domain.errors import InvalidInputError
+    from blocks.gateway.boards import board_prefix
+    from blocks.gateway.front_door import front_door_token
+    from deployments.up.instance import is_ready, running_instance
+    from deployments.up.layout import Layout
+
+    layout = Layout(settings.home)
+    instance = running_instance(layout)
+    events = settings.home / "tensorboard" / experiment_id
+    if instance is None or not is_ready(layout):
+        raise InvalidInputError(
+            "The experiment's TensorBoard",
+            f"the platform does not run on the home {settings.home}",
+            f"Start it with `makerflow up --detach`, or look without it: `tensorboard --logdir {events}`.",
+        )
+    events.mkdir(parents=True, exist_ok=True, mode=0o700)
+    token = front_door_token(layout.directory).get_secret_value()
+    return f"{instance.url}{board_prefix(experiment_id)}/?token={token}"
+
+
+def open_in_browser(settings: "Settings", url: str) -> bool:
+    """Open an address that holds a secret; False when this machine shows no browser.
+
+    The browser is given a file of the owner's that leads there: everybody can read its command line.
+    """
+    from blocks.gateway.front_door import write_private
+    from blocks.gateway.pages import onward_page
+
+    page = write_private(settings.home / "up" / "open.html", onward_page(url))
+    return webbrowser.open(page.as_uri())
