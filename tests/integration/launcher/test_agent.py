@@ -61,7 +61,7 @@ def test_a_run_goes_from_its_inputs_to_its_outputs(launch, directory, monkeypatc
     assert run.uploaded(OutputKind.TENSORBOARD) == {"file": b"tb"}
     assert run.uploaded(OutputKind.LOG) == {"output.log": run.output().encode()}
     kinds = [event["kind"] for event in run.events()]
-    assert [k for k in kinds if k not in ("staging", "queued")] == [
+    assert [k for k in kinds if k not in ("staging", "queued", "usage")] == [
         "placed", "started", "exited", "checkpointed", "uploaded", "uploaded", "uploaded", "uploaded", "finished"
     ]  # fmt: skip
     assert not processes_of(directory)
