@@ -7,6 +7,7 @@ from time import monotonic
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
+from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.metrics import MetricReader
 from blocks.domain.plan import (
@@ -129,7 +130,10 @@ class Follower:
 
     def _read_rank(self, rank: int) -> bool:
         since = self._row.log_cursors.get(rank, 0)
-        lines, cursor = self._platform.cluster.read_output(self._handle, rank, since=since, at_most=CHUNK_BYTES)
+        try:
+            lines, cursor = self._platform.cluster.read_output(self._handle, rank, since=since, at_most=CHUNK_BYTES)
+        except NotFoundError:  # stopped before it was launched, or lost; see `_is_gone`
+            return False
         if cursor == since:
             return False
         reader = self._readers[rank]

@@ -6,18 +6,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow as run_prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Pending, Running
 
 from blocks.connections.platform import open_platform
 from blocks.connections.s3 import delete_connection, list_connections, set_connection
@@ -27,9 +28,12 @@ from blocks.connections.settings import Settings
 from blocks.domain.errors import NotFoundError, WorkflowServerUnavailableError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import FlowRunRecord, Training
-from flows.training import create_training, resume_training
+from flows.training import create_training, resume_training, stop_training
+from flows.upkeep import upkeep
 from tasks.export import export_earlier_runs, export_journal
+from tasks.liveness import lease_of
 from tasks.publishing import publish_report
+from tasks.training import register_training
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running, wait_for
 from tests.servers import S3Server
@@ -240,3 +244,59 @@ def test_a_connection_opens_its_endpoint_for_a_training_and_tells_whose_rights_i
     assert list_connections() == []
     with pytest.raises(NotFoundError):
         delete_connection(entry.name)
+
+
+@pytest.mark.req("COM-04")
+def test_upkeep_sets_a_killed_flow_run_crashed_and_touches_none_that_lives(
+    online: str, client: SyncPrefectClient, make_spec: MakeSpec
+) -> None:
+    program = (
+        "import sys\nfrom blocks.domain.specs import TrainingSpec\nfrom flows.training import create_training\n"
+        "create_training(TrainingSpec.model_validate_json(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", program, make_spec(SLEEPS, "to-be-killed").model_dump_json()]
+    living = threading.Thread(target=create_training, args=(make_spec(SLEEPS, "living"),))
+    living.start()
+    with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as killed:
+        names = {"to-be-killed", "living"}
+        wait_for(lambda: {row.name for row in open_platform().registry.trainings.page().items} == names)
+        wait_for(lambda: all(map(is_running, names)))
+        killed.kill()
+    assert upkeep(dry_run=True, patience_seconds=0).counts["flow run"] == 1
+    found = upkeep(patience_seconds=0).findings
+    assert [(one.kind, one.name) for one in found] == [("flow run", "to-be-killed"), ("training", "to-be-killed")]
+    states = [client.read_flow_run(flow_run(client, name).id).state for name in ("to-be-killed", "living")]
+    assert [state.type for state in states if state] == ["CRASHED", "RUNNING"]
+    assert upkeep().findings == ()
+    for name in names:
+        assert stop_training(name, grace_seconds=1).status is TrainingStatus.STOPPED
+    living.join()
+    wait_for(lambda: not open_platform().registry.flow_runs.unended())
+
+
+@pytest.mark.req("COM-04", "TRN-13")
+def test_upkeep_closes_flow_runs_of_this_home_that_died_before_they_could_say_that_they_live(
+    api: str, client: SyncPrefectClient, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.dead_flow_runs.STARTING", timedelta(0))
+    registry = open_platform().registry
+    training = register_training.task.fn(make_spec("pass", "cancelled-alone"), "key")
+    server_file = open_platform().settings.server_file
+    server_file.parent.mkdir()
+    server_file.write_text(api)
+    deployment = client.create_deployment(client.create_flow_from_name("resume-training"), "makerflow")
+
+    def asked_for(*states: State[Any]) -> UUID:
+        parameters = {"key": training}
+        run = client.create_flow_run_from_deployment(deployment, parameters=parameters, tags=["makerflow"])
+        for state in states:
+            client.set_flow_run_state(run.id, state, force=True)
+        return run.id
+
+    runs = [asked_for(Running()), asked_for(Pending()), asked_for(Running(), Cancelling()), asked_for(Running())]
+    with registry.lease(lease_of(str(runs[-1]))):
+        report = upkeep()
+    states = [client.read_flow_run(run).state for run in runs]
+    assert [state.name for state in states if state] == ["Crashed", "AwaitingRetry", "Cancelled", "Running"]
+    assert report.counts["flow run"] == 3
+    assert registry.trainings.get(training).status is TrainingStatus.STOPPED
