@@ -11,6 +11,7 @@ from flows.training import stop_training, training_of
 from tasks.dead_flow_runs import DeadRun
 from tasks.engine import publish_report, run_flow
 from tasks.liveness import flow
+from tasks.log_upkeep import tidy_log_store
 from tasks.upkeep import end_runs, follow_trainings, mend_experiments, mend_flow_runs, remove_scratch
 from tasks.upkeep_report import upkeep_report
 
@@ -38,6 +39,7 @@ def upkeep_flow(
             *follow_trainings(dry_run, patience_seconds),
             *end_runs(dry_run),
             *remove_scratch(dry_run, thorough),
+            *tidy_log_store(dry_run),
         )
     report = UpkeepReport(dry_run=dry_run, findings=findings)
     publish_report("upkeep", f"Upkeep: {len(findings)} findings", upkeep_report(report))

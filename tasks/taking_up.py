@@ -15,6 +15,7 @@ from blocks.registry.records import Training, UnderWay
 from tasks.dead_flow_runs import is_own
 from tasks.detached import start_follower
 from tasks.engine import reachable_api
+from tasks.log_collection import collect_logs, history_logged
 from tasks.mending import NOTHING
 from tasks.training import CONCLUSIONS, handle_of
 
@@ -48,7 +49,7 @@ def give_up(platform: Platform, row: UnderWay) -> str:
         f"Upkeep has given it up: its follower died {row.attempts} times while it was {row.status.value}. "
         f"Its log, {platform.settings.home / 'logs' / row.id}.log, and `makerflow doctor` may say why."
     )
-    with platform.registry.lease(row.id):
+    with platform.registry.lease(row.id), history_logged(platform, row.id):
         training = platform.registry.trainings.get(row.id)
         if training.status is not row.status:
             return NOTHING
@@ -68,6 +69,7 @@ def _end(platform: Platform, row: Training, reason: str) -> TrainingStatus:
     if row.status in _CREATING and not platform.cluster.find(Selector(run_id=row.id)):
         return trainings.move(row.id, TrainingStatus.CREATE_FAILED, reason).status
     platform.cluster.stop(handle_of(row), GRACE_SECONDS, secrets_of(platform, row))
+    collect_logs(platform, row, handle_of(row))
     if row.status in _FAILING:
         row = trainings.move(row.id, _FAILING[row.status], reason)
     return trainings.move(row.id, CONCLUSIONS[row.status], reason).status

@@ -30,6 +30,7 @@ from blocks.upkeep.trainings import Remedy, unfollowed
 from tasks.dead_flow_runs import DIED, DeadRun, close_entry, close_run, dead_entries, dead_runs
 from tasks.engine import reachable_api, step
 from tasks.experiment import prepare_experiment
+from tasks.log_collection import collect_logs
 from tasks.mending import NOTHING, Mending
 from tasks.taking_up import GRACE_SECONDS, give_up, secrets_of, take_up
 
@@ -156,6 +157,8 @@ def _end_run(platform: Platform, run: LeftRun) -> str:
             report = platform.cluster.stop(handle, GRACE_SECONDS, secrets)
             done = f"ended ({report.terminated + report.killed} processes)"
         if run.is_removable:
+            if known is not None:
+                collect_logs(platform, platform.registry.trainings.get(id), handle)
             platform.cluster.remove(handle)
             done = "removed"
         return done

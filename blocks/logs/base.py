@@ -105,11 +105,15 @@ class LogStore(ABC):
         """The records after a position in the order in which they were kept; from the first with an empty position."""
 
     @abstractmethod
-    def prune(self, keep_days: int, keep_bytes: int) -> list[str]:
-        """Remove the oldest days: those over before `keep_days` days, then what is above `keep_bytes`.
+    def expired(self, keep_days: int, keep_bytes: int) -> list[str]:
+        """The days that are to go, the oldest first, as in 2026-11-23; never today.
 
-        Today is never removed. Cursors are kept as long as a training may last. Returns the days.
+        Those that are over for more than `keep_days` days, then as many as are above `keep_bytes`.
         """
+
+    @abstractmethod
+    def remove(self, day: str) -> None:
+        """Remove what was kept on a day; twice is fine. Cursors stay for as long as a training may last."""
 
     @abstractmethod
     def usage(self) -> LogUsage:

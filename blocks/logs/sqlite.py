@@ -83,18 +83,30 @@ class SQLiteLogStore(LogStore):
                 found += file.tail(id if file.day == day else 0, limit - len(found))
         return found
 
-    def prune(self, keep_days: int, keep_bytes: int) -> list[str]:
+    def expired(self, keep_days: int, keep_bytes: int) -> list[str]:
         """As promised."""
         today = self._now().date()
         first = (today - timedelta(days=keep_days)).isoformat()
         sizes = {day: _size(self._path(day)) for day in self._days()}
-        removed = []
+        found = []
         for day in sorted(sizes):
             if day < today.isoformat() and (day < first or sum(sizes.values()) > keep_bytes):
-                self._remove(day)
                 del sizes[day]
-                removed.append(day)
-        return removed
+                found.append(day)
+        return found
+
+    def remove(self, day: str) -> None:
+        """As promised: the cursors go to the day behind it, where newer ones stand."""
+        since = to_microseconds(datetime.now(UTC) - LONGEST_RUN)
+        behind = min((other for other in self._days() if other > day), default=self._now().date().isoformat())
+        with (
+            suppress(FileNotFoundError),
+            DayFile(self._path(day), create=False) as old,
+            DayFile(self._path(behind), create=True) as heir,
+        ):
+            heir.take_cursors(old, since)
+        for companion in _COMPANIONS:
+            Path(f"{self._path(day)}{companion}").unlink(missing_ok=True)
 
     def usage(self) -> LogUsage:
         """As promised."""
@@ -153,19 +165,6 @@ class SQLiteLogStore(LogStore):
 
     def _path(self, day: str) -> Path:
         return self._directory / f"{day}{_SUFFIX}"
-
-    def _remove(self, day: str) -> None:
-        """Remove a day; the cursors of what may still be read go to the day behind it, where newer ones stand."""
-        since = to_microseconds(datetime.now(UTC) - LONGEST_RUN)
-        behind = min((other for other in self._days() if other > day), default=self._now().date().isoformat())
-        with (
-            suppress(FileNotFoundError),
-            DayFile(self._path(day), create=False) as old,
-            DayFile(self._path(behind), create=True) as heir,
-        ):
-            heir.take_cursors(old, since)
-        for companion in _COMPANIONS:
-            Path(f"{self._path(day)}{companion}").unlink(missing_ok=True)
 
 
 def _position(text: str) -> tuple[str, int]:

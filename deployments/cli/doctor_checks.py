@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deployments.cli.access import open_registry, read_settings
 from deployments.cli.doctor_leftovers import dead_flows, half_done_work, leftover_runs
-from deployments.cli.fields import size_text
+from deployments.cli.fields import count_text, size_text
 from deployments.cli.findings import Finding, fine, problem, warning
 
 LITTLE_BYTES = 5 * 2**30
@@ -125,6 +125,25 @@ def cache() -> Iterator[Finding]:
         yield fine("cache", text)
 
 
+def log_store() -> Iterator[Finding]:
+    """Whether the log store can be read and keeps its bounds."""
+    from blocks.logs.sqlite import SQLiteLogStore
+
+    settings = read_settings()
+    if settings.log_store == "off":
+        yield fine("log store", "it is switched off (MAKERFLOW_LOG_STORE): log management is refused")
+        return
+    store = SQLiteLogStore(settings.log_directory)
+    usage, limit = store.usage(), int(settings.log_keep_gb * 10**9)
+    sent = f"; sent to {settings.log_collector_url} as well" if settings.log_collector_url else ""
+    days = f" from {usage.oldest_day} to {usage.newest_day}" if usage.records else ""
+    text = f"{count_text(usage.records, 'record')}{days}, {size_text(usage.bytes)} of {size_text(limit)}{sent}"
+    if store.expired(settings.log_keep_days, limit):
+        yield warning("log store", text, "`makerflow upkeep` removes the days that are past their time.")
+    else:
+        yield fine("log store", text)
+
+
 def connections_in_depth() -> Iterator[Finding]:
     """Whether every connection works."""
     known = open_registry().connections.list()
@@ -190,6 +209,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     disk,
     limits,
     cache,
+    log_store,
     leftover_runs,
     half_done_work,
     dead_flows,

@@ -16,6 +16,7 @@ from blocks.logs.base import LogStore, Reading
 from blocks.logs.sqlite import SQLiteLogStore
 from blocks.registry.records import Training
 from flows.training import TrainingHandle, create_training
+from flows.upkeep import upkeep
 from tasks import log_collection, log_forwarding
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import SLEEPS, wait_for
@@ -186,6 +187,20 @@ def test_a_collector_that_is_away_holds_up_no_training(
     assert isinstance(training, Training)
     assert training.status is TrainingStatus.COMPLETE
     assert "did not take the records" in caplog.text
+
+
+@pytest.mark.req("LOG-01")
+def test_upkeep_removes_days_past_their_time(make_spec: MakeSpec, home: Path) -> None:
+    create_training(make_spec("print('hello')", log_management=True))
+    log_store().close()
+    store = home / "logs" / "store"
+    [today] = store.glob("*.db")
+    today.rename(store / "2020-01-01.db")
+    assert [finding.id for finding in upkeep(dry_run=True).findings] == ["logs of 2020-01-01"]
+    assert bodies("hello") == ["hello"]
+    assert [(finding.id, finding.done) for finding in upkeep().findings] == [("logs of 2020-01-01", "removed")]
+    assert bodies("") == []
+    assert upkeep().findings == ()
 
 
 def test_a_line_without_an_end_is_kept_in_pieces() -> None:

@@ -1,0 +1,34 @@
+"""The step of upkeep that keeps the log store within its bounds, and its collector up to date."""
+
+from functools import partial
+
+from blocks.connections.platform import open_platform
+from blocks.domain.errors import MakerflowError
+from blocks.logs.base import LogStore
+from blocks.upkeep.findings import Finding, Kind
+from tasks.engine import step
+from tasks.log_forwarding import forward_logs
+from tasks.mending import Mending
+
+
+@step("tidy log store")
+def tidy_log_store(dry_run: bool) -> tuple[Finding, ...]:
+    """Remove days that are past their keep time or above the bound; send what a collector has not got yet."""
+    platform, mending = open_platform(), Mending(dry_run)
+    store, settings = platform.log_store, platform.settings
+    if store is None:
+        return ()
+    try:
+        for day in store.expired(settings.log_keep_days, int(settings.log_keep_gb * 10**9)):
+            found = f"It is older than {settings.log_keep_days} days, or above {settings.log_keep_gb:g} GB."
+            mending.mend(Kind.SCRATCH, f"logs of {day}", found, partial(_remove, store, day))
+    except MakerflowError as error:
+        mending.fail(Kind.SCRATCH, "log store", error)
+    if not dry_run:
+        forward_logs(platform)
+    return mending.findings
+
+
+def _remove(store: LogStore, day: str) -> str:
+    store.remove(day)
+    return "removed"

@@ -1,0 +1,91 @@
+"""`makerflow logs search`, as a user types it."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command_line import CommandLine
+
+
+@pytest.fixture(scope="module")
+def kept(cli: CommandLine, code: Path) -> str:
+    """A training with log management on that has failed; its name."""
+    cli.json(
+        "train", "--name", "kept", "--algorithm", str(code), "--entry-point", "fail.py", "--log-management", code=1
+    )
+    return "kept"
+
+
+@pytest.mark.req("LOG-01", "LOG-02", "TRN-10")
+def test_errors_of_a_training_are_found_by_fields(cli: CommandLine, kept: str) -> None:
+    query = f'category:"easymaker.training" AND trainingName:{kept} AND logLevel:ERROR'
+    items = cli.json("logs", "search", query)["items"]
+    assert any("the data is not what it should be" in item["body"] for item in items)
+    assert {item["logLevel"] for item in items} == {"ERROR"}
+    assert [item["time"] for item in items] == sorted(item["time"] for item in items)
+    assert cli.json("logs", "search", query + r' AND logType:"NHNCloud\-AIEasyMaker"')["items"] == items
+
+
+def test_lines_are_printed_in_their_order_with_level_and_worker(cli: CommandLine, kept: str) -> None:
+    ended = cli.run("logs", "search", "trainingName:kept AND (about OR REQUESTED)")
+    assert ended.code == 0
+    asked, about = (line.split(maxsplit=2) for line in ended.out.splitlines())
+    assert (asked[1:], about[1:]) == (["INFO", "kept  CREATE REQUESTED"], ["INFO", "kept/0  about to fail"])
+    assert datetime.fromisoformat(asked[0]) < datetime.fromisoformat(about[0])
+
+
+def test_a_limit_leads_to_older_lines_by_a_cursor(cli: CommandLine, kept: str) -> None:
+    everything = cli.json("logs", "search")["items"]
+    newest = cli.json("logs", "search", "--limit", "2")
+    older = cli.json("logs", "search", "--cursor", newest["cursor"])
+    assert older["items"] + newest["items"] == everything
+    assert f"--cursor {newest['cursor']}" in cli.run("logs", "search", "--limit", "2").err
+
+
+def test_times_can_be_given_as_they_are_or_as_how_long_ago(cli: CommandLine, kept: str) -> None:
+    everything = cli.json("logs", "search")["items"]
+    assert cli.json("logs", "search", "--since", "1h", "--until", "2100-01-01")["items"] == everything
+    assert cli.json("logs", "search", "--since", everything[-1]["time"])["items"] == everything[-1:]
+    assert cli.json("logs", "search", "--until", "1h")["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["*a"], "The query at character 1, '*a'"),
+        (["trainingId:("], "The query 'trainingId:('"),
+        (["--since", "soon"], "--since 'soon': it is neither a time nor a duration"),
+        (["--cursor", "soon"], "--cursor 'soon'"),
+        (["--follow", "--json"], "--follow"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_refused(cli: CommandLine, arguments: list[str], message: str) -> None:
+    ended = cli.run("logs", "search", *arguments)
+    assert (ended.code, "--json" in arguments or ended.out == "") == (2, True)
+    assert message in ended.err
+
+
+def test_without_a_log_store_nothing_is_searched_and_log_management_is_refused(cli: CommandLine, code: Path) -> None:
+    off = CommandLine(cli.directory, {"MAKERFLOW_LOG_STORE": "off"})
+    ended = off.run("logs", "search")
+    assert (ended.code, "MAKERFLOW_LOG_STORE=off" in ended.err) == (2, True)
+    arguments = ["train", "--name", "off", "--algorithm", str(code), "--entry-point", "train.py", "--log-management"]
+    document = off.json(*arguments, code=2)
+    assert "Set MAKERFLOW_LOG_STORE=local, or turn it off" in document["reason"]
+    assert "off" not in [item["name"] for item in off.json("training", "list")["items"]]
+
+
+def test_new_lines_are_followed_until_ctrl_c(cli: CommandLine, code: Path, kept: str) -> None:
+    with cli.start("logs", "search", "trainingName:followed AND step", "--follow") as running:
+        arguments = ["--algorithm", str(code), "--entry-point", "train.py", "--hp", "lr=1", "--log-management"]
+        assert cli.run("train", "--name", "followed", *arguments).code == 0
+        assert "step=3" in running.read_until("step=3")
+        running.interrupt()
+        assert running.end().code == 130
+
+
+def test_the_doctor_says_what_the_log_store_holds(cli: CommandLine, kept: str) -> None:
+    findings = [f for f in cli.json("doctor")["findings"] if f["check"] == "log store"]
+    assert [finding["level"] for finding in findings] == ["ok"]
+    assert " records from " in findings[0]["message"]
