@@ -281,11 +281,17 @@ class ClusterContract:
         until_it_prints(cluster, handle)
         site.kill_what_runs(handle)
         until(cluster, handle, lambda state: state.phase is RunPhase.LOST)
+        [lost] = cluster.traces()
+        assert (lost.run_id, lost.phase, lost.processes > 0) == (handle.run_id, RunPhase.LOST, True)
         assert cluster.stop(handle, 0.2).remaining == 0
         assert until_over(cluster, handle)[-1].cause is ExitCause.STOPPED
         state = state_of(cluster, handle)
         assert (state.phase, state.processes) == (RunPhase.FINISHED, 0)
+        [ended] = cluster.traces()
+        assert (ended.phase, ended.processes) == (RunPhase.FINISHED, 0)
+        assert abs(ended.changed - datetime.now(UTC)) < timedelta(minutes=1)
         cluster.remove(handle)
+        assert cluster.traces() == []
 
     def test_remove_leaves_nothing_and_twice_is_fine(self, site, cluster):
         plan = site.plan(QUICK)

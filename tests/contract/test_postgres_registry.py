@@ -10,6 +10,7 @@ from tests.contract.registry_contract import ExperimentContract, JournalContract
 from tests.contract.registry_listing_contract import ChangingListContract, ListingContract
 from tests.contract.registry_metrics_contract import MetricsContract
 from tests.contract.registry_monitoring_contract import MonitoringContract
+from tests.contract.registry_overview_contract import OverviewContract
 from tests.contract.registry_processes_contract import ProcessesContract
 from tests.contract.registry_templates_contract import TemplatesContract
 from tests.servers import PostgresServer
@@ -57,6 +58,10 @@ class TestChangingListsOnPostgres(OnPostgres, ChangingListContract):
 
 
 class TestTemplatesOnPostgres(OnPostgres, TemplatesContract):
+    """See the contract."""
+
+
+class TestOverviewOnPostgres(OnPostgres, OverviewContract):
     """See the contract."""
 
 

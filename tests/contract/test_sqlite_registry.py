@@ -8,6 +8,7 @@ from tests.contract.registry_contract import ExperimentContract, JournalContract
 from tests.contract.registry_listing_contract import ChangingListContract, ListingContract
 from tests.contract.registry_metrics_contract import MetricsContract
 from tests.contract.registry_monitoring_contract import MonitoringContract
+from tests.contract.registry_overview_contract import OverviewContract
 from tests.contract.registry_processes_contract import ProcessesContract
 from tests.contract.registry_templates_contract import TemplatesContract
 
@@ -42,6 +43,10 @@ class TestChangingListsOnSQLite(OnSQLite, ChangingListContract):
 
 
 class TestTemplatesOnSQLite(OnSQLite, TemplatesContract):
+    """See the contract."""
+
+
+class TestOverviewOnSQLite(OnSQLite, OverviewContract):
     """See the contract."""
 
 

@@ -1,0 +1,83 @@
+"""When a training is taken up again, and which runs may go."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from blocks.cluster.base import Trace
+from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.plan import RunPhase
+from blocks.registry.records import Standing, UnderWay
+from blocks.upkeep.findings import Finding, Kind, UpkeepReport
+from blocks.upkeep.runs import judged
+from blocks.upkeep.trainings import MOST_ATTEMPTS, PATIENCE_SECONDS, due
+from tasks.upkeep_report import upkeep_report
+
+NOW = datetime(2026, 1, 8, tzinfo=UTC)
+KEEP = timedelta(days=7)
+ALIVE = (RunPhase.QUEUED, RunPhase.RUNNING, RunPhase.LOST)
+
+
+def trace(phase: RunPhase | None, *, processes: int = 0, age: timedelta = timedelta(0)) -> Trace:
+    return Trace("trn-1", phase, processes, NOW - age)
+
+
+def training(status: TrainingStatus, *, logs_uploaded: bool = True) -> Standing:
+    return Standing(name="t", status=status, changed=NOW, logs_uploaded=logs_uploaded)
+
+
+def test_each_attempt_waits_twice_as_long_and_all_together_some_hours() -> None:
+    waits = [due(under_way(attempts), PATIENCE_SECONDS) - NOW for attempts in range(MOST_ATTEMPTS)]
+    assert [wait.total_seconds() for wait in waits[:3]] == [60, 120, 240]
+    assert timedelta(hours=4) < sum(waits, timedelta()) < timedelta(hours=5)
+
+
+def under_way(attempts: int) -> UnderWay:
+    return UnderWay(id="trn-1", name="t", status=TrainingStatus.RUNNING, attempts=attempts, stirred=NOW)
+
+
+@pytest.mark.parametrize("phase", [*ALIVE, RunPhase.FINISHED, None])
+def test_a_run_of_a_training_that_is_under_way_is_left_alone(phase: RunPhase | None) -> None:
+    assert judged(trace(phase, processes=3, age=KEEP * 2), training(TrainingStatus.RUNNING), NOW, KEEP) is None
+
+
+@pytest.mark.parametrize("phase", ALIVE)
+@pytest.mark.parametrize("whose", [None, training(TrainingStatus.STOPPED, logs_uploaded=False)])
+def test_a_run_that_lives_without_need_is_ended_and_its_records_stay(phase: RunPhase, whose: Standing | None) -> None:
+    run = judged(trace(phase), whose, NOW, KEEP)
+    assert run is not None
+    assert (run.lives, run.is_removable) == (True, False)
+
+
+@pytest.mark.parametrize("whose", [None, training(TrainingStatus.COMPLETE, logs_uploaded=False)])
+def test_records_whose_outputs_may_not_be_at_their_places_are_kept_for_their_keep_time(whose: Standing | None) -> None:
+    assert judged(trace(RunPhase.FINISHED, age=KEEP / 2), whose, NOW, KEEP) is None
+    run = judged(trace(RunPhase.FINISHED, age=KEEP), whose, NOW, KEEP)
+    assert run is not None
+    assert (run.lives, run.is_removable) == (False, True)
+
+
+def test_records_of_a_finished_training_go_at_once() -> None:
+    run = judged(trace(RunPhase.FINISHED), training(TrainingStatus.COMPLETE), NOW, KEEP)
+    assert run is not None
+    assert run.is_removable
+
+
+def test_processes_without_records_are_ended_whatever_they_say() -> None:
+    run = judged(trace(None, processes=1), None, NOW, KEEP)
+    assert run is not None
+    assert run.lives
+    assert run.whose == "no training that is known"
+
+
+def test_the_report_tells_what_failed_and_shows_text_as_text() -> None:
+    findings = (
+        Finding(kind=Kind.RUN, id="trn-1", found="It lives.", done="removed"),
+        Finding(kind=Kind.SCRATCH, id="/tmp/|x|", found="It is old.", done="denied", failed=True),  # noqa: S108 - a text
+    )
+    text = upkeep_report(UpkeepReport(findings=findings))
+    assert r"| run | 1 |" in text
+    assert r"\/tmp\/\|x\|" in text
+    assert r"FAILED\: denied" in text
+    assert "nothing was to be done" in upkeep_report(UpkeepReport())
+    assert upkeep_report(UpkeepReport(dry_run=True, findings=findings)).startswith("Nothing was changed.")
