@@ -26,7 +26,7 @@ def upkeep_flow(
 
     Args:
         dry_run: Only look: report what would be done.
-        thorough: Look at the caches also when that was done within the last hour.
+        thorough: Look at logs, events and caches also when that was done within the last hour.
         patience_seconds: So long a training may stay without anybody who follows it, as while it is being created.
     """
     registry = open_platform().registry
@@ -51,7 +51,7 @@ def upkeep(*, dry_run: bool = False, thorough: bool = True, patience_seconds: fl
 
     Args:
         dry_run: Only look.
-        thorough: Look at the caches also when that was done within the last hour.
+        thorough: Look at logs, events and caches also when that was done within the last hour.
         patience_seconds: So long a training may stay without anybody who follows it, as while it is being created.
     """
     return run_flow(upkeep_flow, dry_run, thorough, patience_seconds)

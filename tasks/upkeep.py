@@ -34,8 +34,8 @@ from tasks.log_collection import collect_logs
 from tasks.mending import NOTHING, Mending
 from tasks.taking_up import GRACE_SECONDS, give_up, secrets_of, take_up
 
-CACHES_SECONDS = 3600.0
-"""Caches are counted at most so often unless somebody asks: that takes a second for each hundred thousand files."""
+COUNTED_SECONDS = 3600.0
+"""Files are counted at most so often unless somebody asks: that takes a second for each hundred thousand."""
 
 StopCancelled = Callable[[DeadRun], str]
 """Stops the training of a flow run that was cancelled when nobody was there to do it; what it did."""
@@ -100,7 +100,7 @@ def remove_scratch(dry_run: bool, thorough: bool) -> tuple[Finding, ...]:
 
     Args:
         dry_run: Only look.
-        thorough: Count the files of the caches now, not only once an hour.
+        thorough: Look at all files now, not only once an hour.
     """
     platform, mending = open_platform(), Mending(dry_run)
     settings, registry, now = platform.settings, platform.registry, datetime.now(UTC)
@@ -108,13 +108,13 @@ def remove_scratch(dry_run: bool, thorough: bool) -> tuple[Finding, ...]:
         for what in platform.cluster.tidy():
             mending.mend(Kind.SCRATCH, what, "A process that died had left it half done.", lambda: "removed")
         registry.tidy_leases()
-    keep = timedelta(days=settings.keep_logs_days)
-    for scratch in (*old_logs(settings.home, registry, now, keep), *orphaned_events(settings.home, registry, now)):
-        mending.mend(Kind.SCRATCH, str(scratch.path), f"It is {scratch.why}.", partial(_remove, scratch.path))
     stamp = settings.home / "cache" / "upkeep"
-    if thorough or dry_run or _is_older(stamp, CACHES_SECONDS):
+    if thorough or dry_run or _is_older(stamp, COUNTED_SECONDS):
+        keep = timedelta(days=settings.keep_logs_days)
+        for scratch in (*old_logs(settings.home, registry, now, keep), *orphaned_events(settings.home, registry, now)):
+            mending.mend(Kind.SCRATCH, str(scratch.path), f"It is {scratch.why}.", partial(_remove, scratch.path))
         for excess in excesses(settings, now):
-            mending.mend(Kind.SCRATCH, str(excess.place), f"It holds {excess.found}.", excess.remove)
+            mending.mend(Kind.SCRATCH, str(excess.place), f"It is {excess.found}.", excess.remove)
         _touch(stamp)
     return mending.findings
 
