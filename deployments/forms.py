@@ -3,6 +3,7 @@
 The workflow UI draws a form from a JSON schema; the server checks what it is given against the same.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ TITLES = {"grace_seconds": "Grace period (seconds)"}
 
 OF_THE_RESOURCE = ("spec", "changes", "key")
 """Parameters that say which resource, or what it shall be."""
+
+_QUOTED_OR_MARKUP = re.compile(r"(`[^`]*`)|([_*])")
 
 
 def finished_form(schema: ParameterSchema, catalogue: Catalogue, resource: str) -> ParameterSchema:
@@ -33,6 +36,7 @@ def finished_form(schema: ParameterSchema, catalogue: Catalogue, resource: str) 
     menus = {"image": _names(catalogue.images), "flavor": _names(catalogue.flavors)}
     for name, field in _fields(form):
         _leave_null_out(field)
+        _keep_plain(field)
         if name in menus and field.get("type") == "string":
             empty = [""] if field.get("default") == "" else []
             field["enum"] = empty + menus[name]
@@ -45,6 +49,12 @@ def _leave_null_out(field: dict[str, Any]) -> None:
     if len(kinds) == 1 and field.get("default", ...) is None:
         del field["anyOf"], field["default"]
         field.update(kinds[0])
+
+
+def _keep_plain(field: dict[str, Any]) -> None:
+    """The UI reads a description as Markdown, which would take the underscores of two variables for italics."""
+    if "description" in field:
+        field["description"] = _QUOTED_OR_MARKUP.sub(lambda found: found[1] or f"\\{found[2]}", field["description"])
 
 
 def _names(entries: Iterable[Image] | Iterable[Flavor]) -> list[str]:

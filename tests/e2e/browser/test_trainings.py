@@ -1,0 +1,91 @@
+"""A training in the workflow UI, from its form to its curves, its end and its copy."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.browser.ui import PATIENCE_MILLISECONDS, Ui
+from tests.e2e.browser.whole_platform import WholePlatform
+from tests.processes import processes_of
+
+LEARNS = """
+import os, pathlib, time
+
+for step in range(1, 6):
+    print(f"step={step} loss={float(os.environ['EM_HP_LR']) / step:.4f}", flush=True)
+go = pathlib.Path(os.environ["EM_HP_GO"])
+while not go.exists():
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture(scope="package")
+def code(platform: WholePlatform) -> Path:
+    """A folder with an entry point that learns at once, and ends when there is a file called as it is told."""
+    directory = platform.directory / "code"
+    directory.mkdir()
+    (directory / "train.py").write_text(LEARNS)
+    (directory / "data.csv").write_text("a,b\n1,2\n")
+    return directory
+
+
+def start_from_the_form(ui: Ui, code: Path, name: str) -> str:
+    """Fill in the form of a training and submit it; the id of the flow run."""
+    form = ui.open_form("create-training")
+    form.fill(name, "Training", "Name")
+    form.fill("seen", "Training", "Experiment")
+    form.fill(f"file://{code}", "Algorithm", "Algorithm path")
+    form.fill("train.py", "Algorithm", "Entry point")
+    form.add("Algorithm", "Hyperparameters", Name="lr", Value="0.5")
+    form.add("Algorithm", "Hyperparameters", Name="go", Value=str(code / f"{name}-may-end"))
+    form.add("Input data", "Datasets", Name="table", Path=f"file://{code}")
+    ui.picture(f"{name}-form")
+    return form.submit(f"make-{name}")
+
+
+@pytest.mark.req("COM-04", "COM-11", "TRN-01", "TRN-04", "TRN-06", "TRN-12", "EXP-03", "ENV-02")
+def test_a_training_is_seen_from_its_form_through_its_curves_to_its_end(ui: Ui, code: Path) -> None:
+    run = start_from_the_form(ui, code, "walk")
+    training = ui.platform.wait_for_status("walk", "RUNNING")
+
+    ui.open_run(run)
+    ui.see("Running")
+    ui.picture("walk-running")
+    ui.open_report(run)
+    ui.see("--lr")
+    expect(ui.page.locator("tr", has_text="loss").first).to_contain_text("0.1", timeout=PATIENCE_MILLISECONDS)
+    plots = ui.page.locator("img[src^='data:image/svg+xml']")
+    expect(plots.first).to_be_visible()
+    assert plots.evaluate_all("all => all.every(one => one.naturalWidth > 0)")
+    ui.picture("walk-report")
+
+    board = ui.platform.command("experiment", "tensorboard", "seen", "--no-open")["url"]
+    ui.page.goto(board)
+    expect(ui.page.get_by_text("loss").first).to_be_visible(timeout=PATIENCE_MILLISECONDS)
+    expect(ui.page.get_by_text(training["name"]).first).to_be_visible(timeout=PATIENCE_MILLISECONDS)
+    assert "token" not in ui.page.url
+    ui.picture("walk-tensorboard")
+
+    (code / "walk-may-end").touch()
+    ui.platform.wait_for_state(run, "COMPLETED")
+    ui.open_run(run)
+    ui.see("Completed")
+    ui.picture("walk-completed")
+
+
+@pytest.mark.req("TRN-13", "COM-04")
+def test_cancelling_in_the_ui_stops_a_training_and_leaves_no_worker(ui: Ui, code: Path) -> None:
+    run = start_from_the_form(ui, code, "unwanted")
+    ui.platform.wait_for_status("unwanted", "RUNNING")
+    ui.open_run(run)
+    ui.see("Running")
+    ui.page.get_by_role("button", name=re.compile("^Cancel$")).click()
+    ui.page.get_by_role("dialog").or_(ui.page.locator(".p-modal")).get_by_role("button", name="Cancel").last.click()
+    ui.platform.wait_for_state(run, "CANCELLED")
+    ui.platform.wait_for_status("unwanted", "STOPPED")
+    assert [command for _, command in processes_of(ui.platform.home)] == []
+    ui.open_run(run)
+    ui.see("Cancelled")
+    ui.picture("unwanted-cancelled")

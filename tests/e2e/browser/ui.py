@@ -1,0 +1,105 @@
+"""The pages of the workflow UI as a person uses them: by their labels."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.browser.whole_platform import WholePlatform
+
+PATIENCE_MILLISECONDS = 45_000
+
+
+@dataclass(frozen=True)
+class Ui:
+    """A browser's tab.
+
+    Attributes:
+        page: The tab.
+        platform: Whose UI it shows.
+        screenshots: Where pictures go.
+    """
+
+    page: Page
+    platform: WholePlatform
+    screenshots: Path
+
+    def open(self, path: str) -> None:
+        self.page.goto(f"{self.platform.url}{path}")
+
+    def open_form(self, flow: str) -> "Form":
+        """The form of a flow's deployment."""
+        self.open(f"/deployments/deployment/{self.platform.deployment(flow)}/run")
+        expect(self.page.get_by_text("Validate parameters")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
+        return Form(self)
+
+    def open_run(self, flow_run: str, tab: str = "") -> None:
+        """The page of a flow run."""
+        self.open(f"/runs/flow-run/{flow_run}" + (f"?tab={tab}" if tab else ""))
+
+    def open_report(self, flow_run: str) -> None:
+        """The report of what a flow run made."""
+        found = self.platform.post("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run]}}})
+        self.open(f"/artifacts/artifact/{found[0]['id']}")
+
+    def see(self, text: str | re.Pattern[str]) -> Locator:
+        """What shows this text, once it is to be seen."""
+        found = self.page.get_by_text(text).first
+        expect(found).to_be_visible(timeout=PATIENCE_MILLISECONDS)
+        return found
+
+    def picture(self, name: str) -> None:
+        """Keep what is to be seen now, scrolled-away parts of a form included."""
+        self.screenshots.mkdir(parents=True, exist_ok=True)
+        before = self.page.viewport_size
+        height = self.page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(e => e.scrollHeight))")
+        self.page.set_viewport_size({"width": 1280, "height": min(max(height, 900), 5000)})
+        self.page.screenshot(path=self.screenshots / f"{name}.png")
+        if before:
+            self.page.set_viewport_size(before)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A deployment's form."""
+
+    ui: Ui
+
+    def field(self, *labels: str, last: bool = False) -> Locator:
+        """The field under these labels, from the outermost group inwards; the last or the first such item of a list."""
+        found = self.ui.page.locator("form")
+        for label in labels:
+            header = self.ui.page.locator(
+                ":scope > .p-label__header .schema-form-property__label",
+                has_text=re.compile(rf"^{re.escape(label)}( \(Optional\))?$"),
+            )
+            fields = found.locator(".schema-form-property").filter(has=header)
+            found = fields.last if last else fields.first
+        return found
+
+    def fill(self, value: str, *labels: str) -> None:
+        """Type a value."""
+        self.field(*labels).locator("textarea, input").first.fill(value)
+
+    def choose(self, option: str, *labels: str) -> None:
+        """Choose from a menu."""
+        self.field(*labels).locator(".p-select-button__control").press("ArrowDown")
+        self.ui.page.get_by_text(option, exact=True).click()
+
+    def add(self, *labels: str, **values: str) -> None:
+        """Add an item to a list, with values by their labels."""
+        box = self.field(*labels)
+        items = box.locator(".schema-form-property-array-item")
+        before = items.count()
+        box.get_by_role("button", name="Add item").click()
+        expect(items).to_have_count(before + 1)
+        for label, value in values.items():
+            self.field(*labels, label, last=True).locator("textarea, input").fill(value)
+
+    def submit(self, name: str) -> str:
+        """Submit it under this run name; the id of the flow run."""
+        self.ui.page.locator(".flow-run-name-input input").fill(name)
+        self.ui.page.get_by_role("button", name="Submit").click()
+        self.ui.page.wait_for_url(re.compile("tab=Runs"))
+        return self.ui.platform.flow_run(name)
