@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from blocks.domain.errors import NotFoundError, TemplateOutdatedError
+from blocks.domain.errors import InvalidInputError, NotFoundError
 from blocks.domain.templates import TemplateSpec
 from blocks.registry.identity import check_id, from_us, new_id
 from blocks.registry.listing import Listing, list_page, split_tags
@@ -44,8 +44,7 @@ class Templates:
 
         Raises:
             NotFoundError: There is none.
-            TemplateOutdatedError: It was made by another version of this program, and has settings that this one has
-                not.
+            InvalidInputError: It was made by another version of this program, and has settings that this one has not.
         """
         return _find(self._reader, key)
 
@@ -110,8 +109,11 @@ def _find(rows: Rows, key: str) -> Template:
         spec = TemplateSpec.model_validate_json(values["spec"])
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        setting = ".".join(map(str, first["loc"]))
-        raise TemplateOutdatedError(values["name"], setting, f"{first['msg']}.") from error
+        raise InvalidInputError(
+            f"{'.'.join(map(str, first['loc']))} of the template {values['name']!r}",
+            f"another version of Makerflow has made it ({first['msg']})",
+            f"Use that version, or delete the template: `makerflow template delete {values['name']}`.",
+        ) from error
     return Template(**values | {"spec": spec})
 
 

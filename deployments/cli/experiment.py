@@ -32,8 +32,10 @@ def create(
 ) -> None:
     """Create an experiment."""
     from blocks.domain.specs import ExperimentSpec
+    from deployments.cli.access import open_registry
 
     spec = ExperimentSpec(name=name, description=description)
+    open_registry()  # makes the home, without which Prefect complains
     with reserved_stdout():
         from flows.experiment import create_experiment
 

@@ -28,9 +28,11 @@ def create(settings: Settings, *, file: SettingsFile = None, as_json: AsJson = F
     What is left out is given with a training, or has its default: `makerflow train --from-template`.
     """
     from blocks.domain.templates import TemplateSpec
+    from deployments.cli.access import open_registry
     from deployments.cli.settings_file import merged_settings
 
     spec = TemplateSpec.model_validate(merged_settings(file, settings))
+    open_registry()  # makes the home, without which Prefect complains
     with reserved_stdout():
         from flows.template import create_template
 
@@ -82,6 +84,7 @@ def change(template: Key, settings: Settings, *, file: SettingsFile = None, as_j
 
     Trainings that were made from it stay as they are.
     """
+    from deployments.cli.access import open_registry
     from deployments.cli.settings_file import settings_over_template
 
     if not settings and file is None:
@@ -89,6 +92,7 @@ def change(template: Key, settings: Settings, *, file: SettingsFile = None, as_j
             f"template change {template}", "nothing is given to change", "Give a setting, --unset or -f."
         )
     overrides = settings_over_template(file, settings)
+    open_registry().templates.summary(template)  # there is one: what follows takes a second to import
     with reserved_stdout():
         from flows.template import change_template
 
@@ -106,9 +110,11 @@ def copy(template: Key, settings: Settings, *, file: SettingsFile = None, as_jso
 
     Settings that are given here take the place of the other's.
     """
+    from deployments.cli.access import open_registry
     from deployments.cli.settings_file import settings_over_template
 
     overrides = settings_over_template(file, settings)
+    open_registry().templates.summary(template)  # there is one: what follows takes a second to import
     with reserved_stdout():
         from flows.template import copy_template
 

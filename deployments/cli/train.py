@@ -23,11 +23,11 @@ def train(
     *,
     file: SettingsFile = None,
     from_template: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="TEMPLATE", help="Settings of this template; what is given beside it wins.", show_default=False
         ),
-    ] = "",
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Print the id and return at once; the training goes on.")
     ] = False,
@@ -40,7 +40,7 @@ def train(
     """
     from deployments.cli.running import start_training
 
-    asked = _of_template(from_template, file, settings) if from_template else _of_its_own(file, settings)
+    asked = _of_its_own(file, settings) if from_template is None else _of_template(from_template, file, settings)
     start_training(asked, detach=detach, as_json=as_json)
 
 

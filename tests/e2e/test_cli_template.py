@@ -75,6 +75,7 @@ def test_a_template_is_changed_copied_and_deleted(cli: CommandLine, nightly: dic
         (("template", "change", "nightly", "--unset", "hp.lr"), "The hyperparameters are: depth"),
         (("template", "change", "nightly", "--unset", "rate"), "there is no such setting"),
         (("template", "change", "nothing", "--workers", "2"), "`makerflow template list` shows"),
+        (("train", "--from-template", ""), "There is no template ''"),
         (("train", "--from-template", "nothing"), "`makerflow template list` shows"),
         (("train", "--from-template", "nightly", "--workers", "65"), "less than or equal to 64"),
         (("train", "--from-template", "nightly", "--provided", "forest"), "--provided: "),
