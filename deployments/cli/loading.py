@@ -13,8 +13,8 @@ from typer.core import TyperCommand, TyperGroup
 
 COMMANDS = {
     "train": ("deployments.cli.train", "Train: run an algorithm on data and follow it to its end."),
-    "training": ("deployments.cli.training", "List, show, follow, stop, copy and delete trainings."),
-    "template": ("deployments.cli.template", "Templates hold settings that trainings are made from."),
+    "training": ("deployments.cli.training", "List, show, follow, monitor, schedule, stop, copy and delete trainings."),
+    "template": ("deployments.cli.template", "Templates hold settings that many trainings share."),
     "experiment": ("deployments.cli.experiment", "Experiments group trainings that belong together."),
     "storage": ("deployments.cli.storage", "Look at and move data in object stores, NAS and directories."),
     "connection": ("deployments.cli.connection", "Endpoints of object stores and the accounts used on them."),

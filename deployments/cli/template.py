@@ -15,7 +15,7 @@ from deployments.cli.settings_options import Settings, SettingsFile, takes_setti
 if TYPE_CHECKING:
     from blocks.registry.records import Template
 
-app = command_group("Templates hold settings that trainings are made from.")
+app = command_group("Templates hold settings that many trainings share.")
 
 Key = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Name or id.")]
 

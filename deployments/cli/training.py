@@ -23,7 +23,7 @@ from deployments.cli.output import (
 )
 from deployments.cli.settings_options import Settings, takes_settings
 
-app = command_group("List, show, follow, stop, copy and delete trainings.")
+app = command_group("List, show, follow, monitor, schedule, stop, copy and delete trainings.")
 
 Key = Annotated[str, typer.Argument(metavar="TRAINING", help="Name or id.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Return at once; a process of its own follows the training.")]
