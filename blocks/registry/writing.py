@@ -29,6 +29,7 @@ class Writing:
 
     def rows(self, sql: str, **parameters: Any) -> list[Row]:
         """All rows of a SELECT with `:name` parameters, what was written before in this transaction included."""
+        self._session.flush()  # which no SQLAlchemy before 2.1 does for plain SQL
         return [dict(row) for row in self._session.execute(text(sql), parameters).mappings()]
 
     @cached_property
