@@ -22,8 +22,7 @@ from blocks.domain.errors import (
 from blocks.domain.log_records import LogLevel, LogRecord, LogSource, from_microseconds
 from blocks.locks import locked
 from blocks.logs.base import LogCursor, Reading
-from blocks.logs.conditions import Condition
-from blocks.logs.statements import STREAM_FIELDS, Sql, chosen_streams, newest, split
+from blocks.logs.statements import STREAM_FIELDS, Split, Sql, chosen_streams, newest
 
 VERSION = 1
 BUSY_SECONDS = 30.0
@@ -131,14 +130,22 @@ class DayFile:
         with self._explained(), self._transaction():
             self._connection.executemany(_KEEP_CURSOR.replace("REPLACE", "IGNORE"), rows)
 
-    def search(self, condition: Condition, low: int, high: int, limit: int) -> list[LogRecord]:
-        """The newest records that match, with an id from `low` on and below `high`, the newest first."""
-        parts = split(condition)
-        with self._bounded():
+    def search(self, parts: Split, limit: int, until: float) -> list[LogRecord]:
+        """The newest records that match, the newest first.
+
+        Args:
+            parts: What is asked for.
+            limit: How many.
+            until: Of the monotonic clock: when to give up.
+
+        Raises:
+            InvalidInputError: It was given up.
+        """
+        with self._given_up_after(until):
             streams = dict(self._rows(chosen_streams(parts)))
             if not sum(streams.values()):
                 return []
-            found = self._rows(newest(parts, streams, self.count(), low, high, limit))
+            found = self._rows(newest(parts, streams, self.count(), limit))
         return self._records(found)
 
     def tail(self, after: int, limit: int) -> list[LogRecord]:
@@ -232,10 +239,9 @@ class DayFile:
             raise
 
     @contextmanager
-    def _bounded(self) -> Iterator[None]:
+    def _given_up_after(self, until: float) -> Iterator[None]:
         """No search may hold the machine for long."""
-        end = time.monotonic() + SEARCH_SECONDS
-        self._connection.set_progress_handler(lambda: time.monotonic() > end, _INSTRUCTIONS)
+        self._connection.set_progress_handler(lambda: time.monotonic() > until, _INSTRUCTIONS)
         try:
             yield
         finally:
@@ -253,7 +259,7 @@ class DayFile:
         code = getattr(error, "sqlite_errorcode", None)
         primary = None if code is None else code & 0xFF
         if primary == sqlite3.SQLITE_INTERRUPT:
-            why = f"searching one day took longer than {SEARCH_SECONDS:g} s"
+            why = f"searching took longer than {SEARCH_SECONDS:g} s"
             return InvalidInputError("The query", why, "Name a trainingId or a logLevel, or a shorter time.")
         if primary == sqlite3.SQLITE_FULL:
             return LogStoreUnavailableError(str(self.file), "the disk is full, so free some space there")

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -11,8 +12,9 @@ from blocks.domain.errors import InvalidInputError, LogStoreUnavailableError
 from blocks.domain.log_records import LogRecord, LogSource, to_microseconds
 from blocks.logs.base import LogCursor, LogPage, LogStore, LogUsage, Reading
 from blocks.logs.conditions import Condition
-from blocks.logs.day_file import DayFile
+from blocks.logs.day_file import SEARCH_SECONDS, DayFile
 from blocks.logs.query import parse_query
+from blocks.logs.statements import split
 
 LONGEST_RUN = timedelta(days=366)
 """Cursors are kept for this long: a training may last a year."""
@@ -63,7 +65,7 @@ class SQLiteLogStore(LogStore):
         until: datetime | None = None,
         cursor: str = "",
     ) -> LogPage:
-        """As promised. A search of one day that takes longer than `day_file.SEARCH_SECONDS` is refused."""
+        """As promised. A search that takes longer than `SEARCH_SECONDS` is refused."""
         low = to_microseconds(since) if since else 0
         high = to_microseconds(until) if until else _LAST_ID
         found = self._found(parse_query(query), low, high, limit + 1, _position(cursor) if cursor else None)
@@ -123,16 +125,15 @@ class SQLiteLogStore(LogStore):
     def _found(
         self, condition: Condition, low: int, high: int, limit: int, before: tuple[str, int] | None
     ) -> list[LogRecord]:
+        day, id = before or ("9999-12-31", _LAST_ID)
+        give_up = time.monotonic() + SEARCH_SECONDS
         found: list[LogRecord] = []
         for file in self._opened():
             if len(found) == limit:
                 break
-            end = high
-            if before is not None:
-                if file.day > before[0]:
-                    continue
-                end = min(high, before[1]) if file.day == before[0] else high
-            found += file.search(condition, low, end, limit - len(found))
+            if file.day <= day:
+                parts = split(condition, low, min(high, id) if file.day == day else high)
+                found += file.search(parts, limit - len(found), give_up)
         return found
 
     def _writable(self) -> DayFile:

@@ -13,6 +13,8 @@ STREAM_FIELDS = ("logLevel", *SOURCE_FIELDS)
 FEW = 3000
 """So many lines are looked at one by one faster than a frequent word's whole list is read."""
 
+_COLUMNS = "l.id, l.stream, l.body"
+_LISTED = "IN (SELECT value FROM json_each(?))"
 _HAS_WORDS = "l.id IN (SELECT rowid FROM words WHERE words MATCH ?)"
 _HAS_WORDS_HERE = "EXISTS (SELECT 1 FROM words WHERE words MATCH ? AND words.rowid = l.id)"
 
@@ -42,25 +44,32 @@ class Split:
     Attributes:
         streams: On `streams` alone: what fields say.
         words: One full-text query; empty for none.
-        rest: On lines: what needs both, or a time.
+        rest: On lines: what needs several of these.
+        low: The first id.
+        high: The id behind the last one.
     """
 
     streams: Sql
     words: str
     rest: Sql
+    low: int
+    high: int
 
 
-def split(condition: Condition) -> Split:
-    """The parts of a condition."""
-    parts = list(_flattened(condition))
-    fields = [part for part in parts if _is_about_fields(part)]
-    texts = [(part, text) for part in parts if (text := _full_text(part))]
-    rest = [part for part in parts if part not in fields and not _full_text(part)]
-    return Split(
-        TRUE.joined([_of_stream(part) for part in fields], "AND"),
-        " AND ".join(text for _, text in texts),
-        TRUE.joined([_of_line(part) for part in rest], "AND"),
-    )
+def split(condition: Condition, low: int, high: int) -> Split:
+    """The parts of a condition on lines with an id from `low` on and below `high`."""
+    fields, texts, rest = [], [], []
+    for part in dict.fromkeys(_flattened(condition)):
+        if isinstance(part, Kept):
+            low = max(low, part.low or low)
+            high = min(high, high if part.high is None else part.high)
+        elif _is_about_fields(part):
+            fields.append(_of_stream(part))
+        elif text := _full_text(part):
+            texts.append(text)
+        else:
+            rest.append(_of_line(part))
+    return Split(TRUE.joined(fields, "AND"), " AND ".join(texts), TRUE.joined(rest, "AND"), low, high)
 
 
 def chosen_streams(parts: Split) -> Sql:
@@ -69,33 +78,46 @@ def chosen_streams(parts: Split) -> Sql:
     return Sql(text, parts.streams.parameters)
 
 
-def newest(parts: Split, streams: dict[int, int], total: int, low: int, high: int, limit: int) -> Sql:
-    """The newest lines that match, with an id from `low` on and below `high`: id, stream, body.
+def newest(parts: Split, streams: dict[int, int], total: int, limit: int) -> Sql:
+    """The newest lines that match: id, stream, body.
 
     Args:
         parts: What is asked for.
         streams: Those that can have a match, with their numbers of lines.
         total: Lines of all streams.
-        low: The first id.
-        high: The id behind the last one.
         limit: How many.
     """
     count = sum(streams.values())
-    among = Sql("IN (SELECT value FROM json_each(?))", (json.dumps(list(streams)),))
-    bounds = Sql("l.id >= ? AND l.id < ?", (low, high))
-    if parts.words and count > FEW:  # from word to lines: the list of a word is in the order of the ids
-        source = "words w CROSS JOIN lines l ON l.id = w.rowid"
-        matching = Sql("words MATCH ? AND w.rowid >= ? AND w.rowid < ?", (parts.words, low, high))
-        chosen = Sql(f"l.stream {among.text}", among.parameters)
-        where, order = matching.joined([chosen, parts.rest], "AND"), "w.rowid"
-    else:
-        # With few lines their index leads to them; among many the next match is near. `+` keeps SQLite off the index.
-        column = "l.stream" if count * count < limit * total or count <= FEW else "+l.stream"
-        chosen = Sql(f"{column} {among.text}", among.parameters)
-        words = [Sql(_HAS_WORDS_HERE, (parts.words,))] if parts.words else []
-        source, where, order = "lines l", bounds.joined([chosen, *words, parts.rest], "AND"), "l.id"
-    found = f"SELECT l.id, l.stream, l.body FROM {source} WHERE {where.text}"  # noqa: S608 - values are parameters
-    return Sql(f"{found} ORDER BY {order} DESC LIMIT ?", (*where.parameters, limit))
+    found = _from_words(parts, streams) if parts.words and count > FEW else _from_lines(parts, streams, total, limit)
+    return Sql(f"{found.text} DESC LIMIT ?", (*found.parameters, limit))
+
+
+def _from_words(parts: Split, streams: Iterable[int]) -> Sql:
+    """From the words' list, which is in the order of the ids, to the lines."""
+    matching = Sql("words MATCH ? AND w.rowid >= ? AND w.rowid < ?", (parts.words, parts.low, parts.high))
+    where = matching.joined([_among("l.stream", streams), parts.rest], "AND")
+    source = "words w CROSS JOIN lines l ON l.id = w.rowid"
+    text = f"SELECT {_COLUMNS} FROM {source} WHERE {where.text} ORDER BY w.rowid"  # noqa: S608 - values are parameters
+    return Sql(text, where.parameters)
+
+
+def _from_lines(parts: Split, streams: dict[int, int], total: int, limit: int) -> Sql:
+    """Over the lines: by the index of streams when they are few, else from the newest on, where a match is near."""
+    count = sum(streams.values())
+    is_indexed = count <= FEW or count * count < limit * total
+    conditions = [
+        _among("l.stream" if is_indexed else "+l.stream", streams),
+        parts.rest,
+    ]  # + keeps SQLite off the index
+    if parts.words:  # a beginning's words are put together anew for each line that is asked about
+        conditions.append(Sql(_HAS_WORDS if "*" in parts.words else _HAS_WORDS_HERE, (parts.words,)))
+    where = Sql("l.id >= ? AND l.id < ?", (parts.low, parts.high)).joined(conditions, "AND")
+    text = f"SELECT {_COLUMNS} FROM lines l WHERE {where.text} ORDER BY l.id"  # noqa: S608 - values are parameters
+    return Sql(text, where.parameters)
+
+
+def _among(column: str, streams: Iterable[int]) -> Sql:
+    return Sql(f"{column} {_LISTED}", (json.dumps(list(streams)),))
 
 
 def _flattened(condition: Condition) -> Iterable[Condition]:
@@ -124,7 +146,7 @@ def _full_text(condition: Condition) -> str:
             quoted = '"' + text.replace('"', '""') + '"'
             return f"{quoted}*" if is_prefix else quoted
         case AllOf(parts) | AnyOf(parts):
-            texts = [_full_text(part) for part in parts]
+            texts = [_full_text(part) for part in dict.fromkeys(parts)]
             word = " AND " if isinstance(condition, AllOf) else " OR "
             return f"({word.join(texts)})" if texts and all(texts) else ""
     return ""
