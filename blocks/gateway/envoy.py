@@ -11,6 +11,9 @@ from blocks.gateway.envoy_listener import ACCESS_CLUSTER, ACCESS_HEADER, listene
 from blocks.gateway.front_door import FrontDoor
 from blocks.gateway.routes import Route, ordered
 
+ROUTES = "routes.yaml"
+CLUSTERS = "clusters.yaml"
+
 MOST_CONNECTIONS = 1000
 """Of all clients together. Beyond it a new connection is closed at once."""
 
@@ -38,9 +41,9 @@ def bootstrap(front_door: FrontDoor) -> dict[str, Any]:
     return {
         "node": {"id": "front-door", "cluster": "makerflow"},
         "admin": {"address": {"pipe": {"path": str(directory / "admin.sock"), "mode": 0o600}}},
-        "dynamic_resources": {"cds_config": _from_file(files / "clusters.yaml")},
+        "dynamic_resources": {"cds_config": _from_file(files / CLUSTERS)},
         "static_resources": {
-            "listeners": [listener(front_door.host, front_door.port, _from_file(files / "routes.yaml"))],
+            "listeners": [listener(front_door.host, front_door.port, _from_file(files / ROUTES))],
             "clusters": [cluster(ACCESS_CLUSTER, {"pipe": {"path": str(directory / "access.sock")}})],
         },
         "overload_manager": {
@@ -76,6 +79,15 @@ def cluster_resources(routes: Iterable[Route]) -> dict[str, Any]:
     return {"resources": [{"@type": kind, **cluster(_cluster_name(route), _address(route))} for route in routes]}
 
 
+def with_former(clusters: Mapping[str, Any], former: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """`clusters`, and those of `former` to which the route table in use leads."""
+    hosts = [host for resource in table["resources"] for host in resource["virtual_hosts"]]
+    used = {route["route"]["cluster"] for host in hosts for route in host["routes"] if "route" in route}
+    present = {resource["name"] for resource in clusters["resources"]}
+    kept = [resource for resource in former["resources"] if resource["name"] in used - present]
+    return {"resources": [*clusters["resources"], *kept]}
+
+
 def cluster(name: str, address: Mapping[str, Any]) -> dict[str, Any]:
     """One thing that answers."""
     return {
@@ -101,6 +113,12 @@ def cluster(name: str, address: Mapping[str, Any]) -> dict[str, Any]:
 def to_text(document: Mapping[str, Any]) -> str:
     """The document as YAML, the same for the same document."""
     return yaml.safe_dump(dict(document), sort_keys=False, width=120)
+
+
+def from_text(text: str) -> dict[str, Any]:
+    """The document that `to_text` made this text of."""
+    document: dict[str, Any] = yaml.safe_load(text)
+    return document
 
 
 def _ours(routes: Iterable[Route], hosts: Sequence[str]) -> dict[str, Any]:

@@ -3,9 +3,19 @@
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from blocks.gateway.binary import envoy_path
-from blocks.gateway.envoy import bootstrap, cluster_resources, route_resources, to_text
+from blocks.gateway.envoy import (
+    CLUSTERS,
+    ROUTES,
+    bootstrap,
+    cluster_resources,
+    from_text,
+    route_resources,
+    to_text,
+    with_former,
+)
 from blocks.gateway.front_door import FrontDoor, write_private
 from blocks.gateway.routes import Route
 
@@ -20,11 +30,22 @@ def write_front_door(front_door: FrontDoor, routes: Sequence[Route] = ()) -> Non
 
 
 def write_routes(front_door: FrontDoor, routes: Iterable[Route]) -> None:
-    """Let a running Envoy have the platform's routes and `routes`: what answers first, then the ways to it."""
+    """Let a running Envoy have the platform's routes and `routes`: what answers first, then the ways to it.
+
+    What answered on the former routes stays until the next change, for Envoy takes up one file after the other.
+    """
     envoy = front_door.directory / "envoy"
     every = [*front_door.routes, *routes]
-    write_private(envoy / "clusters.yaml", to_text(cluster_resources(every)))
-    write_private(envoy / "routes.yaml", to_text(route_resources(every, front_door.hosts)))
+    clusters = with_former(cluster_resources(every), _read(envoy / CLUSTERS), _read(envoy / ROUTES))
+    write_private(envoy / CLUSTERS, to_text(clusters))
+    write_private(envoy / ROUTES, to_text(route_resources(every, front_door.hosts)))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return from_text(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"resources": []}
 
 
 def front_door_command(directory: Path) -> list[str]:

@@ -20,6 +20,7 @@ from blocks.gateway.front_door import FrontDoor, front_door_token
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 @dataclass
@@ -96,7 +97,7 @@ async def _echo_messages(receive: Receive, send: Send) -> None:
 
 
 @contextmanager
-def serving(app: Any, path: Path) -> Iterator[None]:
+def serving(app: Application, path: Path) -> Iterator[None]:
     """Serve an ASGI application on a Unix socket."""
     server = uvicorn.Server(uvicorn.Config(app, uds=str(path), log_level="error", lifespan="off", access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
@@ -111,7 +112,7 @@ def serving(app: Any, path: Path) -> Iterator[None]:
 
 @contextmanager
 def running_front_door(
-    directory: Path, *, upstream: Any = echo, access_string: str = "", **settings: Any
+    directory: Path, *, upstream: Application | None = echo, access_string: str = "", **settings: Any
 ) -> Iterator[RunningFrontDoor]:
     """A front door over `directory`; without `upstream`, whoever calls serves `prefect.sock`."""
     boards = directory / "tensorboard"

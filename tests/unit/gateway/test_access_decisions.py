@@ -1,0 +1,146 @@
+import base64
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from blocks.gateway.access import Doorkeeper, Request, Verdict, is_foreign, local_target, without_token
+from blocks.gateway.front_door import front_door_token, own_account
+from blocks.gateway.routes import Access
+
+TOKEN = SecretStr("t" * 43)
+OPEN = Doorkeeper(TOKEN, SecretStr(""))
+GUARDED = Doorkeeper(TOKEN, SecretStr("ann:password"))
+LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+
+def request(method: str = "GET", target: str = "/", **headers: str) -> Request:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Request(method, target, {"host": "localhost:4200", **named})
+
+
+def basic(account: str) -> str:
+    return "Basic " + base64.b64encode(account.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("door", "level", "verdict"),
+    [
+        (OPEN, Access.OPEN, Verdict.ENTER),
+        (OPEN, Access.ACCOUNT, Verdict.ENTER),
+        (OPEN, Access.TOKEN, Verdict.ANONYMOUS),
+        (GUARDED, Access.OPEN, Verdict.ENTER),
+        (GUARDED, Access.ACCOUNT, Verdict.ANONYMOUS),
+        (GUARDED, Access.TOKEN, Verdict.ANONYMOUS),
+    ],
+)
+def test_who_brings_nothing_enters_where_nothing_is_asked(door: Doorkeeper, level: Access, verdict: Verdict) -> None:
+    assert door.decide(request(), level) is verdict
+
+
+@pytest.mark.parametrize("level", [Access.ACCOUNT, Access.TOKEN])
+@pytest.mark.parametrize(
+    ("headers", "verdict"),
+    [
+        ({"authorization": basic("ann:password")}, Verdict.ENTER),
+        ({"authorization": basic(own_account(TOKEN))}, Verdict.ENTER),
+        ({"authorization": f"bearer {TOKEN.get_secret_value()}"}, Verdict.ENTER),
+        ({"cookie": f"other=1; {GUARDED.cookie}={GUARDED.session}"}, Verdict.ENTER),
+        ({"cookie": f"{GUARDED.cookie}={OPEN.session}"}, Verdict.ANONYMOUS),
+        ({"cookie": f"{GUARDED.cookie}={TOKEN.get_secret_value()}"}, Verdict.ANONYMOUS),
+        ({"authorization": basic("ann:")}, Verdict.WRONG),
+        ({"authorization": basic("")}, Verdict.WRONG),
+        ({"authorization": "Basic"}, Verdict.WRONG),
+        ({"authorization": "Bearer ann:password"}, Verdict.WRONG),
+    ],
+)
+def test_only_what_is_right_opens(level: Access, headers: dict[str, str], verdict: Verdict) -> None:
+    assert GUARDED.decide(request(**headers), level) is verdict
+
+
+def test_an_empty_access_string_is_no_password() -> None:
+    assert OPEN.decide(request(authorization=basic("")), Access.TOKEN) is Verdict.WRONG
+    assert not OPEN.opens("")
+
+
+def test_a_token_in_an_address_counts_where_a_page_is_opened_only() -> None:
+    target = f"/x?token={TOKEN.get_secret_value()}"
+    assert OPEN.decide(request("GET", target), Access.TOKEN) is Verdict.SIGNED_IN
+    assert OPEN.decide(request("POST", target), Access.TOKEN) is Verdict.ANONYMOUS
+    assert OPEN.decide(request("GET", target, upgrade="websocket"), Access.TOKEN) is Verdict.ANONYMOUS
+    assert OPEN.decide(request("GET", "/x?token=wrong"), Access.TOKEN) is Verdict.WRONG
+
+
+def test_while_too_many_are_wrong_no_password_is_looked_at_but_what_nobody_can_guess_is() -> None:
+    for account, verdict in (("ann:password", Verdict.LATER), (own_account(TOKEN), Verdict.ENTER)):
+        asked = request(authorization=basic(account))
+        assert GUARDED.decide(asked, Access.ACCOUNT, patient=False) is verdict
+
+
+@given(st.text(max_size=60))
+def test_no_text_opens_or_breaks_anything(text: str) -> None:
+    for headers in ({"authorization": text}, {"authorization": f"Basic {text}"}, {"cookie": text}):
+        verdict = GUARDED.decide(request(**headers), Access.ACCOUNT)
+        assert verdict in (Verdict.WRONG, Verdict.ANONYMOUS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "foreign"),
+    [
+        (request(), False),
+        (request("POST"), False),
+        (request("POST", origin="http://localhost:4200", sec_fetch_site="same-origin"), False),
+        (request("POST", origin="https://LOCALHOST:4200"), False),
+        (request("POST", origin="http://localhost:4201"), True),
+        (request("POST", origin="null"), True),
+        (request("POST", origin="file://"), True),
+        (request("POST", origin="chrome-extension://localhost:4200"), True),
+        (request("POST", sec_fetch_site="same-site"), True),
+        (request("GET", sec_fetch_site="cross-site", sec_fetch_mode="no-cors"), True),
+        (Request("GET", "/", {"host": "localhost", **LINK}), False),
+        (Request("HEAD", "/", {"host": "localhost", **LINK}), False),
+        (Request("POST", "/", {"host": "localhost", **LINK}), True),
+        (Request("GET", "/", {"host": "localhost", **LINK, "upgrade": "websocket"}), True),
+        (Request("GET", "/", {"host": "localhost", **LINK, "sec-fetch-dest": "iframe"}), True),
+        (Request("GET", "/", {"host": "localhost:1,evil.example"}), True),
+        (Request("GET", "/", {}), True),
+    ],
+)
+def test_what_a_page_of_another_site_causes_is_foreign_except_a_followed_link(asked: Request, foreign: bool) -> None:
+    assert is_foreign(asked) is foreign
+
+
+def test_a_followed_link_is_opened_again_from_here() -> None:
+    asked = Request("GET", "/", {"host": "localhost", **LINK})
+    assert GUARDED.decide(asked, Access.ACCOUNT) is Verdict.AGAIN
+
+
+@pytest.mark.parametrize(
+    ("target", "rest"),
+    [
+        ("/x?token=a", "/x"),
+        ("/x?a=1&token=a&b=%26", "/x?a=1&b=%26"),
+        ("/x?token=a&token=b", "/x"),
+        ("//evil.example?token=a", "/"),
+    ],
+)
+def test_an_address_without_its_token_leads_to_the_same_place_here(target: str, rest: str) -> None:
+    assert without_token(target) == rest
+
+
+@given(st.text(max_size=40))
+def test_a_target_is_always_a_path_of_ours(target: str) -> None:
+    found = local_target(target)
+    assert found.startswith("/")
+    assert not found.startswith(("//", "/\\"))
+    assert found.isprintable()
+
+
+def test_a_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    token = front_door_token(tmp_path)
+    assert front_door_token(tmp_path) == token
+    assert len(token.get_secret_value()) >= 40
+    [file] = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
