@@ -6,14 +6,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+)
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -23,7 +30,7 @@ from blocks.connections.server import prefect_server
 from blocks.connections.settings import Settings
 from blocks.domain.lifecycle import TrainingStatus
 from deployments.catalogue import catalogue
-from tasks.triggering import DEPLOYMENT
+from tasks.triggering import DEPLOYMENT, deployment_id
 from tests.processes import processes_of
 
 SECONDS = 60.0
@@ -83,6 +90,21 @@ class Workflows:
         state = self.client.read_flow_run(run).state
         return state is not None and state.type in states
 
+    def runs_of(self, flow: Flow[..., Any]) -> list[FlowRun]:
+        found = FlowRunFilterDeploymentId(any_=[deployment_id(self.client, flow)])
+        return self.client.read_flow_runs(flow_run_filter=FlowRunFilter(deployment_id=found))
+
+    @contextmanager
+    def platform_runs(self) -> Iterator[None]:
+        """Commands on this home find the server, as they find that of `makerflow up`."""
+        announced = open_platform().settings.server_file
+        announced.parent.mkdir(exist_ok=True)
+        announced.write_text(str(PREFECT_API_URL.value()))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("MAKERFLOW_PREFECT_API_URL")
+            yield
+        announced.unlink()
+
     def await_state(self, run: UUID, *states: StateType) -> None:
         wait_until(lambda: self.is_in(run, *states), f"the flow run to be {' or '.join(states)}")
 
@@ -103,13 +125,18 @@ def workflows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflows]:
     directory = tmp_path_factory.mktemp("deployments")
     home, code = directory / "home", directory / "code"
     code.mkdir()
-    with pytest.MonkeyPatch.context() as patch, prefect_server(Settings(home=home)) as api:
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("MAKERFLOW_HOME", str(home))
+        patch.setenv("PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS", "2")  # a new schedule may wait for a minute
+        api = stack.enter_context(prefect_server(Settings(home=home)))
+        patch.setenv("MAKERFLOW_PREFECT_API_URL", api)
         runner = Runner({"PREFECT_API_URL": api, "PYTHONPATH": str(Path(__file__).parents[3])})
         runner.start()
-        with temporary_settings(updates={PREFECT_API_URL: api}), get_client(sync_client=True) as client:
-            ours = DeploymentFilter(name=DeploymentFilterName(any_=[DEPLOYMENT]))
-            wait_until(lambda: len(client.read_deployments(deployment_filter=ours)) == len(list(catalogue())), "all")
-            yield Workflows(client, runner, home, code)
-        runner.end()
+        stack.callback(runner.end)
+        stack.enter_context(temporary_settings(updates={PREFECT_API_URL: api}))
+        client = stack.enter_context(get_client(sync_client=True))
+        ours = DeploymentFilter(name=DeploymentFilterName(any_=[DEPLOYMENT]))
+        wait_until(lambda: len(client.read_deployments(deployment_filter=ours)) == len(list(catalogue())), "all")
+        yield Workflows(client, runner, home, code)
     assert processes_of(home) == []
