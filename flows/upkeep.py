@@ -33,10 +33,11 @@ def upkeep_flow(
     if registry.is_leased(LEASE):
         return UpkeepReport(dry_run=dry_run, busy=True)
     with registry.lease(LEASE):
+        died = mend_flow_runs(dry_run, _stop_cancelled)
         findings = (
-            *mend_flow_runs(dry_run, _stop_cancelled),
+            *died,
             *mend_experiments(dry_run, patience_seconds),
-            *follow_trainings(dry_run, patience_seconds),
+            *follow_trainings(dry_run, patience_seconds, died),
             *end_runs(dry_run),
             *remove_scratch(dry_run, thorough),
             *tidy_log_store(dry_run),

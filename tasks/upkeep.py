@@ -5,7 +5,7 @@ what was found is looked at once more before it is changed.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -46,8 +46,7 @@ def mend_flow_runs(dry_run: bool, stop: StopCancelled) -> tuple[Finding, ...]:
     """Close the flow runs whose process is gone, in the journal and on the workflow server."""
     platform, mending = open_platform(), Mending(dry_run)
     for record in dead_entries(platform.registry, seen=False):
-        what = f"{record.flow_name} {record.name}"
-        mending.mend(Kind.FLOW_RUN, record.id, DIED, partial(_close_entry, platform, record), name=what)
+        mending.mend(Kind.FLOW_RUN, record.id, DIED, partial(_close_entry, platform, record), name=record.name)
     api = reachable_api(platform.settings)
     if api:
         try:
@@ -71,10 +70,17 @@ def mend_experiments(dry_run: bool, patience_seconds: float) -> tuple[Finding, .
 
 
 @step("follow trainings")
-def follow_trainings(dry_run: bool, patience_seconds: float) -> tuple[Finding, ...]:
-    """Have the trainings that nobody follows followed again; give those up whose followers die again and again."""
+def follow_trainings(dry_run: bool, patience_seconds: float, died: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Have the trainings that nobody follows followed again; give those up whose followers die again and again.
+
+    Args:
+        dry_run: Only look.
+        patience_seconds: So long a training may stay without a follower.
+        died: The flow runs that were found dead: what they followed need not be waited for.
+    """
     platform, mending = open_platform(), Mending(dry_run)
-    for found in unfollowed(platform.registry, datetime.now(UTC), patience_seconds):
+    names = {finding.name for finding in died}
+    for found in unfollowed(platform.registry, datetime.now(UTC), patience_seconds, abandoned=names):
         remedy = partial(take_up if found.remedy is Remedy.TAKE_UP else give_up, platform, found.row)
         message = f"It is {found.row.status.value}, and nobody follows it."
         mending.mend(Kind.TRAINING, found.row.id, message, remedy, name=found.row.name)

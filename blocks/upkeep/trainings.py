@@ -1,5 +1,6 @@
 """Trainings under way that no process follows: when each is taken up again, and when it is given up."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -32,14 +33,24 @@ class Unfollowed:
     remedy: Remedy
 
 
-def unfollowed(registry: Registry, now: datetime, patience_seconds: float) -> list[Unfollowed]:
-    """The trainings that nobody follows and for which it is time, the oldest first."""
+def unfollowed(
+    registry: Registry, now: datetime, patience_seconds: float, abandoned: Set[str] = frozenset()
+) -> list[Unfollowed]:
+    """The trainings that nobody follows and for which it is time, the oldest first.
+
+    Args:
+        registry: Knows them, and who is followed.
+        now: The time.
+        patience_seconds: So long a training may stay without a follower.
+        abandoned: The names of trainings whose follower is known to have died: for the first attempt it is time now.
+    """
     rows = registry.overview.under_way(now - ATTEMPTS_COUNT)
     followed = registry.leased([row.id for row in rows])
     return [
         Unfollowed(row, Remedy.TAKE_UP if row.attempts < MOST_ATTEMPTS else Remedy.GIVE_UP)
         for row in rows
-        if row.id not in followed and now >= due(row, patience_seconds)
+        if row.id not in followed
+        and (now >= due(row, patience_seconds) or (row.attempts == 0 and row.name in abandoned))
     ]
 
 
