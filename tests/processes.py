@@ -19,3 +19,18 @@ def processes_of(home: Path) -> list[tuple[int, str]]:
         except (OSError, psutil.Error):
             continue
     return found
+
+
+def parts_of(home: Path) -> dict[int, str]:
+    """Pid and part of every living process that `makerflow up` on this home has started, however far removed."""
+    marker = f"MAKERFLOW_PART={home}/up/parts/".encode()
+    found = {}
+    for process in psutil.process_iter(["status"]):
+        try:
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        marked = [entry.removeprefix(marker).decode() for entry in environment if entry.startswith(marker)]
+        if marked and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found[process.pid] = marked[0]
+    return found

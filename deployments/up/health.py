@@ -1,21 +1,19 @@
 """How the parts are: what supervisord says of each, and what each answers itself."""
 
-import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from deployments.up.instance import Instance
 from deployments.up.layout import Layout
-from deployments.up.parts import ACCESS, FRONT_DOOR, PREFECT, RUNNER, SUPERVISOR
+from deployments.up.parts import ACCESS, FRONT_DOOR, PREFECT, RUNNER, SUPERVISOR, SWEEPER
 from deployments.up.supervision import PartState, Supervisor
+from deployments.up.unix_http import accepts, answers
 
 GUARD = "guard"
-ANSWER_SECONDS = 5.0
 HEALTHY = "healthy"
 
 
@@ -60,7 +58,7 @@ def look_at_parts(layout: Layout, instance: Instance) -> list[PartReport]:
     return [
         _report(layout, GUARD, instance.pid, "", HEALTHY),
         _report(layout, SUPERVISOR, _pid_file(layout), _unix(layout.supervisor_socket), supervisor_health),
-        *(_part(layout, instance, name, states.get(name)) for name in (PREFECT, ACCESS, FRONT_DOOR, RUNNER)),
+        *(_part(layout, instance, name, states.get(name)) for name in (PREFECT, ACCESS, FRONT_DOOR, RUNNER, SWEEPER)),
     ]
 
 
@@ -70,6 +68,7 @@ def _part(layout: Layout, instance: Instance, name: str, state: PartState | None
         ACCESS: _unix(layout.access_socket),
         FRONT_DOOR: instance.url,
         RUNNER: "",
+        SWEEPER: "",
     }
     health = _health(layout, name, state)
     return _report(layout, name, state.pid if state else 0, addresses[name], health)
@@ -80,27 +79,14 @@ def _health(layout: Layout, name: str, state: PartState | None) -> str:
         return "unknown: supervisord does not answer"
     if state.state not in ("RUNNING", "STARTING"):
         return f"{state.state.lower()}: {state.description}"
-    answers = {
-        PREFECT: lambda: _answers(layout.prefect_socket, "/api/health"),
-        ACCESS: lambda: _accepts(layout.access_socket),
-        FRONT_DOOR: lambda: _answers(layout.admin_socket, "/ready"),
+    looks = {
+        PREFECT: lambda: answers(layout.prefect_socket, "/api/health"),
+        ACCESS: lambda: accepts(layout.access_socket),
+        FRONT_DOOR: lambda: answers(layout.admin_socket, "/ready"),
         RUNNER: lambda: state.state == "RUNNING",
+        SWEEPER: lambda: state.state == "RUNNING",
     }
-    return HEALTHY if answers[name]() else "starting" if state.state == "STARTING" else "it gives no answer"
-
-
-def _answers(path: Path, target: str) -> bool:
-    try:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=ANSWER_SECONDS) as client:
-            return client.get(f"http://localhost{target}").is_success
-    except httpx.HTTPError:
-        return False
-
-
-def _accepts(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(ANSWER_SECONDS)
-        return connection.connect_ex(str(path)) == 0
+    return HEALTHY if looks[name]() else "starting" if state.state == "STARTING" else "it gives no answer"
 
 
 def _report(layout: Layout, name: str, pid: int, address: str, health: str) -> PartReport:

@@ -13,6 +13,7 @@ PREFECT = "prefect"
 ACCESS = "access"
 FRONT_DOOR = "front-door"
 RUNNER = "runner"
+SWEEPER = "sweeper"
 
 APPLICATION = "prefect.server.api.server:create_app"
 _SOURCE = Path(__file__).parents[2]
@@ -46,6 +47,7 @@ def make_parts(layout: Layout, front_door_command: Sequence[str]) -> tuple[Part,
     """
     prefect = ["uvicorn", "--factory", APPLICATION, "--uds", str(layout.prefect_socket)]
     return (
+        Part(SWEEPER, _python("deployments.up.sweeper", str(layout.home)), rank=0, stop_seconds=30),
         # What a page keeps open has no end of its own.
         Part(PREFECT, _python(*prefect, "--timeout-graceful-shutdown", "2"), rank=1, settled_seconds=4),
         Part(ACCESS, _python("blocks.gateway", str(layout.directory)), rank=2),

@@ -8,17 +8,19 @@ from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
-from xmlrpc.client import Error, Fault, ServerProxy
-
-from supervisor.xmlrpc import SupervisorTransport
+from xmlrpc.client import Error, Fault, ServerProxy, Transport
 
 from deployments.up.layout import Layout
 from deployments.up.parts import SUPERVISOR, Part
+from deployments.up.unix_http import UnixConnection
 
 LOG_MEGABYTES = 10
 LOG_FILES = 3
 TRIES = 100
 """The pause before the n-th try in a row is n seconds; after so many tries, 84 minutes in all, it is given up."""
+
+ANSWER_SECONDS = 30.0
+"""Longer than a part may take to end."""
 
 _TIED = Path(__file__).with_name("tied.py")
 
@@ -82,7 +84,7 @@ class Supervisor:
     """
 
     def __init__(self, layout: Layout) -> None:
-        self._transport = SupervisorTransport(None, None, f"unix://{layout.supervisor_socket}")
+        self._transport = _UnixTransport(layout.supervisor_socket)
         self._proxy = ServerProxy("http://localhost", transport=self._transport)
 
     def __enter__(self) -> Self:
@@ -109,8 +111,19 @@ class Supervisor:
         except Fault:  # what is asked for is so already
             return None
         except (OSError, Error, HTTPException) as error:
-            self._transport.close()
             raise ConnectionError(f"supervisord does not answer ({error})") from error
+
+
+class _UnixTransport(Transport):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._unix = UnixConnection(path, ANSWER_SECONDS)
+
+    def make_connection(self, _host: object) -> UnixConnection:
+        return self._unix
+
+    def close(self) -> None:
+        self._unix.close()
 
 
 def _program(layout: Layout, part: Part) -> dict[str, str]:

@@ -1,65 +1,177 @@
-import json
-import signal
-import subprocess
-import sys
-import urllib.request
-from contextlib import suppress
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TextIO
+"""The platform as a user runs it: up, status, down; killed parts, dead instances, and what is refused."""
 
+import json
+import os
+import random
+import signal
+import socket
+import sqlite3
+import stat
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
 import pytest
 
-from blocks.connections.platform import open_platform
-from blocks.registry.records import FlowRunRecord
-from tests.servers import free_port
+from blocks.connections.settings import read_settings
+from deployments.up.database import prepare_prefect_database
+from tests.e2e.command_line import CommandLine, Running, wait_for
+from tests.processes import parts_of
+from tests.soak.test_part_kills import kill_one, running_platform
+
+ACCESS = "somebody:a long password"
+SEED = 20261123
 
 
-def first_document(stream: TextIO) -> dict[str, Any]:
-    """The JSON document that a stream begins with, however many lines it takes; what follows stays unread."""
-    read = ""
-    for line in stream:
-        read += line
-        with suppress(json.JSONDecodeError):
-            document = json.loads(read)
-            assert isinstance(document, dict)
-            return document
-    raise AssertionError(f"the stream ended without a document: {read!r}")
-
-
-@pytest.mark.req("COM-04")
-def test_the_workflow_ui_is_served_until_it_is_asked_to_end(home: Path) -> None:
-    document, page = document_and_page_of_up()
-    assert b"<html" in page.lower()
-    assert document["api"] == f"{document['url']}/api"
-
-
-@pytest.mark.req("COM-04", "COM-11")
-def test_the_workflow_ui_is_served_also_when_earlier_runs_cannot_be_added(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.req("COM-04", "COM-10", "COM-11")
+@pytest.mark.timeout(300)
+def test_the_platform_survives_kills_of_its_parts_and_of_itself_and_loses_no_training(
+    cli: CommandLine, code: Path
 ) -> None:
-    now = datetime.now(UTC)
-    run = FlowRunRecord(
-        id="r", flow_name="f", name="n", parameters={}, state="COMPLETED", message="", started=now, ended=now
-    )
-    open_platform().registry.flow_runs.record(run)
-    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "somebody:else")  # of the server alone, so its client has none
-    document, page = document_and_page_of_up()
-    assert b"<html" in page.lower()
-    assert document["earlier_runs_added"] == 0
+    with running_platform(cli) as up:
+        assert b"<html" in fetch(f"{up['ui']}/").lower()
+        assert up["api"] == f"{up['ui']}/api"
+        assert_only_the_front_door_listens(cli, up)
+        second = cli.run("up")
+        assert second.code == 2
+        assert up["api"] in second.err
+        go = train(cli, code, "survivor")
+        chance = random.Random(SEED)
+        killed = [kill_one(cli, chance) for _ in range(3)]
+        print(f"seed {SEED}: killed {killed}")
+        restarts = {part["name"]: part["restarts"] for part in cli.json("status")["parts"]}
+        assert sum(restarts.values()) >= len(killed)
+        go.touch()
+        cli.wait_for_status("survivor", "COMPLETE")
+
+        go = train(cli, code, "orphan")
+        os.kill(cli.json("status")["parts"][0]["pid"], signal.SIGKILL)
+        wait_for(lambda: not parts_of(cli.home) or None, "everything to end with the guard")
+        assert cli.json("status", code=1)["status"] == "DOWN"
+        assert cli.json("training", "show", "orphan")["status"] == "RUNNING"
+        go.touch()
+
+    guarded = CommandLine(cli.directory, {"MAKERFLOW_ACCESS_STRING": ACCESS})
+    with guarded.start("up", "--port", str(up["port"]), "--json") as running:
+        up = first_document(running)
+        cli.wait_for_status("orphan", "COMPLETE")
+        assert_access_is_asked_for(up["ui"])
+        go = train(cli, code, "goes-on")
+        down = cli.json("down")
+        assert [row["name"] for row in down["trainings_under_way"]] == ["goes-on"]
+        assert running.end().code == 0
+    assert parts_of(cli.home) == {}
+    go.touch()
+    cli.run("training", "resume", "goes-on")
+    cli.wait_for_status("goes-on", "COMPLETE")
 
 
-def document_and_page_of_up() -> tuple[dict[str, Any], bytes]:
-    """What `makerflow up` prints, and what it serves before it is asked to end."""
-    command = [sys.executable, "-m", "deployments.cli", "up", "--port", str(free_port()), "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            document = first_document(process.stdout)
-            with urllib.request.urlopen(f"{document['url']}/", timeout=30) as answer:  # noqa: S310 - our own server
-                page = answer.read()
-        finally:
-            process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-        assert process.stdout.read() == ""
-    return document, page
+def train(cli: CommandLine, code: Path, name: str) -> Path:
+    """Start a training that waits for the file that is returned."""
+    go = cli.directory / f"go-{name}"
+    command = ("train", "--name", name, "--algorithm", str(code), "--entry-point", "wait.py", "--hp", f"go={go}")
+    cli.json(*command, "--output", str(cli.directory / f"out-{name}"), "--detach")
+    cli.wait_for_status(name, "RUNNING")
+    return go
+
+
+def first_document(running: Running) -> dict[str, Any]:
+    """What a command prints while it goes on."""
+    text = ""
+    while True:
+        text += running.read_until("}")
+        with suppress(json.JSONDecodeError):
+            found: dict[str, Any] = json.loads(text)
+            return found
+
+
+def fetch(url: str, account: str = "") -> bytes:
+    auth = httpx.BasicAuth(*account.split(":")) if account else None
+    return httpx.get(url, auth=auth, timeout=30).raise_for_status().content
+
+
+def assert_access_is_asked_for(url: str) -> None:
+    assert httpx.post(f"{url}/api/flow_runs/count", json={}).status_code == 401
+    assert json.loads(fetch(f"{url}/api/admin/version", ACCESS))
+
+
+def assert_only_the_front_door_listens(cli: CommandLine, up: dict[str, Any]) -> None:
+    """On one loopback port; sockets and secrets are the owner's alone."""
+    listening = [
+        connection.laddr
+        for pid in parts_of(cli.home)
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert ("127.0.0.1", up["port"]) in listening
+    assert {address for address, _ in listening} == {"127.0.0.1"}
+    assert stat.S_IMODE((cli.home / "up").stat().st_mode) == 0o700
+    for name in ("token", "front-door.json", "state.json", "supervisord.conf"):
+        assert stat.S_IMODE((cli.home / "up" / name).stat().st_mode) == 0o600
+
+
+def test_down_and_status_are_answered_also_where_nothing_ever_ran(tmp_path: Path) -> None:
+    command_line = CommandLine(tmp_path)
+    assert command_line.json("status", code=1) == {"status": "DOWN", "parts": []}
+    assert command_line.json("down")["was"] == "DOWN"
+    assert not command_line.home.exists()
+
+
+def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = CommandLine(tmp_path).run("up", "--port", str(port))
+    assert refused.code == 2
+    assert f"127.0.0.1:{port}" in refused.err
+    assert "--port" in refused.err
+
+
+def test_a_failed_start_in_the_background_says_why(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        refused = CommandLine(tmp_path).run("up", "--port", str(taken.getsockname()[1]), "--detach", "--json")
+    assert refused.code == 2
+    assert "in use" in refused.document["reason"]
+    assert "in use" in refused.err
+
+
+@pytest.mark.req("COM-06")
+def test_other_machines_are_served_only_with_an_access_string(tmp_path: Path) -> None:
+    refused = CommandLine(tmp_path).run("up", "--host", "0.0.0.0")  # noqa: S104 - what is to be refused
+    assert refused.code == 2
+    assert "MAKERFLOW_ACCESS_STRING" in refused.err
+    misspelt = CommandLine(tmp_path, {"MAKERFLOW_ACCESS_STRING": "only-a-secret"}).run("up")
+    assert misspelt.code == 2
+    assert "user:password" in misspelt.err
+    assert "only-a-secret" not in misspelt.err
+    assert CommandLine(tmp_path).run("up", "--host", "example.com").code == 2
+
+
+def test_a_home_whose_sockets_would_have_too_long_a_path_is_refused(tmp_path: Path) -> None:
+    refused = CommandLine(tmp_path / ("d" * 90)).home
+    command_line = CommandLine(tmp_path, {"MAKERFLOW_HOME": str(refused)})
+    ended = command_line.run("up")
+    assert ended.code == 2
+    assert "107 bytes" in ended.err
+
+
+@pytest.mark.req("COM-10")
+def test_the_workflow_database_is_upgraded_when_it_is_older_and_refused_when_it_is_newer_or_damaged(
+    home: Path, tmp_path: Path
+) -> None:
+    command_line = CommandLine(tmp_path, {"MAKERFLOW_HOME": str(home)})
+    home.mkdir()
+    database = home / "prefect.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES ('9725c1cbee35')")
+    assert prepare_prefect_database(read_settings())  # the revision of Prefect's first release
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'of-the-future'")
+    newer = command_line.run("up")
+    assert (newer.code, "newer Prefect" in newer.err) == (2, True)
+    database.write_bytes(b"no database at all" * 100)
+    damaged = command_line.run("up")
+    assert (damaged.code, "damaged" in damaged.err) == (2, True)
+    assert str(database) in damaged.err
