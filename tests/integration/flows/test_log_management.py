@@ -23,13 +23,17 @@ from tests.integration.flows.test_training import SLEEPS, wait_for
 from tests.integration.test_log_forwarding import Collector
 
 PRINTS = """
-import os, sys
+import os, pathlib, sys, time
 for step in range(2000):
     print(f"rank {os.environ['RANK']} step={step} loss={1 / (step + 1)}")
 print("ERROR: not really", flush=True)
-if os.environ["RANK"] == "1":
-    raise ValueError("no such thing")
-__import__("time").sleep(30)
+done = pathlib.Path(os.environ["EM_HP_DONE"])
+if os.environ["RANK"] == "0":
+    done.write_text("")
+    time.sleep(60)
+while not done.exists():
+    time.sleep(0.01)
+raise ValueError("no such thing")
 """
 GOES_ON = """
 import os, time
@@ -60,8 +64,11 @@ def bodies(query: str) -> list[str]:
 
 
 @pytest.mark.req("TRN-10", "LOG-01", "LOG-02")
-def test_every_worker_s_lines_and_the_reason_of_a_failure_are_in_the_log_store(make_spec: MakeSpec) -> None:
-    training = create_training(make_spec(PRINTS, workers=2, log_management=True))
+def test_every_worker_s_lines_and_the_reason_of_a_failure_are_in_the_log_store(
+    make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    done = {"done": str(tmp_path / "done")}
+    training = create_training(make_spec(PRINTS, workers=2, log_management=True, hyperparameters=done))
     assert isinstance(training, Training)
     assert training.status is TrainingStatus.FAIL_TRAIN
     its = f'category:"easymaker.training" AND trainingId:{training.id}'
