@@ -72,11 +72,8 @@ def up(host: str, port: int, *, ready: Callable[[Arrival], None], note: Callable
     request = make_request(settings, host, port)
     layout = make_layout(settings)
     with being_the_instance(layout) as announcement, _asked_to_end() as ended:
-        if left := end_descendants(layout):
-            note(f"Ended {left} processes that an instance before this one had left.")
-        check_port(request)
-        if prepare_prefect_database(settings):
-            note("The workflow database is of an earlier version and is being upgraded.")
+        for text in _prepare(settings, layout, request):
+            note(text)
         guard = Guard(settings, layout, request)
         with guard.keeping_supervisor():
             added = guard.wait_until_ready(ended)
@@ -87,6 +84,17 @@ def up(host: str, port: int, *, ready: Callable[[Arrival], None], note: Callable
             ready(Arrival(guard.instance, parts, time.monotonic() - began, added))
             while not ended.wait(LOOK_SECONDS):
                 guard.look()
+
+
+def _prepare(settings: Settings, layout: Layout, request: Request) -> Iterator[str]:
+    """Make sure that everything can start; what people may want to know of it."""
+    if left := end_descendants(layout):
+        yield f"Ended {left} processes that an instance before this one had left."
+    check_port(request)
+    if settings.prefect_api_url and settings.prefect_api_url.rstrip("/") != request.api:
+        yield f"Commands go on using {settings.prefect_api_url}, for MAKERFLOW_PREFECT_API_URL says so."
+    if prepare_prefect_database(settings):
+        yield "The workflow database is of an earlier version and is being upgraded."
 
 
 class Guard:
