@@ -7,31 +7,18 @@ lines. So whoever follows the training next goes on where the last one ended, ho
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform
 from blocks.domain.errors import MakerflowError, NotFoundError, PermanentError
-from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.log_levels import LevelReader
-from blocks.domain.log_records import TRAINING_CATEGORY, LogEntry, LogLevel, LogSource
-from blocks.domain.plan import (
-    Checkpointed,
-    ExitCause,
-    Exited,
-    Finished,
-    Placed,
-    Queued,
-    Restarted,
-    RunEvent,
-    RunHandle,
-    Staging,
-    Started,
-    Uploaded,
-)
+from blocks.domain.log_records import TRAINING_CATEGORY, LogEntry, LogSource
+from blocks.domain.plan import Exited, Finished, RunEvent, RunHandle
 from blocks.logs.base import BEGINNING, LogCursor, LogStore, Reading
-from blocks.registry.records import Move, Training
+from blocks.registry.records import Training
+from tasks.log_events import event_entries, move_entries
 from tasks.log_forwarding import forward_logs, forwarded_meanwhile
 
 LOOK_SECONDS = 0.5
@@ -159,9 +146,11 @@ class Collection:
             self._append("", "history", LogCursor(len(moves)), move_entries(moves[since.offset :]))
 
     def _collect_event(self, event: RunEvent) -> None:
-        rank = str(event.record.rank) if isinstance(event, Exited) else ""
-        self._append(rank, "events", LogCursor(event.sequence), event_entries(event))
-        self.collect_history()
+        entries = event_entries(event)
+        if entries:
+            rank = str(event.record.rank) if isinstance(event, Exited) else ""
+            self._append(rank, "events", LogCursor(event.sequence), entries)
+            self.collect_history()
 
     def _collect_output(self) -> None:
         """All workers in turn, a piece at a time, until there is nothing more."""
@@ -202,53 +191,6 @@ class Collection:
         reading = Reading(f"{self._row.id}/{what}", self._cursor(what), until, entries)
         self._store.append(source, reading)
         self._cursors = {**(self._cursors or {}), reading.key: until}
-
-
-def event_entries(event: RunEvent) -> list[LogEntry]:
-    """What the platform says of an event of the run; nothing of those that only show progress."""
-    match event:
-        case Queued(reason=reason):
-            return [LogEntry(LogLevel.INFO, f"queued: {reason}")]
-        case Placed(where=where):
-            return [LogEntry(LogLevel.INFO, f"placed on {where}")]
-        case Staging(step=what, finished=True):
-            return [LogEntry(LogLevel.INFO, f"{what} staged")]
-        case Started(attempt=attempt, deadline=deadline):
-            return [LogEntry(LogLevel.INFO, f"attempt {attempt} started; it ends at {deadline:%Y-%m-%dT%H:%M:%SZ}")]
-        case Checkpointed(path=path):
-            return [LogEntry(LogLevel.INFO, f"checkpoint uploaded: {path}")]
-        case Exited(record=record):
-            text = f"worker {record.rank} ended ({record.cause}): {record.message}"
-            return [LogEntry(_level_of(record.cause), text)]
-        case Restarted(attempt=attempt, cause=cause):
-            return [LogEntry(LogLevel.WARNING, f"restarted as attempt {attempt}: {cause}")]
-        case Uploaded(output=output, path=path, files=files):
-            return [LogEntry(LogLevel.INFO, f"{output} uploaded: {files} file{'s' * (files != 1)} to {path}")]
-        case Finished(cause=cause, message=message):
-            return [LogEntry(_level_of(cause), f"the run ended ({cause}): {message}")]
-    return []
-
-
-def move_entries(moves: Sequence[Move]) -> list[LogEntry]:
-    """What the platform says of moves of the status."""
-    return [
-        LogEntry(_STATUS_LEVELS.get(move.target, LogLevel.INFO), f"{move.target}: {move.reason}".removesuffix(": "))
-        for move in moves
-    ]
-
-
-_STATUS_LEVELS: Mapping[str, LogLevel] = {
-    TrainingStatus.CREATE_FAILED: LogLevel.ERROR,
-    TrainingStatus.FAIL_TRAIN_IN_PROGRESS: LogLevel.ERROR,
-    TrainingStatus.FAIL_TRAIN: LogLevel.ERROR,
-    TrainingStatus.STOP_IN_PROGRESS: LogLevel.WARNING,
-    TrainingStatus.STOPPED: LogLevel.WARNING,
-}
-
-
-def _level_of(cause: ExitCause) -> LogLevel:
-    usual = {ExitCause.OK: LogLevel.INFO, ExitCause.STOPPED: LogLevel.WARNING}
-    return usual.get(cause, LogLevel.ERROR)
 
 
 def _collect_until_over(collection: Collection) -> None:
