@@ -15,6 +15,7 @@ from sqlalchemy import text
 from blocks.connections.platform import open_platform
 from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus
 from blocks.domain.specs import ExperimentSpec
+from blocks.storage.cache import Cache
 from blocks.upkeep.findings import Finding, Kind
 from blocks.upkeep.trainings import MOST_ATTEMPTS
 from flows.training import TrainingHandle, create_training, delete_training, stop_training
@@ -262,3 +263,27 @@ def test_two_upkeeps_at_once_are_one(home: Path) -> None:
     with open_platform().registry.lease("upkeep"):
         assert upkeep().busy
     assert not upkeep().busy
+
+
+def test_caches_past_their_bounds_are_trimmed_and_what_goes_on_arriving_stays(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAKERFLOW_PACKAGE_CACHE_GB", "0.0001")
+    packages = home / "cache" / "uv" / "archive-v0" / "package.py"
+    packages.parent.mkdir(parents=True)
+    packages.write_bytes(bytes(200_000))
+    (home / "cache" / "uv" / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55")
+    objects = Cache(home / "cache" / "objects", 1 << 30)
+    for address in ("abandoned", "arriving"):
+        incoming = objects.claim(address)
+        assert incoming is not None
+        incoming.close()
+    os.utime(home / "cache" / "objects" / "incoming" / "abandoned", (1, 1))
+    assert upkeep(dry_run=True).counts["scratch"] == 2
+    assert [finding.done for finding in upkeep().findings] == [
+        "trimmed to 0.00 GiB",
+        "0.00 GiB evicted, 1 downloads removed",
+    ]
+    assert not packages.exists()
+    assert [file.name for file in (home / "cache" / "objects" / "incoming").iterdir()] == ["arriving"]
+    assert upkeep().findings == ()
