@@ -15,7 +15,7 @@ CHUNK = 500
 _STATUSES = ", ".join(f"'{status}'" for status in sorted(UNDER_WAY))
 _MOVED = "(SELECT max(r.id) FROM status_move r WHERE r.resource_id = t.id AND r.source <> r.target)"
 _TAKEN_UP = (
-    "FROM status_move m WHERE m.resource_id = t.id AND m.source = m.target AND m.at_us >= :since "  # noqa: S608 - the same
+    "FROM status_move m WHERE m.resource_id = t.id AND m.source = m.target AND m.at_us >= :since "
     f"AND m.id > {_MOVED}"
 )
 _UNDER_WAY = (
