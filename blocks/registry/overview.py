@@ -15,8 +15,7 @@ CHUNK = 500
 _STATUSES = ", ".join(f"'{status}'" for status in sorted(UNDER_WAY))
 _MOVED = "(SELECT max(r.id) FROM status_move r WHERE r.resource_id = t.id AND r.source <> r.target)"
 _TAKEN_UP = (
-    "FROM status_move m WHERE m.resource_id = t.id AND m.source = m.target AND m.at_us >= :since "
-    f"AND m.id > {_MOVED}"
+    f"FROM status_move m WHERE m.resource_id = t.id AND m.source = m.target AND m.at_us >= :since AND m.id > {_MOVED}"
 )
 _UNDER_WAY = (
     "SELECT t.id, t.name, t.status, t.changed_us, d.planned_us, "  # noqa: S608 - constants of this module
