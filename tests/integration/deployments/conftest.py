@@ -33,7 +33,7 @@ from deployments.catalogue import catalogue
 from tasks.triggering import DEPLOYMENT, deployment_id
 from tests.processes import processes_of
 
-SECONDS = 60.0
+SECONDS = 120.0
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
@@ -128,7 +128,6 @@ def workflows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflows]:
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("MAKERFLOW_HOME", str(home))
-        patch.setenv("PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS", "2")  # a new schedule may wait for a minute
         api = stack.enter_context(prefect_server(Settings(home=home)))
         patch.setenv("MAKERFLOW_PREFECT_API_URL", api)
         runner = Runner({"PREFECT_API_URL": api, "PYTHONPATH": str(Path(__file__).parents[3])})

@@ -1,6 +1,10 @@
 """What is asked for in the workflow UI: run, cancelled, retried, deleted and killed, by a real server and runner."""
 
+import os
 import signal
+import subprocess
+import sys
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -8,23 +12,25 @@ import psutil
 import pytest
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.settings import PREFECT_API_URL
 from prefect.states import AwaitingRetry, Cancelling, Scheduled
 
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import AlreadyExistsError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.specs import ExperimentSpec
+from deployments.catalogue import catalogue
 from deployments.flow_processes import process_name
 from deployments.schedules import schedule_training, training_schedules, unschedule_training
 from flows.experiment import change_experiment_flow, create_experiment_flow
 from flows.following import TrainingHandle
 from flows.training import create_training, create_training_flow
 from tasks.training import training_id_of
-from tasks.triggering import deployment_id, trigger
+from tasks.triggering import DEPLOYMENT, deployment_id, trigger
 from tests.integration.deployments.conftest import Workflows, wait_until
 from tests.processes import processes_of
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("deployments")]
 
 SLEEPS = "import time\nprint('ready', flush=True)\ntime.sleep(600)\n"
 
@@ -87,39 +93,34 @@ def test_a_training_whose_flow_run_is_deleted_goes_on_to_its_end(workflows: Work
 
 
 @pytest.mark.req("COM-04", "TRN-13")
-def test_without_its_runner_a_flow_run_goes_on_and_can_be_cancelled(workflows: Workflows, tmp_path: Path) -> None:
+def test_a_killed_runner_takes_nothing_with_it_and_the_next_one_keeps_schedules_and_pauses(
+    workflows: Workflows, tmp_path: Path
+) -> None:
     cancelled = workflows.train("unguarded", SLEEPS)
     finished = workflows.train("undisturbed", waits(tmp_path / "go"))
     for name in ("unguarded", "undisturbed"):
         workflows.await_status(name, TrainingStatus.RUNNING)
+    client, deployment = workflows.client, deployment_id(workflows.client, create_experiment_flow)
+    client.create_deployment_schedules(deployment, [(IntervalSchedule(interval=timedelta(days=1)), True)])
+    client.pause_deployment(deployment)
+    schedule_training("undisturbed", cron="0 3 * * *", timezone="Asia/Tokyo")
+    kept = [client.read_deployment_schedules(deployment), training_schedules()]
+    registered = client.read_deployment(deployment).updated
+
     workflows.runner.end(signal.SIGKILL)
-    workflows.client.set_flow_run_state(cancelled, Cancelling())
+    client.set_flow_run_state(cancelled, Cancelling())
     workflows.await_status("unguarded", TrainingStatus.STOPPED)
     workflows.await_state(cancelled, StateType.CANCELLED)
+
     workflows.runner.start()
     (tmp_path / "go").touch()
     workflows.await_state(finished, StateType.COMPLETED)
     workflows.await_status("undisturbed", TrainingStatus.COMPLETE)
-
-
-@pytest.mark.req("COM-04")
-def test_a_runner_that_starts_again_keeps_schedules_pauses_and_what_runs(workflows: Workflows, tmp_path: Path) -> None:
-    run = workflows.train("kept", waits(tmp_path / "go"))
-    workflows.await_status("kept", TrainingStatus.RUNNING)
-    client, deployment = workflows.client, deployment_id(workflows.client, create_experiment_flow)
-    client.create_deployment_schedules(deployment, [(IntervalSchedule(interval=86400), True)])
-    client.pause_deployment(deployment)
-    schedule_training("kept", cron="0 3 * * *", timezone="Asia/Tokyo")
-    before = [client.read_deployment_schedules(deployment), training_schedules()]
-    assert workflows.runner.end() < 2
-    registered = client.read_deployment(deployment).updated
-    workflows.runner.start()
     wait_until(lambda: client.read_deployment(deployment).updated != registered, "the deployment to be registered")
-    assert [client.read_deployment_schedules(deployment), training_schedules()] == before
+    assert [client.read_deployment_schedules(deployment), training_schedules()] == kept
     assert client.read_deployment(deployment).paused
-    (tmp_path / "go").touch()
-    workflows.await_state(run, StateType.COMPLETED)
-    unschedule_training("kept")
+    client.resume_deployment(deployment)
+    unschedule_training("undisturbed")
     assert training_schedules() == []
 
 
@@ -146,6 +147,11 @@ def test_what_a_schedule_and_a_copy_create_has_a_name_of_its_own(workflows: Work
 
 def scheduled_run(workflows: Workflows) -> UUID:
     """The next run that the server has planned for a schedule of trainings."""
+    # What the server's scheduler does in its own time.
+    deployment = deployment_id(workflows.client, create_training_flow)
+    workflows.client.request(
+        "POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json={"min_runs": 1, "max_runs": 1}
+    )
     found: list[FlowRun] = []
 
     def planned() -> bool:
@@ -181,3 +187,30 @@ def test_a_detached_training_is_a_flow_run_of_the_platform_that_runs_on_this_hom
     workflows.client.set_flow_run_state(run.id, Cancelling())
     workflows.await_status("detached", TrainingStatus.STOPPED)
     workflows.await_state(run.id, StateType.CANCELLED)
+
+
+@pytest.mark.req("COM-04")
+def test_a_runner_ends_at_once_when_it_is_asked_to_and_what_it_started_goes_on(
+    workflows: Workflows, tmp_path: Path
+) -> None:
+    run = workflows.train("left-alone", waits(tmp_path / "go"))
+    workflows.await_status("left-alone", TrainingStatus.RUNNING)
+    assert workflows.runner.end() < 2
+    (tmp_path / "go").touch()
+    workflows.await_state(run, StateType.COMPLETED)
+    workflows.await_status("left-alone", TrainingStatus.COMPLETE)
+
+
+@pytest.mark.req("COM-04")
+def test_prefect_deploy_takes_the_file_of_all_deployments(workflows: Workflows) -> None:
+    for command in (
+        ("work-pool", "create", DEPLOYMENT, "--type", "process"),
+        ("deploy", "--all", "--prefect-file", str(Path(__file__).parents[3] / "prefect.yaml")),
+    ):
+        arguments = [sys.executable, "-m", "prefect", "--no-prompt", *command]
+        environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+        subprocess.run(arguments, env=environment, cwd=workflows.code, check=True, capture_output=True)
+    made = workflows.client.read_deployments()
+    assert {one.entrypoint for one in made if one.work_pool_name == DEPLOYMENT} == {
+        entry.entrypoint for entry in catalogue()
+    }
