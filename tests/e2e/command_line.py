@@ -180,12 +180,12 @@ def _redirected(number: int, name: str, text: io.StringIO) -> Iterator[None]:
     assert getattr(sys, name) is stream
 
 
-def wait_for(look: Callable[[], T | None], what: str) -> T:
+def wait_for(look: Callable[[], T | None], what: str, seconds: float = DEADLINE_SECONDS) -> T:
     """The first thing that `look` finds."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = look()
         if found is not None:
             return found
         time.sleep(0.05)
-    raise AssertionError(f"waited {DEADLINE_SECONDS} s for {what}")
+    raise AssertionError(f"waited {seconds} s for {what}")

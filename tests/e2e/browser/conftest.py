@@ -16,6 +16,17 @@ from tests.servers import free_port
 CHROMIUM_FLAGS = ("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 
 
+LEARNS = """
+import os, pathlib, time
+
+for step in range(1, 6):
+    print(f"step={step} loss={float(os.environ['EM_HP_LR']) / step:.4f}", flush=True)
+go = pathlib.Path(os.environ["EM_HP_GO"])
+while not go.exists():
+    time.sleep(0.05)
+"""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
@@ -44,6 +55,16 @@ def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     assert processes_of(found.home) == []
 
 
+@pytest.fixture(scope="package")
+def code(platform: WholePlatform) -> Path:
+    """A folder with an entry point that learns at once, and ends when there is a file called as it is told."""
+    directory = platform.directory / "code"
+    directory.mkdir()
+    (directory / "train.py").write_text(LEARNS)
+    (directory / "data.csv").write_text("a,b\n1,2\n")
+    return directory
+
+
 @pytest.fixture
 def browser(chromium: str) -> Iterator[Browser]:
     # Of one test: while it runs, its event loop is in the way of every other one in this thread.
@@ -61,8 +82,10 @@ def ui(browser: Browser, platform: WholePlatform, tmp_path: Path) -> Iterator[Ui
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     requested: list[str] = []
     context.on("request", lambda request: requested.append(request.url))
-    yield Ui(context.new_page(), platform, directory)
+    page = context.new_page()
+    page.on("websocket", lambda socket: requested.append(socket.url.replace("ws://", "http://", 1)))
+    yield Ui(page, platform, directory)
     context.close()
-    outside = {url for url in requested if not url.startswith((platform.url, "data:", "blob:"))}
+    outside = {url for url in requested if not url.startswith((f"{platform.url}/", "data:", "blob:"))}
     assert requested
     assert not outside

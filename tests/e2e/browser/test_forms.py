@@ -52,3 +52,16 @@ def test_images_flavors_and_provided_algorithms_are_chosen_from_menus(ui: Ui) ->
     ):
         form.choose(option, group, label)
         expect(form.field(group, label)).to_contain_text(option)
+
+
+@pytest.mark.req("COM-04")
+def test_the_newer_ui_reaches_nobody_outside_either(ui: Ui) -> None:
+    ui.open("/dashboard")
+    ui.see("Switch to V2 UI").click()
+    ui.page.wait_for_url("**/v2/**")
+    ui.see("Deployments")
+    for page in ("deployments", "runs", f"deployments/deployment/{ui.platform.deployment('create-training')}/run"):
+        ui.open(f"/v2/{page}")
+        ui.see("Deployments")
+        ui.page.wait_for_load_state("networkidle")
+    ui.picture("newer-ui")

@@ -1,34 +1,12 @@
 """A training in the workflow UI, from its form to its curves, its end and its copy."""
 
-import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.browser.ui import PATIENCE_MILLISECONDS, Ui
-from tests.e2e.browser.whole_platform import WholePlatform
 from tests.processes import processes_of
-
-LEARNS = """
-import os, pathlib, time
-
-for step in range(1, 6):
-    print(f"step={step} loss={float(os.environ['EM_HP_LR']) / step:.4f}", flush=True)
-go = pathlib.Path(os.environ["EM_HP_GO"])
-while not go.exists():
-    time.sleep(0.05)
-"""
-
-
-@pytest.fixture(scope="package")
-def code(platform: WholePlatform) -> Path:
-    """A folder with an entry point that learns at once, and ends when there is a file called as it is told."""
-    directory = platform.directory / "code"
-    directory.mkdir()
-    (directory / "train.py").write_text(LEARNS)
-    (directory / "data.csv").write_text("a,b\n1,2\n")
-    return directory
 
 
 def start_from_the_form(ui: Ui, code: Path, name: str) -> str:
@@ -45,8 +23,8 @@ def start_from_the_form(ui: Ui, code: Path, name: str) -> str:
     return form.submit(f"make-{name}")
 
 
-@pytest.mark.req("COM-04", "COM-11", "TRN-01", "TRN-04", "TRN-06", "TRN-12", "EXP-03", "ENV-02")
-def test_a_training_is_seen_from_its_form_through_its_curves_to_its_end(ui: Ui, code: Path) -> None:
+@pytest.mark.req("COM-04", "COM-11", "TRN-01", "TRN-04", "TRN-06", "TRN-12", "TRN-14", "EXP-03", "ENV-02")
+def test_a_training_is_seen_from_its_form_through_its_curves_to_its_end_and_its_copy(ui: Ui, code: Path) -> None:
     run = start_from_the_form(ui, code, "walk")
     training = ui.platform.wait_for_status("walk", "RUNNING")
 
@@ -74,18 +52,28 @@ def test_a_training_is_seen_from_its_form_through_its_curves_to_its_end(ui: Ui, 
     ui.see("Completed")
     ui.picture("walk-completed")
 
+    form = ui.open_form("copy-training")
+    form.fill("walk", "Original")
+    form.fill("walk-again", "Name")
+    form.add("Hyperparameters", Name="lr", Value="0.25")
+    ui.picture("walk-again-form")
+    ui.platform.wait_for_state(form.submit("copy-walk"), "COMPLETED")
+    copied = ui.platform.command("training", "show", "walk-again")["spec"]["algorithm"]
+    assert {pair["name"]: pair["value"] for pair in copied["hyperparameters"]}["lr"] == "0.25"
+    assert copied["path"] == f"file://{code}"
+
 
 @pytest.mark.req("TRN-13", "COM-04")
 def test_cancelling_in_the_ui_stops_a_training_and_leaves_no_worker(ui: Ui, code: Path) -> None:
     run = start_from_the_form(ui, code, "unwanted")
-    ui.platform.wait_for_status("unwanted", "RUNNING")
+    training = ui.platform.wait_for_status("unwanted", "RUNNING")
     ui.open_run(run)
     ui.see("Running")
-    ui.page.get_by_role("button", name=re.compile("^Cancel$")).click()
-    ui.page.get_by_role("dialog").or_(ui.page.locator(".p-modal")).get_by_role("button", name="Cancel").last.click()
+    ui.page.get_by_role("button", name="Cancel", exact=True).click()
+    ui.page.get_by_role("button", name="Confirm", exact=True).click()
     ui.platform.wait_for_state(run, "CANCELLED")
     ui.platform.wait_for_status("unwanted", "STOPPED")
-    assert [command for _, command in processes_of(ui.platform.home)] == []
+    assert processes_of(ui.platform.home / "runs" / training["id"]) == []
     ui.open_run(run)
     ui.see("Cancelled")
     ui.picture("unwanted-cancelled")
