@@ -1,4 +1,4 @@
-"""`python -P -m blocks.gateway.board ...`: one TensorBoard, on a Unix socket, for as long as its starter lives.
+"""`python -P -m blocks.gateway.board ...`: one TensorBoard, on a Unix socket, for as long as who started it lives.
 
 TensorBoard itself asks nobody who they are, and would listen on a port that every account of the machine reaches.
 """
@@ -8,7 +8,6 @@ import ctypes
 import os
 import signal
 import sys
-from pathlib import Path
 
 from tensorboard import default, program
 
@@ -21,17 +20,6 @@ class SocketServer(program.WerkzeugServer):  # type: ignore[misc] # TensorBoard 
     def get_url(self) -> str:
         """Where it listens."""
         return str(self._host)
-
-
-def board_command(events: Path, prefix: str, socket: Path) -> list[str]:
-    """The command that shows the events below a directory, on a socket, as pages below `prefix`.
-
-    Its two processes are a session; they end when the caller does.
-    """
-    return [
-        *(sys.executable, "-P", "-m", "blocks.gateway.board", "--parent", str(os.getpid())),
-        *("--events", str(events), "--prefix", prefix, "--socket", str(socket)),
-    ]
 
 
 def serve(events: str, prefix: str, socket: str) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -13,12 +14,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from blocks.domain.errors import TransientError
-from blocks.gateway.board import board_command
 from blocks.gateway.front_door import FrontDoor
-from blocks.gateway.routes import BOARDS_PREFIX, Access, Route
+from blocks.gateway.routes import BOARDS_PREFIX, Access, Route, board_prefix
 
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
+ROUTE_SECONDS = 0.2
+"""So long Envoy has to take up a change of routes; it needs milliseconds."""
 _LOOK_SECONDS = 0.05
 _EXPERIMENT = re.compile(r"[a-z0-9-]{1,40}")
 
@@ -66,7 +68,7 @@ class Boards:
         self._front_door = front_door
         self._publish = publish
         self._running: dict[str, Board] = {}
-        self._watches: set[asyncio.Task[None]] = set()
+        self._watches: dict[asyncio.Task[None], Board] = {}
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
@@ -78,7 +80,7 @@ class Boards:
             yield
         finally:
             keeper.cancel()
-            await asyncio.gather(*(self._end(board) for board in list(self._running.values())))
+            await asyncio.gather(*(_kill(board) for board in list(self._watches.values())))
 
     def has_events(self, experiment_id: str) -> bool:
         """Whether there is a directory of events of that experiment."""
@@ -107,13 +109,13 @@ class Boards:
             self._running[experiment_id] = started
             self._tell()
             watch = asyncio.create_task(self._watch(started))
-            self._watches.add(watch)
-            watch.add_done_callback(self._watches.discard)
+            self._watches[watch] = started
+            watch.add_done_callback(self._watches.pop)
 
     async def _start(self, experiment_id: str) -> Board:
         socket = self._front_door.directory / f"b-{sha256(experiment_id.encode()).hexdigest()[:8]}.sock"
         socket.unlink(missing_ok=True)
-        command = board_command(self._front_door.boards / experiment_id, board_prefix(experiment_id), socket)
+        command = _command(self._front_door.boards / experiment_id, board_prefix(experiment_id), socket)
         process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, start_new_session=True)
         board = Board(experiment_id, socket, process)
         async with AsyncExitStack() as unless_it_answers:
@@ -129,6 +131,7 @@ class Boards:
     async def _end(self, board: Board) -> None:
         """End a board, the way to it first, so that whoever asks meanwhile starts it anew."""
         self._forget(board)
+        await asyncio.sleep(ROUTE_SECONDS)
         await _kill(board)
 
     async def _watch(self, board: Board) -> None:
@@ -149,15 +152,17 @@ class Boards:
         if self._running.get(board.experiment_id) is board:
             del self._running[board.experiment_id]
             self._tell()
-            board.socket.unlink(missing_ok=True)
 
     def _tell(self) -> None:
         self._publish([board.route for board in self._running.values()])
 
 
-def board_prefix(experiment_id: str) -> str:
-    """Where the board of an experiment is, below the front door."""
-    return f"{BOARDS_PREFIX}/{experiment_id}"
+def _command(events: Path, prefix: str, socket: Path) -> list[str]:
+    """The command that shows events below a directory as pages below `prefix`; it ends when this process does."""
+    return [
+        *(sys.executable, "-P", "-m", "blocks.gateway.board", "--parent", str(os.getpid())),
+        *("--events", str(events), "--prefix", prefix, "--socket", str(socket)),
+    ]
 
 
 async def _wait_until_listening(board: Board) -> None:

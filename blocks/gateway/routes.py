@@ -69,6 +69,11 @@ def platform_routes(directory: Path) -> tuple[Route, ...]:
     )
 
 
+def board_prefix(experiment_id: str) -> str:
+    """Where the TensorBoard of an experiment is, below the front door."""
+    return f"{BOARDS_PREFIX}/{experiment_id}"
+
+
 def ordered(routes: Iterable[Route]) -> list[Route]:
     """The routes in the order in which they are to be tried: the longest prefix first."""
     return sorted(routes, key=lambda route: (-len(route.prefix), route.prefix, route.name))

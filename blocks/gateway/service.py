@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route as Endpoint
 
 from blocks.gateway.access import Doorkeeper, Request, Verdict, is_foreign, local_target, without_token
-from blocks.gateway.boards import BoardFailedError, Boards
+from blocks.gateway.boards import ROUTE_SECONDS, BoardFailedError, Boards
 from blocks.gateway.envoy_listener import ACCESS_HEADER
 from blocks.gateway.files import write_routes
 from blocks.gateway.front_door import FrontDoor
@@ -24,8 +24,6 @@ WRONG_SECONDS = 1.0
 MOST_WRONG = 16
 """... and while so many wait for their answer, no further password is looked at."""
 MOST_FORM_BYTES = 8192
-ROUTE_SECONDS = 0.2
-"""So long Envoy has to take up a new route before a browser is sent there; it needs milliseconds."""
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _ASKING = "This address asks who you are."
 

@@ -14,8 +14,8 @@ def board_url(settings: "Settings", experiment_id: str) -> str:
         InvalidInputError: The platform does not run on this home.
     """
     from blocks.domain.errors import InvalidInputError
-    from blocks.gateway.boards import board_prefix
     from blocks.gateway.front_door import front_door_token
+    from blocks.gateway.routes import board_prefix
     from deployments.up.instance import is_ready, running_instance
     from deployments.up.layout import Layout
 

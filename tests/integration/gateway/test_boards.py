@@ -96,7 +96,7 @@ def test_what_is_no_experiment_has_no_board(door: RunningFrontDoor, path: str) -
 
 
 def test_boards_end_when_nobody_uses_them_and_with_the_service(own_directory: Path) -> None:
-    with running_front_door(own_directory, idle_seconds=1) as door:
+    with running_front_door(own_directory, idle_seconds=3) as door:
         write_scalar(door.front_door.boards / "exp-1" / "one", "loss", 0.5, 1)
         with door.client(headers=door.with_token, follow_redirects=True) as client:
             assert client.get("/tensorboard/exp-1/").is_success

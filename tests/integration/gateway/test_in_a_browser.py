@@ -1,0 +1,102 @@
+"""What a real browser does at the front door: its cookies, its headers for other sites, its policies."""
+
+import functools
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from blocks.gateway.pages import onward_page
+from tests.doubles.front_door import RunningFrontDoor, wait_until
+from tests.integration.gateway.conftest import ACCESS_STRING
+from tests.integration.gateway.test_boards import write_scalar
+
+FLAGS = ("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+ATTACK = """async (door) => {
+  await fetch(door + '/api/attacked-by-post', {method: 'POST', mode: 'no-cors', credentials: 'include'}).catch(() => 0);
+  await fetch(door + '/api/attacked-by-get', {mode: 'no-cors', credentials: 'include'}).catch(() => 0);
+  return await new Promise(done => {
+    const socket = new WebSocket(door.replace('http', 'ws') + '/api/events/out');
+    socket.onopen = () => done('open');
+    socket.onerror = () => done('refused');
+  });
+}"""
+OWN = "async () => (await fetch('/api/own', {method: 'POST'})).status"
+ELSEWHERE = "() => fetch('https://elsewhere.example/').then(() => 'sent', () => 'refused')"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def other_site(directory: Path) -> Iterator[str]:
+    """A web server that is not ours."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(directory)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no Chromium on PATH (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        sandbox = os.geteuid() != 0  # Chromium's own does not work for root
+        browser = playwright.chromium.launch(executable_path=found, chromium_sandbox=sandbox, args=[*FLAGS])
+        yield browser.new_page()
+        browser.close()
+
+
+@pytest.mark.req("EXP-03")
+def test_a_person_signs_in_once_and_no_other_site_can_use_that(
+    page: Page, guarded_door: RunningFrontDoor, tmp_path: Path
+) -> None:
+    door = guarded_door.url
+    write_scalar(guarded_door.front_door.boards / "exp-seen" / "one", "loss", 0.5, 1)
+    (tmp_path / "index.html").write_text(f'<a href="{door}/tensorboard/exp-seen/">board</a>')
+
+    page.goto(f"{door}/api/where-i-was-going")
+    page.fill("input[name=secret]", ACCESS_STRING)
+    page.click("button")
+    page.wait_for_url(f"{door}/api/where-i-was-going")
+    assert page.evaluate("() => document.cookie") == ""
+    assert page.evaluate(OWN) == 200
+
+    with other_site(tmp_path) as elsewhere:
+        page.goto(elsewhere)
+        assert page.evaluate(ATTACK, door) == "refused"
+        page.click("a")  # a link may lead here, and the one who signed in need not do so again
+        page.wait_for_url(f"{door}/tensorboard/exp-seen/**")
+        page.get_by_text("loss").first.wait_for()
+    wait_until(lambda: "attacked-by-get 403" in guarded_door.log.read_text())
+    assert "attacked-by-post 403" in guarded_door.log.read_text()
+
+
+def test_pages_talk_to_nobody_else(page: Page, door: RunningFrontDoor) -> None:
+    outside: list[str] = []
+    page.context.on("requestfinished", lambda request: outside.append(request.url))
+    page.goto(f"{door.url}/")
+    assert page.evaluate(ELSEWHERE) == "refused"
+    assert [url for url in outside if not url.startswith(door.url)] == []
+
+
+def test_the_token_of_a_file_opens_the_board_without_being_left_in_the_address(
+    page: Page, door: RunningFrontDoor, tmp_path: Path
+) -> None:
+    write_scalar(door.front_door.boards / "exp-seen" / "one", "loss", 0.5, 1)
+    (tmp_path / "open.html").write_text(onward_page(f"{door.url}/tensorboard/exp-seen/?token={door.token}"))
+    page.goto((tmp_path / "open.html").as_uri())
+    page.wait_for_url(f"{door.url}/tensorboard/exp-seen/**")
+    page.get_by_text("loss").first.wait_for()
+    assert door.token not in page.url
