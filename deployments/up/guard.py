@@ -27,7 +27,7 @@ from deployments.up.request import Request, check_port, make_front_door, make_re
 from deployments.up.supervision import Supervisor, supervisor_command, supervisor_config
 from deployments.up.tied import PARENT
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 STOP_SECONDS = 60.0
 LOOK_SECONDS = 2.0
 WAIT_SECONDS = 0.2
