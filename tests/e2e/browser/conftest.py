@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.e2e.browser.ui import Ui
 from tests.e2e.browser.whole_platform import WholePlatform
+from tests.e2e.command_line import wait_for
 from tests.processes import processes_of
 from tests.servers import free_port
 
@@ -22,7 +23,7 @@ import os, pathlib, time
 for step in range(1, 6):
     print(f"step={step} loss={float(os.environ['EM_HP_LR']) / step:.4f}", flush=True)
 go = pathlib.Path(os.environ["EM_HP_GO"])
-while not go.exists():
+while not go.exists() and not go.with_name("all-may-end").exists():
     time.sleep(0.05)
 """
 
@@ -56,13 +57,15 @@ def platform(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="package")
-def code(platform: WholePlatform) -> Path:
+def code(platform: WholePlatform) -> Iterator[Path]:
     """A folder with an entry point that learns at once, and ends when there is a file called as it is told."""
     directory = platform.directory / "code"
     directory.mkdir()
     (directory / "train.py").write_text(LEARNS)
     (directory / "data.csv").write_text("a,b\n1,2\n")
-    return directory
+    yield directory
+    (directory / "all-may-end").touch()
+    wait_for(lambda: processes_of(platform.home) == [] or None, "what failed tests left to end")
 
 
 @pytest.fixture

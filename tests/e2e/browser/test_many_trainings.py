@@ -24,7 +24,7 @@ def test_all_of_many_trainings_complete_without_one_error(platform: WholePlatfor
         return ended if len(ended) == many else None
 
     assert set(wait_for(states, f"{many} trainings to end", seconds=20 * many)) == {"COMPLETED"}
-    rows = platform.command("training", "list", "--limit", "100")["items"]
+    rows = platform.cli.json("training", "list", "--limit", "100")["items"]
     assert [row["status"] for row in rows if row["name"].startswith(f"one-of-{many}-")] == ["COMPLETE"] * many
     assert processes_of(platform.home) == []
 

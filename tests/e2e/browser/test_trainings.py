@@ -26,12 +26,12 @@ def start_from_the_form(ui: Ui, code: Path, name: str) -> str:
 @pytest.mark.req("COM-04", "COM-11", "TRN-01", "TRN-04", "TRN-06", "TRN-12", "TRN-14", "EXP-03", "ENV-02")
 def test_a_training_is_seen_from_its_form_through_its_curves_to_its_end_and_its_copy(ui: Ui, code: Path) -> None:
     run = start_from_the_form(ui, code, "walk")
-    training = ui.platform.wait_for_status("walk", "RUNNING")
+    training = ui.platform.cli.wait_for_status("walk", "RUNNING")
 
     ui.open_run(run)
     ui.see("Running")
     ui.picture("walk-running")
-    ui.open_report(run)
+    ui.open_report(run, "| loss |")
     ui.see("--lr")
     expect(ui.page.locator("tr", has_text="loss").first).to_contain_text("0.1", timeout=PATIENCE_MILLISECONDS)
     plots = ui.page.locator("img[src^='data:image/svg+xml']")
@@ -39,7 +39,7 @@ def test_a_training_is_seen_from_its_form_through_its_curves_to_its_end_and_its_
     assert plots.evaluate_all("all => all.every(one => one.naturalWidth > 0)")
     ui.picture("walk-report")
 
-    board = ui.platform.command("experiment", "tensorboard", "seen", "--no-open")["url"]
+    board = ui.platform.cli.json("experiment", "tensorboard", "seen", "--no-open")["url"]
     ui.page.goto(board)
     expect(ui.page.get_by_text("loss").first).to_be_visible(timeout=PATIENCE_MILLISECONDS)
     expect(ui.page.get_by_text(training["name"]).first).to_be_visible(timeout=PATIENCE_MILLISECONDS)
@@ -58,7 +58,7 @@ def test_a_training_is_seen_from_its_form_through_its_curves_to_its_end_and_its_
     form.add("Hyperparameters", Name="lr", Value="0.25")
     ui.picture("walk-again-form")
     ui.platform.wait_for_state(form.submit("copy-walk"), "COMPLETED")
-    copied = ui.platform.command("training", "show", "walk-again")["spec"]["algorithm"]
+    copied = ui.platform.cli.json("training", "show", "walk-again")["spec"]["algorithm"]
     assert {pair["name"]: pair["value"] for pair in copied["hyperparameters"]}["lr"] == "0.25"
     assert copied["path"] == f"file://{code}"
 
@@ -66,13 +66,13 @@ def test_a_training_is_seen_from_its_form_through_its_curves_to_its_end_and_its_
 @pytest.mark.req("TRN-13", "COM-04")
 def test_cancelling_in_the_ui_stops_a_training_and_leaves_no_worker(ui: Ui, code: Path) -> None:
     run = start_from_the_form(ui, code, "unwanted")
-    training = ui.platform.wait_for_status("unwanted", "RUNNING")
+    training = ui.platform.cli.wait_for_status("unwanted", "RUNNING")
     ui.open_run(run)
     ui.see("Running")
     ui.page.get_by_role("button", name="Cancel", exact=True).click()
     ui.page.get_by_role("button", name="Confirm", exact=True).click()
     ui.platform.wait_for_state(run, "CANCELLED")
-    ui.platform.wait_for_status("unwanted", "STOPPED")
+    ui.platform.cli.wait_for_status("unwanted", "STOPPED")
     assert processes_of(ui.platform.home / "runs" / training["id"]) == []
     ui.open_run(run)
     ui.see("Cancelled")

@@ -7,6 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.browser.whole_platform import WholePlatform
+from tests.e2e.command_line import wait_for
 
 PATIENCE_MILLISECONDS = 45_000
 
@@ -38,10 +39,14 @@ class Ui:
         """The page of a flow run."""
         self.open(f"/runs/flow-run/{flow_run}" + (f"?tab={tab}" if tab else ""))
 
-    def open_report(self, flow_run: str) -> None:
-        """The report of what a flow run made."""
-        found = self.platform.post("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run]}}})
-        self.open(f"/artifacts/artifact/{found[0]['id']}")
+    def open_report(self, flow_run: str, text: str) -> None:
+        """The report of what a flow run made, once it says this; the page of an artifact does not follow it."""
+
+        def look() -> str | None:
+            found = self.platform.post("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run]}}})
+            return next((str(report["id"]) for report in found if text in str(report["data"])), None)
+
+        self.open(f"/artifacts/artifact/{wait_for(look, f'a report with {text}')}")
 
     def see(self, text: str | re.Pattern[str]) -> Locator:
         """What shows this text, once it is to be seen."""

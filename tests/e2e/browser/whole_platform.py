@@ -1,9 +1,5 @@
 """`makerflow up --detach` on a home of its own, and what tests ask of its API."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +7,7 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.command_line import wait_for
-
-START_SECONDS = 150
+from tests.e2e.command_line import CommandLine, wait_for
 
 
 @dataclass(frozen=True)
@@ -32,24 +26,16 @@ class WholePlatform:
     def home(self) -> Path:
         return self.directory / "home"
 
+    @property
+    def cli(self) -> CommandLine:
+        """The command on the same home."""
+        return CommandLine(self.directory)
+
     def start(self) -> None:
-        port = self.url.rpartition(":")[2]
-        self.command("up", "--detach", "--port", port)
+        self.cli.json("up", "--detach", "--port", self.url.rpartition(":")[2])
 
     def end(self) -> None:
-        self.command("down")
-
-    def command(self, *arguments: str) -> dict[str, Any]:
-        """The document of a command."""
-        source = {"PYTHONPATH": str(Path(__file__).parents[3]), "MAKERFLOW_HOME": str(self.home)}
-        command = [sys.executable, "-m", "deployments.cli", *arguments, "--json"]
-        ended = subprocess.run(
-            command, env={**os.environ, **source}, capture_output=True, text=True, timeout=START_SECONDS, check=False
-        )
-        assert ended.returncode == 0, (ended.stdout, ended.stderr)
-        document = json.loads(ended.stdout)
-        assert isinstance(document, dict)
-        return document
+        self.cli.json("down")
 
     def get(self, path: str) -> Any:
         return httpx.get(f"{self.url}/api{path}", timeout=30).raise_for_status().json()
@@ -78,12 +64,3 @@ class WholePlatform:
             return state if state in states else None
 
         return wait_for(look, f"the flow run {flow_run} to be {' or '.join(states)}")
-
-    def wait_for_status(self, name: str, *statuses: str) -> dict[str, Any]:
-        """The training, once it has one of these statuses."""
-
-        def look() -> dict[str, Any] | None:
-            rows = self.command("training", "list")["items"]
-            return next((row for row in rows if row["name"] == name and row["status"] in statuses), None)
-
-        return wait_for(look, f"{name} to be {' or '.join(statuses)}")
