@@ -18,7 +18,7 @@ TITLES = {"grace_seconds": "Grace period (seconds)"}
 OF_THE_RESOURCE = ("spec", "changes", "key")
 """Parameters that say which resource, or what it shall be."""
 
-_QUOTED_OR_MARKUP = re.compile(r"(`[^`]*`)|([_*])")
+_MARKUP = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 
 
 def finished_form(schema: ParameterSchema, catalogue: Catalogue, resource: str) -> ParameterSchema:
@@ -52,9 +52,10 @@ def _leave_null_out(field: dict[str, Any]) -> None:
 
 
 def _keep_plain(field: dict[str, Any]) -> None:
-    """The UI reads a description as Markdown, which would take the underscores of two variables for italics."""
-    if "description" in field:
-        field["description"] = _QUOTED_OR_MARKUP.sub(lambda found: found[1] or f"\\{found[2]}", field["description"])
+    """The UI reads a description as Markdown, for which two underscores at the edges of words are italics."""
+    text = field.get("description", "")
+    if len(_MARKUP.findall(text)) > 1:
+        field["description"] = _MARKUP.sub(r"\_", text)
 
 
 def _names(entries: Iterable[Image] | Iterable[Flavor]) -> list[str]:

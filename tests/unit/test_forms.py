@@ -62,5 +62,5 @@ def test_a_menu_can_be_left_empty_where_empty_is_the_default() -> None:
 
 def test_a_description_is_shown_as_it_is_written() -> None:
     form = form_of(CatalogueEntry(create_training_flow, "training"))
-    assert r"EM\_DATASET\_{NAME}" in form.definitions["DatasetSpec"]["properties"]["name"]["description"]
+    assert r"EM_DATASET\_{NAME}" in form.definitions["DatasetSpec"]["properties"]["name"]["description"]
     assert "`makerflow catalogue images`" in form.definitions["InstanceSpec"]["properties"]["image"]["description"]
