@@ -91,6 +91,7 @@ def _no_followers_left(home: Path) -> Iterator[None]:
 
 
 @pytest.mark.req("COM-04", "COM-10")
+@pytest.mark.soak
 def test_after_a_crash_of_the_machine_every_training_is_finished_or_goes_on_from_its_checkpoint(
     make_spec: MakeSpec, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
