@@ -27,6 +27,7 @@ from blocks.registry.records import FlowRunRecord
 from tasks.liveness import lease_of
 
 DIED = "Its process is gone: it was killed, or its machine went down."
+ENDED = "Its process was asked to end before it was done."
 TAG = "makerflow"
 """Of every flow run of our deployments."""
 
@@ -63,6 +64,11 @@ class DeadRun:
     def never_began(self) -> bool:
         """Whether a deployment asked for it and its process did not come to begin."""
         return self._type is StateType.PENDING and self.run is not None and self.run.deployment_id is not None
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether a signal ended it, as `makerflow down` does: what it followed goes on, and nobody follows it."""
+        return self._type is StateType.CRASHED
 
     @property
     def is_cancelling(self) -> bool:

@@ -15,6 +15,7 @@ from prefect import Flow
 
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import TransientError
+from blocks.registry.flow_runs import FlowRuns
 from blocks.registry.records import FlowRunRecord
 from tasks.current_run import server_run
 
@@ -68,9 +69,15 @@ def _seen_by_server() -> Iterator[None]:
     with living(id, lambda: journal.begin(record)):
         try:
             yield
-        finally:
-            with suppress(TransientError):  # upkeep asks the server before it believes the entry
-                journal.end(id)
+        except Exception:
+            _end(journal, id)
+            raise
+        _end(journal, id)  # but not when a signal ended it: by the entry upkeep finds what nobody goes on with
+
+
+def _end(journal: FlowRuns, id: str) -> None:
+    with suppress(TransientError):  # upkeep asks the server before it believes the entry
+        journal.end(id)
 
 
 def _now() -> datetime:

@@ -27,7 +27,7 @@ from blocks.upkeep.findings import Finding, Kind
 from blocks.upkeep.runs import LeftRun, left_runs
 from blocks.upkeep.scratch import old_logs, orphaned_events
 from blocks.upkeep.trainings import Remedy, unfollowed
-from tasks.dead_flow_runs import DIED, DeadRun, close_entry, close_run, dead_entries, dead_runs
+from tasks.dead_flow_runs import DIED, ENDED, DeadRun, close_entry, close_run, dead_entries, dead_runs
 from tasks.engine import reachable_api, step
 from tasks.experiment import prepare_experiment
 from tasks.log_collection import collect_logs
@@ -76,7 +76,7 @@ def follow_trainings(dry_run: bool, patience_seconds: float, died: Sequence[Find
     Args:
         dry_run: Only look.
         patience_seconds: So long a training may stay without a follower.
-        died: The flow runs that were found dead: what they followed need not be waited for.
+        died: The flow runs that were found dead or ended early: what they followed need not be waited for.
     """
     platform, mending = open_platform(), Mending(dry_run)
     names = {finding.name for finding in died}
@@ -121,7 +121,8 @@ def remove_scratch(dry_run: bool, thorough: bool) -> tuple[Finding, ...]:
             mending.mend(Kind.SCRATCH, str(scratch.path), f"It is {scratch.why}.", partial(_remove, scratch.path))
         for excess in excesses(settings, now):
             mending.mend(Kind.SCRATCH, str(excess.place), f"It is {excess.found}.", excess.remove)
-        _touch(stamp)
+        if not dry_run:
+            _touch(stamp)
     return mending.findings
 
 
@@ -131,6 +132,8 @@ def _mend_on_server(platform: Platform, mending: Mending, api: str, stop: StopCa
             if dead.is_open:
                 remedy = partial(_close_run, platform, client, dead, stop)
                 mending.mend(Kind.FLOW_RUN, dead.id, DIED, remedy, name=dead.name)
+            elif dead.was_ended:
+                mending.mend(Kind.FLOW_RUN, dead.id, ENDED, partial(_end_entry, platform, dead), name=dead.name)
             elif not mending.dry_run:
                 platform.registry.flow_runs.end(dead.id)  # its server knows how it ended, or knows nothing of it
 
@@ -138,6 +141,11 @@ def _mend_on_server(platform: Platform, mending: Mending, api: str, stop: StopCa
 def _close_entry(platform: Platform, record: FlowRunRecord) -> str:
     close_entry(platform.registry, record)
     return "journaled as CRASHED"
+
+
+def _end_entry(platform: Platform, dead: DeadRun) -> str:
+    platform.registry.flow_runs.end(dead.id)
+    return "noted; its training is looked at"
 
 
 def _close_run(platform: Platform, client: SyncPrefectClient, dead: DeadRun, stop: StopCancelled) -> str:

@@ -42,7 +42,7 @@ def unfollowed(
         registry: Knows them, and who is followed.
         now: The time.
         patience_seconds: So long a training may stay without a follower.
-        abandoned: The names of trainings whose follower is known to have died: for the first attempt it is time now.
+        abandoned: The names or ids of trainings whose follower is known to be gone: for the first attempt it is now.
     """
     rows = registry.overview.under_way(now - ATTEMPTS_COUNT)
     followed = registry.leased([row.id for row in rows])
@@ -50,7 +50,7 @@ def unfollowed(
         Unfollowed(row, Remedy.TAKE_UP if row.attempts < MOST_ATTEMPTS else Remedy.GIVE_UP)
         for row in rows
         if row.id not in followed
-        and (now >= due(row, patience_seconds) or (row.attempts == 0 and row.name in abandoned))
+        and (now >= due(row, patience_seconds) or (row.attempts == 0 and not abandoned.isdisjoint((row.name, row.id))))
     ]
 
 

@@ -1,6 +1,7 @@
 """Flows under a real Prefect server: seen in its UI, cancelled from it, retried by it, and exported to it later."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -247,25 +248,27 @@ def test_a_connection_opens_its_endpoint_for_a_training_and_tells_whose_rights_i
 
 
 @pytest.mark.req("COM-04")
-def test_upkeep_sets_a_killed_flow_run_crashed_and_touches_none_that_lives(
-    online: str, client: SyncPrefectClient, make_spec: MakeSpec
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+def test_upkeep_sets_a_flow_run_that_a_signal_ended_crashed_and_touches_none_that_lives(
+    online: str, client: SyncPrefectClient, make_spec: MakeSpec, number: signal.Signals
 ) -> None:
+    ended, lives = f"ended-by-{number.value}", f"living-beside-{number.value}"
     program = (
         "import sys\nfrom blocks.domain.specs import TrainingSpec\nfrom flows.training import create_training\n"
         "create_training(TrainingSpec.model_validate_json(sys.argv[1]))"
     )
-    command = [sys.executable, "-c", program, make_spec(SLEEPS, "to-be-killed").model_dump_json()]
-    living = threading.Thread(target=create_training, args=(make_spec(SLEEPS, "living"),))
+    command = [sys.executable, "-c", program, make_spec(SLEEPS, ended).model_dump_json()]
+    living = threading.Thread(target=create_training, args=(make_spec(SLEEPS, lives),))
     living.start()
-    with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as killed:
-        names = {"to-be-killed", "living"}
+    with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as process:
+        names = {ended, lives}
         wait_for(lambda: {row.name for row in open_platform().registry.trainings.page().items} == names)
         wait_for(lambda: all(map(is_running, names)))
-        killed.kill()
+        process.send_signal(number)
     assert upkeep(dry_run=True).counts["flow run"] == 1
-    found = upkeep().findings  # what is known to have died is not waited for
-    assert [(one.kind, one.name) for one in found] == [("flow run", "to-be-killed"), ("training", "to-be-killed")]
-    states = [client.read_flow_run(flow_run(client, name).id).state for name in ("to-be-killed", "living")]
+    found = upkeep().findings  # what is known to have no follower is not waited for
+    assert [(one.kind, one.name) for one in found] == [("flow run", ended), ("training", ended)]
+    states = [client.read_flow_run(flow_run(client, name).id).state for name in (ended, lives)]
     assert [state.type for state in states if state] == ["CRASHED", "RUNNING"]
     assert upkeep().findings == ()
     for name in names:
