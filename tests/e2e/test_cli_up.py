@@ -27,7 +27,6 @@ SEED = 20261123
 
 @pytest.mark.req("COM-04", "COM-10", "COM-11")
 @pytest.mark.timeout(300)
-@pytest.mark.soak
 def test_the_platform_survives_kills_of_its_parts_and_of_itself_and_loses_no_training(
     cli: CommandLine, code: Path
 ) -> None:

@@ -72,9 +72,12 @@ def followers_of(home: Path) -> list[psutil.Process]:
 
 
 def crash_the_machine(home: Path) -> None:
-    for pid in [process.pid for process in followers_of(home)] + [pid for pid, _ in processes_of(home)]:
+    followers = followers_of(home)
+    for pid in [process.pid for process in followers] + [pid for pid, _ in processes_of(home)]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    # A process has lost its command line before its last thread has let go of its leases.
+    assert psutil.wait_procs(followers, timeout=30)[1] == []
     wait_for(lambda: not processes_of(home) and not followers_of(home))
 
 
@@ -91,7 +94,6 @@ def _no_followers_left(home: Path) -> Iterator[None]:
 
 
 @pytest.mark.req("COM-04", "COM-10")
-@pytest.mark.soak
 def test_after_a_crash_of_the_machine_every_training_is_finished_or_goes_on_from_its_checkpoint(
     make_spec: MakeSpec, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
