@@ -11,7 +11,6 @@ UNLIKE_EACH_OTHER = ("change-training", "copy-training", "create-template")
 
 
 @pytest.mark.req("COM-04", "EXP-01")
-@pytest.mark.soak
 def test_an_experiment_is_created_from_its_form(ui: Ui) -> None:
     form = ui.open_form("create-experiment")
     form.fill("from-the-form", "Experiment", "Name")

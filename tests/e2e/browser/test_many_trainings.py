@@ -11,7 +11,6 @@ from tests.processes import processes_of
 
 @pytest.mark.req("COM-04")
 @pytest.mark.parametrize("many", [6, pytest.param(20, marks=pytest.mark.soak)])
-@pytest.mark.soak
 def test_all_of_many_trainings_complete_without_one_error(platform: WholePlatform, code: Path, many: int) -> None:
     deployment = platform.deployment("create-training")
     (code / "may-end").touch()

@@ -24,7 +24,6 @@ def start_from_the_form(ui: Ui, code: Path, name: str) -> str:
 
 
 @pytest.mark.req("COM-04", "COM-11", "TRN-01", "TRN-04", "TRN-06", "TRN-12", "TRN-14", "EXP-03", "ENV-02")
-@pytest.mark.soak
 def test_a_training_is_seen_from_its_form_through_its_curves_to_its_end_and_its_copy(ui: Ui, code: Path) -> None:
     run = start_from_the_form(ui, code, "walk")
     training = ui.platform.cli.wait_for_status("walk", "RUNNING")
