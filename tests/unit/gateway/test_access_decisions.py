@@ -48,6 +48,7 @@ def test_who_brings_nothing_enters_where_nothing_is_asked(door: Doorkeeper, leve
         ({"authorization": basic(own_account(TOKEN))}, Verdict.ENTER),
         ({"authorization": f"bearer {TOKEN.get_secret_value()}"}, Verdict.ENTER),
         ({"cookie": f"other=1; {GUARDED.cookie}={GUARDED.session}"}, Verdict.ENTER),
+        ({"cookie": f'odd={{"x": 1}}; {GUARDED.cookie}={GUARDED.session}'}, Verdict.ENTER),
         ({"cookie": f"{GUARDED.cookie}={OPEN.session}"}, Verdict.ANONYMOUS),
         ({"cookie": f"{GUARDED.cookie}={TOKEN.get_secret_value()}"}, Verdict.ANONYMOUS),
         ({"authorization": basic("ann:")}, Verdict.WRONG),
@@ -71,6 +72,7 @@ def test_a_token_in_an_address_counts_where_a_page_is_opened_only() -> None:
     assert OPEN.decide(request("POST", target), Access.TOKEN) is Verdict.ANONYMOUS
     assert OPEN.decide(request("GET", target, upgrade="websocket"), Access.TOKEN) is Verdict.ANONYMOUS
     assert OPEN.decide(request("GET", "/x?token=wrong"), Access.TOKEN) is Verdict.WRONG
+    assert GUARDED.decide(request("GET", "/x?token=ann:password"), Access.TOKEN) is Verdict.WRONG
 
 
 def test_while_too_many_are_wrong_no_password_is_looked_at_but_what_nobody_can_guess_is() -> None:
