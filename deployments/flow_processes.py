@@ -8,7 +8,8 @@ writes to a file, so that it outlives whoever started it.
 import multiprocessing
 import os
 import runpy
-from multiprocessing import forkserver
+import shutil
+from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +39,11 @@ def process_name(flow_run_id: str) -> str:
 def prepare_forking() -> None:
     """Let the process that is forked import what it needs while there is something else to do."""
     forkserver.ensure_running()
+
+
+def forget_forking() -> None:
+    """Remove the directory of the socket, which who ends without ceremony leaves behind."""
+    shutil.rmtree(util.get_temp_dir(), ignore_errors=True)
 
 
 class ForkedStarter:

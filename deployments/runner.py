@@ -23,7 +23,7 @@ from blocks.connections.platform import open_platform
 from blocks.connections.server import configured_api, wait_for_api
 from blocks.connections.settings import make_home, read_settings
 from deployments.catalogue import CatalogueEntry, catalogue, product_version
-from deployments.flow_processes import ForkedStarter, prepare_forking
+from deployments.flow_processes import ForkedStarter, forget_forking, prepare_forking
 from deployments.forms import finished_form
 from deployments.up.arrival import arrive
 from tasks.triggering import DEPLOYMENT
@@ -60,6 +60,7 @@ class DeploymentRunner(Runner):
 
     def handle_sigterm(self, *_: object) -> None:
         """End at once, and leave every flow run as it is."""
+        forget_forking()
         os._exit(0)
 
     async def __aenter__(self) -> Self:

@@ -130,7 +130,10 @@ def workflows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflows]:
         patch.setenv("MAKERFLOW_HOME", str(home))
         api = stack.enter_context(prefect_server(Settings(home=home)))
         patch.setenv("MAKERFLOW_PREFECT_API_URL", api)
-        runner = Runner({"PREFECT_API_URL": api, "PYTHONPATH": str(Path(__file__).parents[3])})
+        temporary = directory / "tmp"
+        temporary.mkdir()
+        source = str(Path(__file__).parents[3])
+        runner = Runner({"PREFECT_API_URL": api, "PYTHONPATH": source, "TMPDIR": str(temporary)})
         runner.start()
         stack.callback(runner.end)
         stack.enter_context(temporary_settings(updates={PREFECT_API_URL: api}))

@@ -195,7 +195,9 @@ def test_a_runner_ends_at_once_when_it_is_asked_to_and_what_it_started_goes_on(
 ) -> None:
     run = workflows.train("left-alone", waits(tmp_path / "go"))
     workflows.await_status("left-alone", TrainingStatus.RUNNING)
+    sockets = len(list((workflows.home.parent / "tmp").glob("pymp-*")))
     assert workflows.runner.end() < 2
+    assert len(list((workflows.home.parent / "tmp").glob("pymp-*"))) == sockets - 1, "its own is removed"
     (tmp_path / "go").touch()
     workflows.await_state(run, StateType.COMPLETED)
     workflows.await_status("left-alone", TrainingStatus.COMPLETE)
