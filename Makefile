@@ -37,7 +37,7 @@ check: $(VENV)/test.stamp
 	$(VENV)/bin/lint-imports
 
 test: $(VENV)/test.stamp
-	$(RUN) -m pytest -n $(WORKERS)
+	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup
 
 test-frameworks: $(VENV)/test.stamp $(FRAMEWORKS)/stamp
 	MAKERFLOW_TEST_FRAMEWORKS=$(abspath $(FRAMEWORKS))/bin/python $(RUN) -m pytest -m frameworks
