@@ -6,7 +6,8 @@ from typing import Any
 from blocks.connections.platform import open_platform
 from blocks.domain.specs import ExperimentSpec
 from blocks.registry.records import Experiment
-from tasks.engine import run_flow, run_key
+from tasks.current_run import run_key
+from tasks.engine import run_flow
 from tasks.experiment import change_experiment_row, delete_experiment_row, prepare_experiment, register_experiment
 from tasks.liveness import flow
 

@@ -7,7 +7,8 @@ from blocks.connections.platform import open_platform
 from blocks.domain.template_overrides import TemplateOverrides
 from blocks.domain.templates import TemplateSpec
 from blocks.registry.records import Template
-from tasks.engine import run_flow, run_key
+from tasks.current_run import run_key
+from tasks.engine import run_flow
 from tasks.liveness import flow
 from tasks.template import change_template_row, copy_template_row, delete_template_row, register_template
 

@@ -16,8 +16,8 @@ from blocks.domain.specs import DatasetSpec, NamedValue, TrainingSpec
 from blocks.domain.template_overrides import TemplatedTrainingSpec
 from blocks.registry.records import Training
 from flows.following import TrainingHandle, run_to_end
-from tasks.current_run import is_scheduled
-from tasks.engine import run_flow, run_key
+from tasks.current_run import is_scheduled, run_key
+from tasks.engine import run_flow
 from tasks.following import follow_workers, report_training
 from tasks.liveness import flow
 from tasks.log_collection import history_logged

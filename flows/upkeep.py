@@ -9,9 +9,10 @@ from blocks.upkeep.findings import UpkeepReport
 from blocks.upkeep.trainings import PATIENCE_SECONDS
 from flows.training import stop_training, training_of
 from tasks.dead_flow_runs import DeadRun
-from tasks.engine import publish_report, run_flow
+from tasks.engine import run_flow
 from tasks.liveness import flow
 from tasks.log_upkeep import tidy_log_store
+from tasks.publishing import publish_report
 from tasks.upkeep import end_runs, follow_trainings, mend_experiments, mend_flow_runs, remove_scratch
 from tasks.upkeep_report import upkeep_report
 

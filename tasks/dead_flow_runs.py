@@ -21,20 +21,20 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
-from blocks.connections.settings import Settings
+from blocks.connections.settings import Settings, own_api
 from blocks.registry.database import Registry
 from blocks.registry.records import FlowRunRecord
 from tasks.liveness import lease_of
+from tasks.triggering import DEPLOYMENT
 
 DIED = "Its process is gone: it was killed, or its machine went down."
 ENDED = "Its process was asked to end before it was done."
-TAG = "makerflow"
-"""Of every flow run of our deployments."""
-
 STARTING = timedelta(minutes=5)
 """So long a flow run's process may take to start."""
 
 PAGE = 200
+
+_OPEN = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,10 @@ class DeadRun:
 
     Attributes:
         run: None when the server does not know it.
-        is_noted: Whether it has an entry in the registry.
     """
 
     id: str
     run: FlowRun | None
-    is_noted: bool
 
     @property
     def name(self) -> str:
@@ -58,7 +56,7 @@ class DeadRun:
     @property
     def is_open(self) -> bool:
         """Whether the server takes it for alive."""
-        return self._type in (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+        return self._type in _OPEN
 
     @property
     def never_began(self) -> bool:
@@ -104,37 +102,30 @@ def dead_runs(client: SyncPrefectClient, api: str, settings: Settings, registry:
         ids = noted[start : start + PAGE]
         filter = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(id) for id in ids]))
         known = {str(run.id): run for run in client.read_flow_runs(flow_run_filter=filter, limit=PAGE)}
-        yield from (DeadRun(id, known.get(id), is_noted=True) for id in ids)
-    if is_own(api, settings):
-        yield from (DeadRun(str(run.id), run, is_noted=False) for run in _silent(client, registry, set(noted)))
+        yield from (DeadRun(id, known.get(id)) for id in ids)
+    if api == own_api(settings):  # where nobody else's flow runs are
+        yield from (DeadRun(str(run.id), run) for run in _silent(client, registry, set(noted)))
 
 
 def close_run(client: SyncPrefectClient, dead: DeadRun) -> str:
     """Tell the server; what it was told. A run of a deployment that never began is begun again."""
     assert dead.run is not None  # noqa: S101 - for the type checker: one that is open has a run
+    state: State[Any]
     if dead.never_began:
-        state: State[Any] = AwaitingRetry(message="Its process did not come to begin; it is started again.")
+        state, told = AwaitingRetry(message="Its process did not come to begin; it is started again."), "started again"
     elif dead.is_cancelling:
-        state = Cancelled(message=DIED)
+        state, told = Cancelled(message=DIED), "set CANCELLED"
     else:
-        state = Crashed(message=DIED)
+        state, told = Crashed(message=DIED), "set CRASHED"
     client.set_flow_run_state(dead.run.id, state, force=True)
-    return {"AwaitingRetry": "started again", "Cancelled": "set CANCELLED"}.get(state.name or "", "set CRASHED")
-
-
-def is_own(api: str, settings: Settings) -> bool:
-    """Whether this is the server that `makerflow up` runs on this home, where nobody else's flow runs are."""
-    try:
-        return settings.server_file.read_text().strip() == api
-    except OSError:
-        return False
+    return told
 
 
 def _silent(client: SyncPrefectClient, registry: Registry, noted: set[str]) -> list[FlowRun]:
     """Runs of our deployments that have neither entry nor lease though they should have begun long ago."""
-    types = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
     filter = FlowRunFilter(
-        tags=FlowRunFilterTags(all_=[TAG]), state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types))
+        tags=FlowRunFilterTags(all_=[DEPLOYMENT]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_OPEN))),
     )
     long_ago = datetime.now(UTC) - STARTING
     runs = [

@@ -22,13 +22,9 @@ from blocks.connections.client import client_settings
 from blocks.connections.server import configured_api, is_healthy
 from blocks.connections.settings import Settings, read_settings
 from blocks.domain.errors import is_transient
-from tasks.current_run import cancel_requested, has_page, run_key
 from tasks.export import export_earlier_runs
 from tasks.journal import JOURNAL, Journal, failed_state
 from tasks.liveness import living
-from tasks.publishing import publish_report
-
-__all__ = ["Step", "cancel_requested", "has_page", "publish_report", "reachable_api", "run_flow", "run_key", "step"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -5,12 +5,11 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.exceptions import PrefectException
-from prefect.settings import temporary_settings
 
-from blocks.connections.client import client_settings
+from blocks.connections.client import client_of
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import TransientError
 from blocks.registry.records import FlowRunRecord
@@ -44,7 +43,7 @@ def export_journal(api: str) -> int:
     pending = journal.pending()
     if not pending:
         return 0
-    with temporary_settings(updates=client_settings(api)), get_client(sync_client=True) as client:
+    with client_of(api) as client:
         return sum([_settle(client, record) for record in pending])
 
 

@@ -22,9 +22,11 @@ from blocks.domain.plan import (
     Usage,
 )
 from blocks.registry.records import Training
-from tasks.engine import cancel_requested, has_page, publish_report, step
+from tasks.current_run import cancel_requested, has_page
+from tasks.engine import step
 from tasks.log_collection import collected_meanwhile
 from tasks.planning import events_directory
+from tasks.publishing import publish_report
 from tasks.report import training_report
 from tasks.scalars import ScalarWriter
 from tasks.training import ending_of, handle_of

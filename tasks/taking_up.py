@@ -1,25 +1,24 @@
 """Having a training followed again, or giving it up."""
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import DeploymentStatus
-from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.settings import temporary_settings
+from prefect.exceptions import PrefectException
 
 from blocks.cluster.base import Secrets, Selector
-from blocks.connections.client import client_settings
+from blocks.connections.client import client_of
 from blocks.connections.platform import Platform
+from blocks.connections.settings import own_api
 from blocks.domain.errors import MakerflowError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Training, UnderWay
-from tasks.dead_flow_runs import is_own
 from tasks.detached import start_follower
 from tasks.engine import reachable_api
 from tasks.log_collection import collect_logs, history_logged
 from tasks.mending import NOTHING
 from tasks.training import CONCLUSIONS, handle_of
+from tasks.triggering import DEPLOYMENT
 
-RESUME = "resume-training/makerflow"
+RESUME = f"resume-training/{DEPLOYMENT}"
 """The deployment that follows a training again."""
 
 GRACE_SECONDS = 10.0
@@ -37,7 +36,7 @@ def take_up(platform: Platform, row: UnderWay) -> str:
     if not platform.registry.overview.take_up(row, f"Nobody followed it any longer; it is followed {number}."):
         return NOTHING
     api = reachable_api(platform.settings)
-    if is_own(api, platform.settings) and _resume_by_deployment(api, row):
+    if api and api == own_api(platform.settings) and _resume_by_deployment(api, row):
         return f"followed again, by {RESUME}"
     start_follower(row.id)
     return "followed again, by a process of its own"
@@ -78,18 +77,11 @@ def _end(platform: Platform, row: Training, reason: str) -> TrainingStatus:
 def _resume_by_deployment(api: str, row: UnderWay) -> bool:
     """Ask the server for a flow run; False when it has no such deployment, or nobody who serves it."""
     try:
-        with temporary_settings(updates=client_settings(api)), get_client(sync_client=True) as client:
-            return _create_flow_run(client, row)
+        with client_of(api) as client:
+            deployment = client.read_deployment_by_name(RESUME)
+            if deployment.status is not DeploymentStatus.READY:
+                return False
+            client.create_flow_run_from_deployment(deployment.id, parameters={"key": row.name}, name=row.name)
+            return True
     except (httpx.HTTPError, PrefectException):
         return False
-
-
-def _create_flow_run(client: SyncPrefectClient, row: UnderWay) -> bool:
-    try:
-        deployment = client.read_deployment_by_name(RESUME)
-    except ObjectNotFound:
-        return False
-    if deployment.status is not DeploymentStatus.READY:
-        return False
-    client.create_flow_run_from_deployment(deployment.id, parameters={"key": row.name}, name=row.name)
-    return True

@@ -8,16 +8,15 @@ from typing import Any, ParamSpec
 from uuid import UUID
 
 from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentFlowRunCreate
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import temporary_settings
 from prefect.states import Scheduled, to_state_create
 
-from blocks.connections.client import client_settings
+from blocks.connections.client import client_of
 from blocks.connections.server import configured_api, is_healthy
-from blocks.connections.settings import Settings, read_settings
+from blocks.connections.settings import Settings, own_api, read_settings
 from blocks.domain.errors import WorkflowServerUnavailableError
 from tasks.engine import reachable_api
 
@@ -53,7 +52,7 @@ def handed_over(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Iterat
         yield ""
         return
     later: State[Any] = Scheduled(scheduled_time=datetime.now(UTC) + _UNTIL_STARTED)
-    with _client_of(api) as client:
+    with client_of(api) as client:
         run = _ask(client, flow, _parameters(flow, *args, **kwargs), later)
         try:
             yield str(run)
@@ -75,7 +74,7 @@ def workflow_client() -> Iterator[SyncPrefectClient]:
     if not api:
         address = configured_api(settings) or f"of {settings.home}"
         raise WorkflowServerUnavailableError(address, "it does not run; start it by `makerflow up --detach`")
-    with _client_of(api) as client:
+    with client_of(api) as client:
         yield client
 
 
@@ -92,15 +91,9 @@ def deployment_id(client: SyncPrefectClient, flow: Flow[..., Any]) -> UUID:
         raise WorkflowServerUnavailableError(str(client.api_url), why) from error
 
 
-@contextmanager
-def _client_of(api: str) -> Iterator[SyncPrefectClient]:
-    with temporary_settings(updates=client_settings(api)), get_client(sync_client=True) as client:
-        yield client
-
-
 def _own_api(settings: Settings) -> str:
     """The API of `makerflow up` on this home, whose runner has this home's registry, when it is in use and answers."""
-    own = configured_api(settings.model_copy(update={"prefect_api_url": ""}))
+    own = own_api(settings)
     return own if own and own == configured_api(settings) and is_healthy(own) else ""
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from time import time
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
-from prefect.settings import temporary_settings
 
-from blocks.connections.client import client_settings
+from blocks.connections.client import client_of
 from blocks.connections.platform import Platform, open_platform
 from blocks.domain.lifecycle import UNDER_WAY, ExperimentStatus
 from blocks.domain.plan import RunHandle
@@ -127,7 +126,7 @@ def remove_scratch(dry_run: bool, thorough: bool) -> tuple[Finding, ...]:
 
 
 def _mend_on_server(platform: Platform, mending: Mending, api: str, stop: StopCancelled) -> None:
-    with temporary_settings(updates=client_settings(api)), get_client(sync_client=True) as client:
+    with client_of(api) as client:
         for dead in dead_runs(client, api, platform.settings, platform.registry):
             if dead.is_open:
                 remedy = partial(_close_run, platform, client, dead, stop)

@@ -17,6 +17,7 @@ from blocks.connections.settings import (
     Settings,
     make_home,
     own_account_at,
+    own_api,
     prefect_environment,
     read_settings,
 )
@@ -32,11 +33,7 @@ _PR_SET_PDEATHSIG = 1
 
 def configured_api(settings: Settings) -> str:
     """The Prefect API to use: the configured one, else that of `makerflow up` on this home; empty for none."""
-    if settings.prefect_api_url:
-        return settings.prefect_api_url.rstrip("/")
-    with suppress(OSError):
-        return settings.server_file.read_text().strip()
-    return ""
+    return settings.prefect_api_url.rstrip("/") or own_api(settings)
 
 
 def is_healthy(api: str) -> bool:

@@ -224,6 +224,13 @@ def prefect_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def own_api(settings: Settings) -> str:
+    """The API of `makerflow up` on this home; empty while it does not serve."""
+    with suppress(OSError):
+        return settings.server_file.read_text().strip()
+    return ""
+
+
 def own_account_at(settings: Settings, api: str) -> str:
     """`user:password` by which this home's own processes enter the front door of `makerflow up`.
 
@@ -235,7 +242,7 @@ def own_account_at(settings: Settings, api: str) -> str:
         Empty where the API is another's, or nothing runs.
     """
     with suppress(OSError):
-        if (own := settings.server_file.read_text().strip()) and api.rstrip("/") in ("", own):
+        if (own := own_api(settings)) and api.rstrip("/") in ("", own):
             from blocks.gateway.front_door import front_door_token, own_account  # only where one runs: it takes time
 
             return own_account(front_door_token(settings.server_file.parent))

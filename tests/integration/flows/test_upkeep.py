@@ -145,6 +145,18 @@ def without_row(training_id: str) -> None:
 
 
 @pytest.mark.req("COM-04")
+def test_after_the_platform_has_ended_a_training_is_followed_again_by_a_process_of_its_own(
+    make_spec: MakeSpec, home: Path
+) -> None:
+    launched(make_spec(PRINTS_METRICS, "alone"))
+    announced = open_platform().settings.server_file
+    announced.parent.mkdir()
+    announced.touch()  # as `makerflow down` leaves it
+    assert [finding.done for finding in mended()[Kind.TRAINING]] == ["followed again, by a process of its own"]
+    wait_for(lambda: status_of("alone") is T.COMPLETE)
+
+
+@pytest.mark.req("COM-04")
 def test_runs_of_trainings_that_are_over_or_no_more_are_ended_and_their_outputs_delivered(
     make_spec: MakeSpec, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
