@@ -229,10 +229,12 @@ def _marker_of_agent(pid: int) -> str:
     """The run of an agent, which lets nobody look into its memory: as its command line, which all may read, tells."""
     try:
         arguments = _contents(f"/proc/{pid}/cmdline").split(b"\0")
+        if AGENT.encode() not in arguments:
+            return ""
         user = _USER.search(_contents(f"/proc/{pid}/status"))
     except OSError:
         return ""
-    if AGENT.encode() not in arguments or user is None or int(user[1]) != os.getuid():
+    if user is None or int(user[1]) != os.getuid():
         return ""
     return os.fsdecode(arguments[arguments.index(AGENT.encode()) + 1])
 

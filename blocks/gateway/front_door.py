@@ -10,7 +10,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
-import psutil
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from blocks.domain.errors import InvalidInputError
@@ -115,6 +114,8 @@ def write_private(file: Path, text: str) -> Path:
 
 
 def _addresses() -> Iterator[str]:
+    import psutil  # here alone: every command reads the token, and need not wait for this
+
     for addresses in psutil.net_if_addrs().values():
         for address in addresses:
             if address.family in (socket.AF_INET, socket.AF_INET6):

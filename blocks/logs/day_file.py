@@ -21,7 +21,7 @@ from blocks.domain.errors import (
 )
 from blocks.domain.log_records import LogLevel, LogRecord, LogSource, from_microseconds
 from blocks.locks import locked
-from blocks.logs.base import LogCursor, Reading
+from blocks.logs.base import BEGINNING, LogCursor, Reading
 from blocks.logs.statements import STREAM_FIELDS, Split, Sql, chosen_streams, newest
 
 VERSION = 1
@@ -119,10 +119,15 @@ class DayFile:
 
     def cursors(self, prefix: str) -> dict[str, LogCursor]:
         """The cursors of keys with this prefix."""
-        rows = self._rows(
-            Sql("SELECT key, offset, state FROM cursors WHERE substr(key, 1, ?) = ?", (len(prefix), prefix))
-        )
+        # By the first half the index begins at the right place.
+        having = "SELECT key, offset, state FROM cursors WHERE key >= ? AND substr(key, 1, ?) = ?"
+        rows = self._rows(Sql(having, (prefix, len(prefix), prefix)))
         return {key: LogCursor(offset, state) for key, offset, state in rows}
+
+    def cursor(self, key: str) -> LogCursor | None:
+        """The cursor of one key."""
+        rows = self._rows(Sql("SELECT offset, state FROM cursors WHERE key = ?", (key,)))
+        return LogCursor(*rows[0]) if rows else None
 
     def take_cursors(self, older: "DayFile", since_us: int) -> None:
         """Keep the cursors of a file that is to be removed, unless they are older than that or known here."""
@@ -176,10 +181,10 @@ class DayFile:
                 self._connection.execute(statement)
 
     def _known_cursor(self, reading: Reading, earlier: Iterable["DayFile"]) -> LogCursor:
-        found = self.cursors(reading.key).get(reading.key)
+        found = self.cursor(reading.key)
         if found is not None or reading.since.offset == 0:
-            return found or LogCursor()
-        return next((known for file in earlier if (known := file.cursors(reading.key).get(reading.key))), LogCursor())
+            return found or BEGINNING
+        return next((known for file in earlier if (known := file.cursor(reading.key))), BEGINNING)
 
     def _insert(self, source: LogSource, reading: Reading, first: int) -> None:
         """By few large statements, during which other threads run: one a line would hold them up."""

@@ -26,7 +26,9 @@ class UsageRows:
 
     def append(self, training_id: str, events: Sequence[Usage]) -> None:
         """Add what was sampled, in order."""
-        known = select(UsageWorkerRow).where(col(UsageWorkerRow.training_id) == storable(training_id))
+        ranks = {used.rank for event in events for used in event.workers}
+        own = (col(UsageWorkerRow.training_id) == storable(training_id), col(UsageWorkerRow.rank).in_(ranks))
+        known = select(UsageWorkerRow).where(*own)
         workers = {row.rank: _Worker(self._session, row) for row in self._session.exec(known)}
         for event in events:
             for used in event.workers:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from blocks.domain.errors import InputChangedError, InputMissingError
 from blocks.domain.plan import PlannedObject
+from blocks.locks import is_at, try_lock
 from blocks.storage.arrivals import BUSY_SECONDS, Arrivals, ClaimedError
 from blocks.storage.base import Progress
 from blocks.storage.disk import disk_limits
@@ -168,10 +169,7 @@ def _open_temporary(target: Path) -> tuple[Path, int]:
 def _lock(file: Path, descriptor: int) -> bool:
     """Lock an open file, unless somebody else has it, or has renamed it since it was opened."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.stat(file, follow_symlinks=False), os.fstat(descriptor))
-    except (BlockingIOError, FileNotFoundError):
-        return False
+        return try_lock(descriptor) and is_at(file, descriptor)
     except OSError:  # the file system has no locks: nothing may be left that nobody takes over
         file.unlink(missing_ok=True)
         return False
