@@ -5,6 +5,14 @@ from pathlib import Path
 import psutil
 
 
+def _environment(process: psutil.Process) -> list[bytes]:
+    """Empty of a process that lets nobody look into it, as an agent does."""
+    try:
+        return Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+    except PermissionError:
+        return []
+
+
 def processes_of(home: Path) -> list[tuple[int, str]]:
     """Pid and command of every living process that belongs to a run below `home`."""
     marker = f"MAKERFLOW_RUN={home}".encode()
@@ -13,9 +21,10 @@ def processes_of(home: Path) -> list[tuple[int, str]]:
         try:
             if process.info["status"] == psutil.STATUS_ZOMBIE:
                 continue
-            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
-            if any(part.startswith(marker) for part in environment.split(b"\0")):
-                found.append((process.pid, " ".join(process.cmdline())))
+            command = process.cmdline()
+            is_agent = "blocks.launcher" in command and any(part.startswith(f"{home}/") for part in command)
+            if is_agent or any(part.startswith(marker) for part in _environment(process)):
+                found.append((process.pid, " ".join(command)))
         except (OSError, psutil.Error):
             continue
     return found
@@ -27,7 +36,7 @@ def parts_of(home: Path) -> dict[int, str]:
     found = {}
     for process in psutil.process_iter(["status"]):
         try:
-            environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+            environment = _environment(process)
         except OSError:
             continue
         marked = [entry.removeprefix(marker).decode() for entry in environment if entry.startswith(marker)]

@@ -52,9 +52,12 @@ def test_only_children_of_the_asking_process_are_charged():
     assert accounts({0: 1, 1: os.getpid(), 2: 2**22 + 1}) == {}
 
 
-def test_the_host_has_a_network_or_says_nothing():
-    before = host_traffic()
-    assert before is None or min(before) >= 0
+def test_the_hosts_traffic_is_that_of_all_interfaces_but_loopback(tmp_path, monkeypatch):
+    monkeypatch.setattr("blocks.launcher.accounting._NETWORK", file := tmp_path / "dev")
+    assert host_traffic() is None
+    rows = [f"{name}: {10**n} 0 0 0 0 0 0 0 {2 * 10**n} 0 0 0 0 0 0 0" for n, name in enumerate(("lo", "eth0", "eth1"))]
+    file.write_text("\n".join(["head", "head", *rows]))
+    assert host_traffic() == (110, 220)
 
 
 def test_the_processor_time_of_a_child_that_ended_is_kept(start_child):
