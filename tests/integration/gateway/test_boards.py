@@ -63,8 +63,20 @@ def test_a_board_listens_where_no_other_account_reaches_it(door: RunningFrontDoo
     write_scalar(door.front_door.boards / "exp-first" / "one", "loss", 0.5, 1)
     with door.client(headers=door.with_token, follow_redirects=True) as client:
         client.get("/tensorboard/exp-first/")
-    board, _ = boards_of(door)
+    board, *_ = boards_of(door)
     assert [c for c in board.net_connections("tcp") if c.status == psutil.CONN_LISTEN] == []
+
+
+@pytest.mark.req("EXP-03")
+def test_a_machine_without_the_fast_loaders_program_has_boards_too(
+    own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENSORBOARD_DATA_SERVER_BINARY", "/none")
+    with running_front_door(own_directory) as door:
+        write_scalar(door.front_door.boards / "exp-1" / "one", "loss", 0.5, 1)
+        with door.client(headers=door.with_token, follow_redirects=True) as client:
+            assert client.get("/tensorboard/exp-1/").is_success
+            wait_until(lambda: runs(client, "exp-1") == ["one"])
 
 
 def test_a_board_that_died_is_started_anew(door: RunningFrontDoor) -> None:
