@@ -17,4 +17,5 @@ if __name__ == "__main__":
         log_level="warning",
         server_header=False,
         timeout_keep_alive=30,
+        timeout_graceful_shutdown=2,  # a TensorBoard that hangs as it starts has somebody wait for it
     )

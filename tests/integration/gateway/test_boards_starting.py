@@ -1,0 +1,143 @@
+"""TensorBoards that hang, fail or are given up while they start: real processes, without TensorBoard's seconds."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import SecretStr
+
+from blocks.gateway import boards as module
+from blocks.gateway.boards import BoardFailedError, Boards
+from blocks.gateway.front_door import FrontDoor
+from blocks.gateway.routes import Route
+
+LISTEN = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); time.sleep(600)"
+HANG = "import time; time.sleep(600)"
+FAIL = "raise SystemExit(3)"
+ENOUGH_SECONDS = 20
+"""Less than a start may take."""
+
+
+def command(events: Path, prefix: str, socket: Path) -> list[str]:
+    program = {"hung": HANG, "fails": FAIL}.get(events.name.partition("-")[0], LISTEN)
+    return [sys.executable, "-S", "-c", program, str(socket)]
+
+
+class Told:
+    """What was published, last first."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __call__(self, routes: Sequence[Route]) -> None:
+        self.names = sorted(route.name for route in routes)
+
+
+@asynccontextmanager
+async def opened(directory: Path, told: Told, **settings: float) -> AsyncIterator[Boards]:
+    front_door = FrontDoor(directory=directory, boards=directory, token=SecretStr("t" * 20), **settings)
+    boards = Boards(front_door, told, command)
+    async with boards.kept(), asyncio.timeout(ENOUGH_SECONDS):
+        yield boards
+
+
+def processes() -> list[psutil.Process]:
+    return [child for child in psutil.Process(os.getpid()).children() if "-S" in child.cmdline()]
+
+
+async def begun(boards: Boards, experiment_id: str) -> "asyncio.Task[None]":
+    """Somebody who waits for a board whose process is there, the first one."""
+    visitor = asyncio.create_task(boards.ensure(experiment_id))
+    await becomes(lambda: len(processes()) == 1)
+    return visitor
+
+
+async def becomes(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.02)
+
+
+def run(test: Callable[[], Coroutine[None, None, None]]) -> None:
+    asyncio.run(test())
+    assert processes() == []
+
+
+def test_a_board_that_hangs_as_it_starts_keeps_no_other_from_opening(own_directory: Path) -> None:
+    async def test() -> None:
+        told = Told()
+        async with opened(own_directory, told) as boards:
+            visitor = await begun(boards, "hung")
+            await boards.ensure("other")
+            assert told.names == ["board-other"]
+            assert not visitor.done()
+
+    run(test)
+    assert list(own_directory.glob("*.sock")) == []
+
+
+def test_all_who_ask_for_a_board_wait_for_the_same_start(own_directory: Path) -> None:
+    async def test() -> None:
+        told = Told()
+        async with opened(own_directory, told) as boards:
+            await asyncio.gather(*(boards.ensure("one") for _ in range(5)))
+            assert len(processes()) == 1
+
+    run(test)
+
+
+def test_who_goes_away_meanwhile_ends_the_start_for_nobody_and_leaves_nothing(own_directory: Path) -> None:
+    async def test() -> None:
+        told = Told()
+        async with opened(own_directory, told, idle_seconds=0.4) as boards:
+            gone, waits = await begun(boards, "one"), asyncio.create_task(boards.ensure("one"))
+            gone.cancel()
+            await waits
+            assert told.names == ["board-one"]
+            await becomes(lambda: processes() == [])  # idle
+            assert told.names == []
+
+    run(test)
+
+
+def test_as_many_as_may_run_may_start_and_a_further_one_is_refused_at_once(own_directory: Path) -> None:
+    async def test() -> None:
+        told = Told()
+        async with opened(own_directory, told, most_boards=2) as boards:
+            await boards.ensure("used-a")
+            await boards.ensure("used-b")
+            visitors = [asyncio.create_task(boards.ensure(name)) for name in ("hung-a", "hung-b")]
+            await becomes(lambda: told.names == [])  # they make room
+            with pytest.raises(BoardFailedError, match="2 others are just starting"):
+                await boards.ensure("other")
+            await becomes(lambda: [process.cmdline()[3] for process in processes()] == [HANG, HANG])
+            assert not any(visitor.done() for visitor in visitors)
+
+    run(test)
+
+
+def test_a_board_that_does_not_start_says_why_and_the_next_visit_tries_again(
+    own_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "START_SECONDS", 0.5)
+
+    async def test() -> None:
+        told = Told()
+        async with opened(own_directory, told) as boards:
+            for _ in range(2):
+                with pytest.raises(BoardFailedError, match="code 3"):
+                    await boards.ensure("fails")
+                with pytest.raises(BoardFailedError, match="no answer within"):
+                    await boards.ensure("hung")
+            assert processes() == []
+            visitor = await begun(boards, "hung")
+            visitor.cancel()
+            with suppress(asyncio.CancelledError):
+                await visitor
+            await becomes(lambda: processes() == [])
+
+    run(test)
