@@ -134,7 +134,7 @@ def _ours(routes: Iterable[Route], hosts: Sequence[str]) -> dict[str, Any]:
 
 def _others() -> dict[str, Any]:
     """Where a request ends whose Host is not ours, e.g. after a page elsewhere had its own name point here."""
-    text = "The front door is not known by this name. Use localhost, or start it with `makerflow up --host NAME`.\n"
+    text = "The front door is not known by this name. Use localhost; `makerflow up --host ADDRESS` serves others.\n"
     return {
         "name": "others",
         "domains": ["*"],

@@ -1,6 +1,7 @@
 """`makerflow up`: the platform on this machine."""
 
 import sys
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     from deployments.up.guard import Arrival
 
 app = single_command()
+
+_OPEN = """\
+WARNING: every account of this machine can use the platform, and through it run programs as you.
+To ask everybody for a password, end it, and start it again after
+  export MAKERFLOW_ACCESS_STRING="me:$(python3 -c 'import secrets; print(secrets.token_urlsafe())')"
+(echo "$MAKERFLOW_ACCESS_STRING" shows it; commands on this home do not need it.)
+"""
+_PLAIN = """\
+WARNING: other machines reach this address in plain HTTP: who is on the way reads the access string and all else.
+Let them come through a proxy that speaks TLS and passes the Host header on, and keep this port from them.
+"""
 
 
 @app.command()
@@ -29,7 +41,8 @@ def up(
     """Run the platform: workflow UI and API, deployments and their schedules, TensorBoards, upkeep.
 
     All of it ends with Ctrl-C, but trainings, which go on. With --json the document is printed as soon as it serves.
-    MAKERFLOW_ACCESS_STRING=user:password asks everybody who comes for it.
+    MAKERFLOW_ACCESS_STRING=user:password asks everybody who comes for it; without it every account of this machine can
+    run programs as you.
     """
     if not as_json:
         write("Starting the platform ...", error=True)
@@ -86,7 +99,7 @@ def _write(document: dict[str, Any]) -> None:
             "Workflow UI": document["ui"],
             "API": document["api"],
             "TensorBoards": f"{document['ui']}/tensorboard/EXPERIMENT (makerflow experiment tensorboard NAME opens it)",
-            "Access": "by the access string" if document["asks_for_access"] else "anybody on this machine",
+            "Access": "by the access string" if document["asks_for_access"] else "EVERY account of this machine",
             "Earlier runs": count_text(document["earlier_runs_added"], "run") + " added",
             "Ready after": f"{document['seconds']} s",
         }
@@ -94,3 +107,12 @@ def _write(document: dict[str, Any]) -> None:
     write("")
     write_parts(document["parts"])
     write("")
+    if text := warning(document["host"], asks_for_access=document["asks_for_access"]):
+        write(text)
+
+
+def warning(host: str, *, asks_for_access: bool) -> str:
+    """What whoever starts the platform is to know of who can reach it; empty for nothing."""
+    if not asks_for_access:
+        return _OPEN  # then it listens on loopback only
+    return "" if ip_address(host).is_loopback else _PLAIN

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from blocks.connections.server import APPLICATION
 from blocks.connections.settings import Settings, prefect_environment
 from deployments.up.layout import Layout
 
@@ -15,7 +16,6 @@ FRONT_DOOR = "front-door"
 RUNNER = "runner"
 SWEEPER = "sweeper"
 
-APPLICATION = "prefect.server.api.server:create_app"
 _SOURCE = Path(__file__).parents[2]
 
 

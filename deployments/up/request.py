@@ -12,7 +12,6 @@ from blocks.gateway.front_door import FrontDoor, front_door_token, own_hosts
 from deployments.up.layout import Layout
 
 LOOPBACK = "127.0.0.1"
-PORT = 4200
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ def make_request(settings: Settings, host: str, port: int) -> Request:
         raise InvalidInputError(
             f"--host {host}",
             "other machines reach this address, and no access string is required",
-            "Set MAKERFLOW_ACCESS_STRING=user:password, or listen on 127.0.0.1.",
+            "Listen on 127.0.0.1; or set MAKERFLOW_ACCESS_STRING=user:password, and let others come through a proxy "
+            "that speaks TLS, for this is plain HTTP.",
         )
     return Request(str(address), port, settings.access_string)
 
