@@ -13,7 +13,7 @@ if __name__ == "__main__":
     uvicorn.run(
         access_app(front_door),
         uds=str(front_door.directory / "access.sock"),
-        access_log=False,  # it would hold tokens
+        access_log=False,  # it would hold tickets
         log_level="warning",
         server_header=False,
         timeout_keep_alive=30,

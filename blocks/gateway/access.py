@@ -1,11 +1,12 @@
-"""Who may enter: decisions from what a request says of itself, without I/O."""
+"""Who may enter: decisions from what a request says of itself, the secrets and the time, without I/O."""
 
 import base64
 import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -14,6 +15,13 @@ from pydantic import SecretStr
 
 from blocks.gateway.front_door import own_account
 from blocks.gateway.routes import Access
+from blocks.gateway.signing import Signer
+
+SESSION_SECONDS = 24 * 3600.0
+"""So long unused, a cookie opens nothing any more."""
+
+TICKET_SECONDS = 60.0
+"""So long an address may be opened that brings its own ticket, and once."""
 
 _READING = ("GET", "HEAD")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
@@ -62,27 +70,41 @@ class Verdict(Enum):
     FOREIGN = auto()  # it comes from a page of another site
     ANONYMOUS = auto()  # it brings nothing
     WRONG = auto()  # what it brings opens nothing
-    SIGNED_IN = auto()  # its address holds the token: it is to be asked again with the cookie in the token's place
+    SIGNED_IN = auto()  # its address holds a ticket: it is to be asked again with the cookie in the ticket's place
     AGAIN = auto()  # a link of another site led here: the browser kept the cookie back, and would send it now
     LATER = auto()  # too many wrong passwords are being answered; this one was not looked at
 
 
 class Doorkeeper:
-    """Knows the secrets, and compares in constant time."""
+    """Knows the secrets, and compares in constant time.
 
-    def __init__(self, token: SecretStr, access_string: SecretStr) -> None:
+    Args:
+        token: What opens everything.
+        access_string: `user:password` that opens everything too; empty for none.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, token: SecretStr, access_string: SecretStr, clock: Callable[[], float] = time.time) -> None:
         self._token = token.get_secret_value().encode()
         self._accounts = [own_account(token).encode()]
         self._account = access_string.get_secret_value().encode()
         key = self._token + b"\0" + self._account
-        self._session = hmac.digest(key, b"session", "sha256").hex().encode()
+        self._signer = Signer(key, clock)
+        self._used_tickets: set[str] = set()
         # Cookies do not tell ports apart: two front doors of a machine need two names.
         self.cookie = "makerflow-" + hashlib.sha256(key).hexdigest()[:8]
 
-    @property
-    def session(self) -> str:
-        """The cookie's value: it opens what the token opens, and does not give it away."""
-        return self._session.decode()
+    def new_session(self) -> str:
+        """A value of the cookie: it opens what the token opens, for a time, and does not give it away."""
+        return self._signer.sign("session", SESSION_SECONDS)
+
+    def new_ticket(self) -> str:
+        """What an address may bring to be opened without a question, once and soon."""
+        return self._signer.sign("ticket", TICKET_SECONDS)
+
+    def is_renewal_due(self, request: Request) -> bool:
+        """Whether the request's cookie is valid, and for less than half of its time."""
+        return 0 < self._session_seconds(request) < SESSION_SECONDS / 2
 
     def decide(self, request: Request, level: Access, *, patient: bool = True) -> Verdict:
         """Whether a request may enter a route of that level.
@@ -94,14 +116,12 @@ class Doorkeeper:
         """
         if is_foreign(request):
             return Verdict.FOREIGN
-        given = query_token(request.target) if request.method in _READING and not request.is_upgrade else ""
-        if given and _any_same(
-            given.encode(errors="replace"), [self._token]
-        ):  # no password: those are looked at slowly
+        given = query_ticket(request.target) if request.method in _READING and not request.is_upgrade else ""
+        if given and self._take(given):
             return Verdict.SIGNED_IN
         if level is Access.OPEN or (level is Access.ACCOUNT and not self._account):
             return Verdict.ENTER
-        if self._has_session(request.headers.get("cookie", "")):
+        if self._session_seconds(request):
             return Verdict.ENTER
         authorization = request.headers.get("authorization", "")
         if not authorization and request.is_cross_site:
@@ -115,11 +135,19 @@ class Doorkeeper:
         given = secret.encode(errors="replace")
         return _any_same(given, [self._token, *([self._account] if self._account else [])])
 
-    def _has_session(self, cookies: str) -> bool:
+    def _session_seconds(self, request: Request) -> float:
         # Not by http.cookies: it drops all of them for one that another program of this machine has set oddly.
-        pairs = (cookie.strip().partition("=") for cookie in cookies.split(";"))
-        given = [value.encode(errors="replace") for name, _, value in pairs if name == self.cookie]
-        return _any_same(self._session, given)
+        pairs = (cookie.strip().partition("=") for cookie in request.headers.get("cookie", "").split(";"))
+        left = (self._signer.seconds_left("session", value) for name, _, value in pairs if name == self.cookie)
+        return max(left, default=0.0)
+
+    def _take(self, ticket: str) -> bool:
+        """Whether a ticket is valid; from now on it is not."""
+        if ticket in self._used_tickets or not self._signer.seconds_left("ticket", ticket):
+            return False
+        self._used_tickets = {used for used in self._used_tickets if self._signer.seconds_left("ticket", used)}
+        self._used_tickets.add(ticket)
+        return True
 
     def _check(self, authorization: str, patient: bool) -> Verdict:
         scheme, _, rest = authorization.partition(" ")
@@ -149,15 +177,15 @@ def is_foreign(request: Request) -> bool:
     return parts.scheme not in ("http", "https") or parts.netloc.lower() != request.headers.get("host", "").lower()
 
 
-def query_token(target: str) -> str:
-    """The token in an address; empty when there is none."""
-    return dict(parse_qsl(urlsplit(target).query)).get("token", "")
+def query_ticket(target: str) -> str:
+    """The ticket in an address; empty when there is none."""
+    return dict(parse_qsl(urlsplit(target).query)).get("ticket", "")
 
 
-def without_token(target: str) -> str:
-    """The address without its token."""
+def without_ticket(target: str) -> str:
+    """The address without its ticket."""
     parts = urlsplit(target)
-    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "token"]
+    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "ticket"]
     return local_target(parts._replace(query=urlencode(kept)).geturl())
 
 

@@ -16,7 +16,7 @@ LOG_FORMAT = (
     "%START_TIME% %REQ(:METHOD)% %PATH(NQ)% %RESPONSE_CODE% %RESPONSE_FLAGS% "
     "%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %ROUTE_NAME%\n"
 )
-"""Without the query, in which a token may be."""
+"""Without the query, in which a ticket may be."""
 
 _ASKED_ABOUT = (
     ACCESS_HEADER,
@@ -107,7 +107,10 @@ def _authorization() -> dict[str, Any]:
         http_service={
             "server_uri": {"uri": "http://access", "cluster": ACCESS_CLUSTER, "timeout": "10s"},
             "path_prefix": "/check",
-            "authorization_response": {"allowed_client_headers": _patterns(_ANSWERED)},
+            "authorization_response": {
+                "allowed_client_headers": _patterns(_ANSWERED),
+                "allowed_client_headers_on_success": _patterns(("set-cookie",)),  # a session that is used is renewed
+            },
         },
     )
 

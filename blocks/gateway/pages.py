@@ -31,7 +31,7 @@ _FORM = """<p>{message}</p>
 <button>Enter</button>
 </form>
 <p><small>The token of this installation is in the file <code>up/token</code> of its home; commands such as
-<code>makerflow experiment tensorboard NAME</code> bring it along.</small></p>
+<code>makerflow experiment tensorboard NAME</code> open pages without it.</small></p>
 """
 
 

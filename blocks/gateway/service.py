@@ -9,7 +9,15 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route as Endpoint
 
-from blocks.gateway.access import Doorkeeper, Request, Verdict, is_foreign, local_target, without_token
+from blocks.gateway.access import (
+    SESSION_SECONDS,
+    Doorkeeper,
+    Request,
+    Verdict,
+    is_foreign,
+    local_target,
+    without_ticket,
+)
 from blocks.gateway.boards import ROUTE_SECONDS, BoardFailedError, Boards
 from blocks.gateway.envoy_listener import ACCESS_HEADER
 from blocks.gateway.files import write_routes
@@ -88,20 +96,22 @@ class AccessService:
 
     def _answer(self, verdict: Verdict, request: Request) -> Response:
         if verdict is Verdict.ENTER:
-            return Response()
-        target = without_token(request.target)
+            return self._with_cookie(Response()) if self.doorkeeper.is_renewal_due(request) else Response()
+        target = without_ticket(request.target)
         if verdict is Verdict.SIGNED_IN:
             sent = _bounced(target) if request.is_cross_site else RedirectResponse(target, 302)
             return self._with_cookie(sent)
         if verdict is Verdict.AGAIN:
             return _bounced(target)
         if verdict in (Verdict.ANONYMOUS, Verdict.WRONG) and request.wants_page:
-            message = _ASKING if verdict is Verdict.ANONYMOUS else "What was given opens nothing here."
+            message = _ASKING if verdict is Verdict.ANONYMOUS else "What was given opens nothing, or no longer."
             return _sign_in(message, target, 401)
         return _refused(verdict)
 
     def _with_cookie(self, response: Response) -> Response:
-        response.set_cookie(self.doorkeeper.cookie, self.doorkeeper.session, httponly=True, samesite="strict")
+        session = self.doorkeeper.new_session()
+        lifetime = int(SESSION_SECONDS)
+        response.set_cookie(self.doorkeeper.cookie, session, max_age=lifetime, httponly=True, samesite="strict")
         response.headers["cache-control"] = "no-store"
         return response
 

@@ -120,19 +120,23 @@ def tensorboard(
 ) -> None:
     """Show where the experiment's TensorBoard is, and open it: all of its trainings, as they run.
 
-    The address holds this installation's token: whoever has it enters. With --json nothing is opened.
+    The browser enters without being asked. Where none is opened, and with --json, the address that is shown does so:
+    once, and within a minute.
     """
     from deployments.cli.access import open_registry, read_settings
-    from deployments.cli.experiment_tensorboard import board_url, open_in_browser
+    from deployments.cli.experiment_tensorboard import board_url, open_in_browser, with_ticket
 
     row, settings = open_registry().experiments.get(experiment), read_settings()
     url = board_url(settings, row.id)
+    opening = with_ticket(settings, url)
     if as_json:
-        write_document({"id": row.id, "name": row.name, "url": url})
+        write_document({"id": row.id, "name": row.name, "url": opening})
         return
-    write(url)
-    if open_it and not open_in_browser(settings, url):
-        write("No browser is found here: open the address in one.", error=True)
+    if open_it and open_in_browser(settings, opening):
+        write(url)
+        return
+    write(opening)
+    write("Open it within a minute, and once; later the address asks who you are.", error=True)
 
 
 @app.command("retry")

@@ -8,13 +8,12 @@ if TYPE_CHECKING:
 
 
 def board_url(settings: "Settings", experiment_id: str) -> str:
-    """The address that opens an experiment's TensorBoard: it holds the token.
+    """Where an experiment's TensorBoard is.
 
     Raises:
         InvalidInputError: The platform does not run on this home.
     """
     from blocks.domain.errors import InvalidInputError
-    from blocks.gateway.front_door import front_door_token
     from blocks.gateway.routes import board_prefix
     from deployments.up.instance import is_ready, running_instance
     from deployments.up.layout import Layout
@@ -29,14 +28,24 @@ def board_url(settings: "Settings", experiment_id: str) -> str:
             f"Start it with `makerflow up --detach`, or look without it: `tensorboard --logdir {events}`.",
         )
     events.mkdir(parents=True, exist_ok=True, mode=0o700)
-    token = front_door_token(layout.directory).get_secret_value()
-    return f"{instance.url}{board_prefix(experiment_id)}/?token={token}"
+    return f"{instance.url}{board_prefix(experiment_id)}/"
+
+
+def with_ticket(settings: "Settings", url: str) -> str:
+    """An address below the front door, as it opens once and soon without asking who is there."""
+    from blocks.gateway.access import Doorkeeper
+    from blocks.gateway.front_door import FrontDoor
+    from deployments.up.layout import Layout
+
+    front_door = FrontDoor.load(Layout(settings.home).directory)
+    return f"{url}?ticket={Doorkeeper(front_door.token, front_door.access_string).new_ticket()}"
 
 
 def open_in_browser(settings: "Settings", url: str) -> bool:
-    """Open an address that holds a secret; False when this machine shows no browser.
+    """Open an address that holds a ticket; False when this machine shows no browser.
 
-    The browser is given a file of the owner's that leads there: everybody can read its command line.
+    The browser is given a file of the owner's that leads there: everybody can read its command line, and one of them
+    could be faster.
     """
     from blocks.gateway.front_door import write_private
     from blocks.gateway.pages import onward_page

@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 from pydantic import SecretStr
 
+from blocks.gateway.access import Doorkeeper
 from blocks.gateway.files import access_command, front_door_command, write_front_door
 from blocks.gateway.front_door import FrontDoor, front_door_token
 
@@ -46,6 +47,10 @@ class RunningFrontDoor:
     @property
     def with_token(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.token}"}
+
+    def doorkeeper(self, clock: Callable[[], float] = time.time) -> Doorkeeper:
+        """One that signs what this front door knows again."""
+        return Doorkeeper(self.front_door.token, self.front_door.access_string, clock)
 
     def client(self, **settings: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=30, trust_env=False, **settings)

@@ -43,7 +43,7 @@ def test_a_training_is_seen_from_its_form_through_its_curves_to_its_end_and_its_
     ui.page.goto(board)
     expect(ui.page.get_by_text("loss").first).to_be_visible(timeout=PATIENCE_MILLISECONDS)
     expect(ui.page.get_by_text(training["name"]).first).to_be_visible(timeout=PATIENCE_MILLISECONDS)
-    assert "token" not in ui.page.url
+    assert "ticket" not in ui.page.url
     ui.picture("walk-tensorboard")
 
     (code / "walk-may-end").touch()

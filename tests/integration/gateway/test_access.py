@@ -4,8 +4,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
+from blocks.gateway.access import SESSION_SECONDS
 from blocks.gateway.files import access_command
 from tests.doubles.front_door import RunningFrontDoor, running_front_door, started, wait_until
 from tests.integration.gateway.conftest import ACCESS_STRING
@@ -26,18 +28,35 @@ def test_tensorboard_asks_who_is_there_even_where_everything_else_is_open(door: 
         assert client.get(path, headers=door.with_token).status_code == 404
 
 
-def test_the_token_in_an_address_becomes_a_cookie_that_other_sites_do_not_get(
-    door: RunningFrontDoor,
-) -> None:
-    with door.client() as client:
-        first = client.get("/tensorboard/exp-1/", params={"token": door.token, "darkMode": "true"})
+def test_a_ticket_in_an_address_becomes_once_a_cookie_that_other_sites_do_not_get(door: RunningFrontDoor) -> None:
+    ticket = door.doorkeeper().new_ticket()
+    with door.client() as client, door.client() as later:
+        first = client.get("/tensorboard/exp-1/", params={"ticket": ticket, "darkMode": "true"})
         assert first.status_code == 302
         assert first.headers["location"] == "/tensorboard/exp-1/?darkMode=true"
         cookie = first.headers["set-cookie"].lower()
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
+        assert f"max-age={SESSION_SECONDS:.0f};" in cookie
         assert door.token.lower() not in cookie
         assert client.get("/tensorboard/exp-1/").status_code == 404
+        assert later.get("/tensorboard/exp-1/", params={"ticket": ticket}).status_code == 401
+        assert later.get("/tensorboard/exp-1/", params={"ticket": door.token}).status_code == 401
+
+
+def test_a_session_ends_when_it_is_not_used_and_is_renewed_while_it_is(guarded_door: RunningFrontDoor) -> None:
+    def answer(age_seconds: float) -> httpx.Response:
+        then = guarded_door.doorkeeper(lambda: time.time() - age_seconds)
+        with guarded_door.client(cookies={then.cookie: then.new_session()}) as client:
+            return client.post("/api/x")
+
+    young, old, expired = (answer(SESSION_SECONDS * share) for share in (0.4, 0.6, 1.1))
+    assert (young.status_code, "set-cookie" in young.headers) == (200, False)
+    assert (expired.status_code, "set-cookie" in expired.headers) == (401, False)
+    assert old.status_code == 200
+    renewed = old.headers["set-cookie"].partition(";")[0]
+    with guarded_door.client(headers={"cookie": renewed}) as client:
+        assert "set-cookie" not in client.post("/api/x").raise_for_status().headers
 
 
 def test_a_link_of_another_site_is_opened_again_from_here_with_the_cookie(
@@ -48,9 +67,10 @@ def test_a_link_of_another_site_is_opened_again_from_here_with_the_cookie(
         without = client.get("/tensorboard/exp-1/?a=1", headers=followed)
         assert without.status_code == 401
         assert 'content="0;url=/tensorboard/exp-1/?a=1"' in without.text
-        with_token = client.get("/tensorboard/exp-1/", params={"token": door.token}, headers=followed)
-        assert 'content="0;url=/tensorboard/exp-1/"' in with_token.text
-        assert "set-cookie" in with_token.headers
+        ticket = {"ticket": door.doorkeeper().new_ticket()}
+        with_ticket = client.get("/tensorboard/exp-1/", params=ticket, headers=followed)
+        assert 'content="0;url=/tensorboard/exp-1/"' in with_ticket.text
+        assert "set-cookie" in with_ticket.headers
 
 
 def test_an_access_string_is_asked_of_everybody(guarded_door: RunningFrontDoor) -> None:
@@ -91,10 +111,10 @@ def test_signing_in_leads_nowhere_else(guarded_door: RunningFrontDoor, target: s
 
 def test_the_cookie_of_one_front_door_opens_no_other(door: RunningFrontDoor, guarded_door: RunningFrontDoor) -> None:
     with door.client() as client, guarded_door.client() as other:
-        client.get("/", params={"token": door.token})
+        client.get("/", params={"ticket": door.doorkeeper().new_ticket()})
         other.cookies = client.cookies
         assert other.get("/").status_code == 401
-        assert other.get("/", params={"token": door.token}).status_code == 401
+        assert other.get("/", params={"ticket": door.doorkeeper().new_ticket()}).status_code == 401
 
 
 def test_wrong_passwords_are_answered_slowly_and_in_bounded_number_while_the_token_always_opens(

@@ -192,9 +192,9 @@ def test_bytes_that_mean_nothing_end_the_connection_and_nothing_else(door: Runni
 
 
 def test_secrets_stay_out_of_the_log_and_of_what_answers(door: RunningFrontDoor) -> None:
-    secret = "not-the-token-but-private"
+    secret = "no-ticket-but-private"
     with door.client() as client:
-        client.get("/x", params={"token": secret, "marker": "m"})
+        client.get("/x", params={"ticket": secret, "marker": "m"})
         seen = client.get("/x", headers={"authorization": "Bearer " + secret}).json()["headers"]
     assert "authorization" not in seen
     deadline = time.monotonic() + 15

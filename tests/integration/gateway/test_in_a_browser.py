@@ -91,12 +91,16 @@ def test_pages_talk_to_nobody_else(page: Page, door: RunningFrontDoor) -> None:
     assert [url for url in outside if not url.startswith(door.url)] == []
 
 
-def test_the_token_of_a_file_opens_the_board_without_being_left_in_the_address(
+def test_the_ticket_of_a_file_opens_the_board_once_and_is_not_left_in_the_address(
     page: Page, door: RunningFrontDoor, tmp_path: Path
 ) -> None:
     write_scalar(door.front_door.boards / "exp-seen" / "one", "loss", 0.5, 1)
-    (tmp_path / "open.html").write_text(onward_page(f"{door.url}/tensorboard/exp-seen/?token={door.token}"))
+    ticket = door.doorkeeper().new_ticket()
+    (tmp_path / "open.html").write_text(onward_page(f"{door.url}/tensorboard/exp-seen/?ticket={ticket}"))
     page.goto((tmp_path / "open.html").as_uri())
     page.wait_for_url(f"{door.url}/tensorboard/exp-seen/**")
     page.get_by_text("loss").first.wait_for()
-    assert door.token not in page.url
+    assert "ticket" not in page.url
+    page.context.clear_cookies()
+    page.goto((tmp_path / "open.html").as_uri())
+    page.get_by_label("Access string or token").wait_for()

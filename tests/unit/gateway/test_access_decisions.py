@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from blocks.gateway.access import Doorkeeper, Request, Verdict, is_foreign, local_target, without_token
+from blocks.gateway.access import (
+    SESSION_SECONDS,
+    TICKET_SECONDS,
+    Doorkeeper,
+    Request,
+    Verdict,
+    is_foreign,
+    local_target,
+    without_ticket,
+)
 from blocks.gateway.front_door import front_door_token, own_account
 from blocks.gateway.routes import Access
 
@@ -47,9 +56,10 @@ def test_who_brings_nothing_enters_where_nothing_is_asked(door: Doorkeeper, leve
         ({"authorization": basic("ann:password")}, Verdict.ENTER),
         ({"authorization": basic(own_account(TOKEN))}, Verdict.ENTER),
         ({"authorization": f"bearer {TOKEN.get_secret_value()}"}, Verdict.ENTER),
-        ({"cookie": f"other=1; {GUARDED.cookie}={GUARDED.session}"}, Verdict.ENTER),
-        ({"cookie": f'odd={{"x": 1}}; {GUARDED.cookie}={GUARDED.session}'}, Verdict.ENTER),
-        ({"cookie": f"{GUARDED.cookie}={OPEN.session}"}, Verdict.ANONYMOUS),
+        ({"cookie": f"other=1; {GUARDED.cookie}={GUARDED.new_session()}"}, Verdict.ENTER),
+        ({"cookie": f'odd={{"x": 1}}; {GUARDED.cookie}={GUARDED.new_session()}'}, Verdict.ENTER),
+        ({"cookie": f"{GUARDED.cookie}={OPEN.new_session()}"}, Verdict.ANONYMOUS),
+        ({"cookie": f"{GUARDED.cookie}={GUARDED.new_ticket()}"}, Verdict.ANONYMOUS),
         ({"cookie": f"{GUARDED.cookie}={TOKEN.get_secret_value()}"}, Verdict.ANONYMOUS),
         ({"authorization": basic("ann:")}, Verdict.WRONG),
         ({"authorization": basic("")}, Verdict.WRONG),
@@ -66,13 +76,61 @@ def test_an_empty_access_string_is_no_password() -> None:
     assert not OPEN.opens("")
 
 
-def test_a_token_in_an_address_counts_where_a_page_is_opened_only() -> None:
-    target = f"/x?token={TOKEN.get_secret_value()}"
-    assert OPEN.decide(request("GET", target), Access.TOKEN) is Verdict.SIGNED_IN
+def test_a_ticket_in_an_address_counts_where_a_page_is_opened_only() -> None:
+    target = f"/x?ticket={OPEN.new_ticket()}"
     assert OPEN.decide(request("POST", target), Access.TOKEN) is Verdict.ANONYMOUS
     assert OPEN.decide(request("GET", target, upgrade="websocket"), Access.TOKEN) is Verdict.ANONYMOUS
-    assert OPEN.decide(request("GET", "/x?token=wrong"), Access.TOKEN) is Verdict.WRONG
-    assert GUARDED.decide(request("GET", "/x?token=ann:password"), Access.TOKEN) is Verdict.WRONG
+    assert OPEN.decide(request("GET", target), Access.TOKEN) is Verdict.SIGNED_IN
+
+
+@pytest.mark.parametrize(
+    "ticket", ["wrong", "ann:password", TOKEN.get_secret_value(), GUARDED.new_session(), OPEN.new_ticket(), "1..", "é"]
+)
+def test_nothing_else_in_an_address_opens_anything(ticket: str) -> None:
+    assert GUARDED.decide(request("GET", f"/x?ticket={ticket}"), Access.TOKEN) is Verdict.WRONG
+
+
+class Clock:
+    """Whose hands a test turns."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.5
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_ticket_opens_once_and_soon() -> None:
+    clock = Clock()
+    door = Doorkeeper(TOKEN, SecretStr(""), clock)
+    first, second = door.new_ticket(), door.new_ticket()
+    asked = request("GET", f"/x?ticket={first}")
+    assert door.decide(asked, Access.TOKEN) is Verdict.SIGNED_IN
+    assert door.decide(asked, Access.TOKEN) is Verdict.WRONG
+    clock.now += TICKET_SECONDS + 1
+    for ticket in (first, second):
+        assert door.decide(request("GET", f"/x?ticket={ticket}"), Access.TOKEN) is Verdict.WRONG
+
+
+def test_a_session_is_valid_for_its_time_and_is_renewed_when_half_of_it_is_over() -> None:
+    clock = Clock()
+    door = Doorkeeper(TOKEN, SecretStr(""), clock)
+    visit = request(cookie=f"{door.cookie}={door.new_session()}")
+
+    def found() -> tuple[Verdict, bool]:
+        return door.decide(visit, Access.TOKEN), door.is_renewal_due(visit)
+
+    assert found() == (Verdict.ENTER, False)
+    clock.now += SESSION_SECONDS / 2 + 1
+    assert found() == (Verdict.ENTER, True)
+    clock.now += SESSION_SECONDS / 2
+    assert found() == (Verdict.ANONYMOUS, False)
+
+
+def test_a_session_whose_end_was_put_off_by_hand_is_none() -> None:
+    end, rest = OPEN.new_session().split(".", 1)
+    visit = request(cookie=f"{OPEN.cookie}={int(end) + 1}.{rest}")
+    assert OPEN.decide(visit, Access.TOKEN) is Verdict.ANONYMOUS
 
 
 def test_while_too_many_are_wrong_no_password_is_looked_at_but_what_nobody_can_guess_is() -> None:
@@ -83,7 +141,8 @@ def test_while_too_many_are_wrong_no_password_is_looked_at_but_what_nobody_can_g
 
 @given(st.text(max_size=60))
 def test_no_text_opens_or_breaks_anything(text: str) -> None:
-    for headers in ({"authorization": text}, {"authorization": f"Basic {text}"}, {"cookie": text}):
+    session = {"cookie": f"{GUARDED.cookie}={text}"}
+    for headers in ({"authorization": text}, {"authorization": f"Basic {text}"}, {"cookie": text}, session):
         verdict = GUARDED.decide(request(**headers), Access.ACCOUNT)
         assert verdict in (Verdict.WRONG, Verdict.ANONYMOUS)
 
@@ -122,14 +181,14 @@ def test_a_followed_link_is_opened_again_from_here() -> None:
 @pytest.mark.parametrize(
     ("target", "rest"),
     [
-        ("/x?token=a", "/x"),
-        ("/x?a=1&token=a&b=%26", "/x?a=1&b=%26"),
-        ("/x?token=a&token=b", "/x"),
-        ("//evil.example?token=a", "/"),
+        ("/x?ticket=a", "/x"),
+        ("/x?a=1&ticket=a&b=%26", "/x?a=1&b=%26"),
+        ("/x?ticket=a&ticket=b", "/x"),
+        ("//evil.example?ticket=a", "/"),
     ],
 )
-def test_an_address_without_its_token_leads_to_the_same_place_here(target: str, rest: str) -> None:
-    assert without_token(target) == rest
+def test_an_address_without_its_ticket_leads_to_the_same_place_here(target: str, rest: str) -> None:
+    assert without_ticket(target) == rest
 
 
 @given(st.text(max_size=40))
