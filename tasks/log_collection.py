@@ -10,9 +10,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
+
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform
-from blocks.domain.errors import MakerflowError, NotFoundError, PermanentError
+from blocks.domain.errors import ConcurrentUpdateError, MakerflowError, NotFoundError, PermanentError
 from blocks.domain.log_levels import LevelReader
 from blocks.domain.log_records import TRAINING_CATEGORY, LogEntry, LogSource
 from blocks.domain.plan import Exited, Finished, RunEvent, RunHandle
@@ -27,6 +29,11 @@ CHUNK_BYTES = 2**19
 BODY_CHARACTERS = 2**16
 NICENESS = 19
 """Collecting takes what processor time the workers leave."""
+
+_from_where_the_cursor_is = retry(
+    retry=retry_if_exception_type(ConcurrentUpdateError), stop=stop_after_attempt(3), reraise=True
+)
+"""Somebody else may collect too, and a cursor goes back when the store has set aside what was damaged."""
 
 logger = logging.getLogger("makerflow")
 
@@ -106,6 +113,7 @@ class Collection:
         self._cursors: dict[str, LogCursor] | None = None
         self.over = threading.Event()
 
+    @_from_where_the_cursor_is
     def collect(self) -> None:
         """Everything that is there now.
 
@@ -115,7 +123,7 @@ class Collection:
         """
         for _ in self.follow(idle_seconds=0):
             break
-        self.collect_history()
+        self._collect_moves()
 
     def follow(self, idle_seconds: float) -> Iterator[None]:
         """Bring over whatever comes; yields when nothing has come for so long, and ends with the run.
@@ -124,7 +132,6 @@ class Collection:
             TransientError: The store, the registry or the cluster did not answer; following again goes on.
             PermanentError: The store is damaged.
         """
-        self._cursors = None  # somebody else may have brought over something meanwhile
         self.collect_history()
         known = {self._handle.run_id: self._cursor("events").offset}
         selector = Selector(run_id=self._handle.run_id)
@@ -138,8 +145,13 @@ class Collection:
                 self._collect_output()
                 return
 
+    @_from_where_the_cursor_is
     def collect_history(self) -> None:
         """The moves of its status that are not known yet."""
+        self._cursors = None  # somebody else may have brought over something meanwhile
+        self._collect_moves()
+
+    def _collect_moves(self) -> None:
         since = self._cursor("history")
         moves = self._platform.registry.trainings.history(self._row.id)
         if len(moves) > since.offset:
@@ -150,7 +162,7 @@ class Collection:
         if entries:
             rank = str(event.record.rank) if isinstance(event, Exited) else ""
             self._append(rank, "events", LogCursor(event.sequence), entries)
-            self.collect_history()
+            self._collect_moves()
 
     def _collect_output(self) -> None:
         """All workers in turn, a piece at a time, until there is nothing more."""

@@ -42,20 +42,33 @@ class Reading:
 
 @dataclass(frozen=True)
 class LogPage:
-    """Records that were found, the newest first; `cursor` leads to older ones and is empty when there are none."""
+    """Records that were found, the newest first.
+
+    Attributes:
+        cursor: Leads to older ones; empty when there are none.
+        not_searched: Names of what may hold more, but is damaged.
+    """
 
     records: tuple[LogRecord, ...]
     cursor: str = ""
+    not_searched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class LogUsage:
-    """What the store holds; days as in 2026-11-23, empty when it holds nothing."""
+    """What the store holds.
+
+    Attributes:
+        oldest_day: As in 2026-11-23; empty when it holds nothing.
+        newest_day: The same.
+        damaged: Names of what cannot be searched any more; it counts among the bytes.
+    """
 
     records: int
     bytes: int
     oldest_day: str = ""
     newest_day: str = ""
+    damaged: tuple[str, ...] = ()
 
 
 class LogStore(ABC):
@@ -70,6 +83,8 @@ class LogStore(ABC):
         """Keep what was read together with its cursor: all of it or nothing, exactly once.
 
         What it kept is found by whoever searches next. A character that is none becomes `?`, and NUL a sign for it.
+        Where the store is damaged, the damage is set aside with a warning; cursors may go back by that, so that what
+        is still there to be read is kept anew.
 
         Raises:
             ConcurrentUpdateError: Somebody else has moved the cursor: ask for it, and read from there.

@@ -22,6 +22,7 @@ from blocks.domain.errors import (
 from blocks.domain.log_records import LogLevel, LogRecord, LogSource, from_microseconds
 from blocks.locks import locked
 from blocks.logs.base import BEGINNING, LogCursor, Reading
+from blocks.logs.damage import MAKING, DayDamagedError, identity_of
 from blocks.logs.statements import STREAM_FIELDS, Split, Sql, chosen_streams, newest
 
 VERSION = 1
@@ -55,6 +56,7 @@ _THE_STREAM = f"SELECT id FROM streams WHERE ({_COLUMNS}) = ({_PLACES})"  # noqa
 _ITS_FIELDS = f"SELECT {_COLUMNS} FROM streams WHERE id = ?"  # noqa: S608 - the same
 _KEEP_CURSOR = "INSERT OR REPLACE INTO cursors (key, offset, state, kept_us) VALUES (?, ?, ?, ?)"
 
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM}
 
 
@@ -67,13 +69,15 @@ class DayFile:
 
     Raises:
         FileNotFoundError: It is not there.
-        LogStoreUnusableError: It is damaged, or newer than this program.
+        DayDamagedError: It is damaged; so does every method.
+        LogStoreUnusableError: It cannot be used for another reason: a newer program made it, or nobody may read it.
     """
 
     def __init__(self, file: Path, *, create: bool) -> None:
         self.file = file
         self.day = file.stem
-        if not create and not file.exists():
+        self._identity = identity_of(file)
+        if not create and self._identity is None:
             raise FileNotFoundError(file)
         with self._explained():
             self._connection = sqlite3.connect(
@@ -85,6 +89,12 @@ class DayFile:
         except BaseException:
             self._connection.close()
             raise
+        self._identity = self._identity or identity_of(file)
+
+    @property
+    def is_at_its_place(self) -> bool:
+        """Whether it is still the one by its name: somebody may have removed it, or set it aside."""
+        return self._identity is not None and identity_of(self.file) == self._identity
 
     def __enter__(self) -> "DayFile":
         return self
@@ -96,12 +106,13 @@ class DayFile:
         """Close it."""
         self._connection.close()
 
-    def append(self, source: LogSource, reading: Reading, earlier: Iterable["DayFile"]) -> None:
+    def append(self, source: LogSource, reading: Reading, now_us: int, earlier: Iterable["DayFile"]) -> None:
         """Keep entries and their cursor in one transaction.
 
         Args:
             source: Where the entries come from.
             reading: The entries and the step of the cursor.
+            now_us: When they are kept; on this file's day.
             earlier: Files of earlier days, the newest first, in case that this one has no cursor of the key yet.
 
         Raises:
@@ -111,11 +122,10 @@ class DayFile:
             known = self._known_cursor(reading, earlier)
             if known != reading.since:
                 raise ConcurrentUpdateError("log cursor", reading.key, f"{reading.since}", f"{known}")
-            now = time.time_ns() // 1000
             if reading.entries:
-                self._insert(source, reading, max(now, self._last_id() + 1))
+                self._insert(source, reading, max(now_us, self._last_id() + 1))
             cursor = reading.until
-            self._connection.execute(_KEEP_CURSOR, (reading.key, cursor.offset, cursor.state, now))
+            self._connection.execute(_KEEP_CURSOR, (reading.key, cursor.offset, cursor.state, now_us))
 
     def cursors(self, prefix: str) -> dict[str, LogCursor]:
         """The cursors of keys with this prefix."""
@@ -169,7 +179,7 @@ class DayFile:
             raise LogStoreUnusableError(str(self.file), "a newer program made it", "Update this one.")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         if version == 0:
-            with locked(self.file.with_name(".making")):  # nobody may look on while a file becomes a write-ahead one
+            with locked(self.file.with_name(MAKING)):  # nobody may look on while a file becomes a write-ahead one
                 self._make()
 
     def _make(self) -> None:
@@ -270,5 +280,11 @@ class DayFile:
             return LogStoreUnavailableError(str(self.file), "the disk is full, so free some space there")
         if primary in _PASSING:
             return LogStoreUnavailableError(str(self.file), str(error))
-        remedy = "Move it away: the next line begins a new file, and each worker's log is at the output path too."
+        if primary in _DAMAGE:
+            return DayDamagedError(self.file, self._identity, str(error))
+        if self.file.is_dir():
+            return DayDamagedError(self.file, self._identity, "it is a directory")
+        remedy = (
+            "Make it, its -wal and -shm, and its directory readable and writable; logs are at the output paths too."
+        )
         return LogStoreUnusableError(f"file {self.file}", str(error), remedy)

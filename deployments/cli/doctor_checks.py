@@ -138,7 +138,10 @@ def log_store() -> Iterator[Finding]:
     sent = f"; sent to {settings.log_collector_url} as well" if settings.log_collector_url else ""
     days = f" from {usage.oldest_day} to {usage.newest_day}" if usage.records else ""
     text = f"{count_text(usage.records, 'record')}{days}, {size_text(usage.bytes)} of {size_text(limit)}{sent}"
-    if store.expired(settings.log_keep_days, limit):
+    if usage.damaged:
+        remedy = f"`sqlite3 FILE .recover` reads what is left in {store.directory}; each worker's log is at its output."
+        yield warning("log store", f"{text}; damaged and not searched: {', '.join(usage.damaged)}", remedy)
+    elif store.expired(settings.log_keep_days, limit):
         yield warning("log store", text, "`makerflow upkeep` removes the days that are past their time.")
     else:
         yield fine("log store", text)

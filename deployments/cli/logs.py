@@ -12,6 +12,7 @@ from deployments.cli.output import AsJson, write, write_document, write_lines
 if TYPE_CHECKING:
     from blocks.domain.log_records import LogRecord
     from blocks.logs.base import LogStore
+    from blocks.logs.sqlite import SQLiteLogStore
 
 HELP = "Search what trainings with log management have printed, and what the platform says of them."
 
@@ -53,8 +54,12 @@ def search(
     low, high = (_moment(option, text, now) for option, text in (("--since", since), ("--until", until)))
     page = store.search(query, limit=limit, since=low, until=high, cursor=cursor)
     records = page.records[::-1]
+    if page.not_searched:
+        names = ", ".join(page.not_searched)
+        write(f"Not searched, as damaged: {names} in {store.directory}", error=True)
     if as_json:
-        write_document({"items": [record.document() for record in records], "cursor": page.cursor})
+        items = [record.document() for record in records]
+        write_document({"items": items, "cursor": page.cursor, "notSearched": list(page.not_searched)})
         return
     write_lines(map(_line, records), live=follow)
     if follow:
@@ -63,7 +68,7 @@ def search(
         write(f"\nThere are older ones: --cursor {page.cursor}", error=True)
 
 
-def _open_store() -> "LogStore":
+def _open_store() -> "SQLiteLogStore":
     """The log store, opened without the rest of the platform, which takes longer.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -24,6 +24,10 @@ class LogStoreSite(ABC):
     @abstractmethod
     def connect(self) -> LogStore:
         """A client of the store that knows nothing of what other clients did."""
+
+    @abstractmethod
+    def now(self) -> datetime:
+        """The time of all clients."""
 
     @abstractmethod
     def pass_days(self, days: int) -> None:
@@ -68,11 +72,11 @@ class LogStoreContract:
 
     @pytest.mark.req("LOG-02")
     def test_a_record_has_all_fields_of_its_source_and_the_time(self, site, store):
-        before = datetime.now(UTC)
+        before = site.now()
         say(store, "loss=0.3", level=LogLevel.WARNING)
         [record] = site.connect().search("", limit=10).records
         document = record.document()
-        assert before - timedelta(seconds=1) <= datetime.fromisoformat(document.pop("time"))
+        assert before <= datetime.fromisoformat(document.pop("time")) <= site.now() + timedelta(seconds=1)
         assert document == {
             "easymakerAppKey": "app",
             "category": "easymaker.training",
@@ -163,6 +167,19 @@ class LogStoreContract:
             if not cursor:
                 break
         assert found == [f"day {day} line {n}" for day in (2, 1, 0) for n in (4, 3, 2, 1, 0)]
+
+    @pytest.mark.req("LOG-01")
+    @pytest.mark.parametrize("query", ["", "day"])
+    def test_times_choose_among_days(self, site, store, query):
+        moments = []
+        for day in range(3):
+            moments.append(site.now())
+            say(store, f"day {day}")
+            site.pass_days(1)
+        assert bodies(store, query, since=moments[1]) == ["day 2", "day 1"]
+        assert bodies(store, query, until=moments[1]) == ["day 0"]
+        assert bodies(store, query, since=moments[1], until=moments[2]) == ["day 1"]
+        assert bodies(store, f"time:[{moments[1]:%Y-%m-%d} TO {moments[1]:%Y-%m-%d}]") == ["day 1"]
 
     def test_a_page_that_ends_with_the_last_record_leads_nowhere(self, store):
         say(store, "a", "b")

@@ -89,3 +89,19 @@ def test_the_doctor_says_what_the_log_store_holds(cli: CommandLine, kept: str) -
     findings = [f for f in cli.json("doctor")["findings"] if f["check"] == "log store"]
     assert [finding["level"] for finding in findings] == ["ok"]
     assert " records from " in findings[0]["message"]
+
+
+@pytest.mark.req("LOG-01")
+def test_what_is_damaged_is_named_by_a_search_and_by_the_doctor(cli: CommandLine, tmp_path: Path) -> None:
+    own = CommandLine(cli.directory, {"MAKERFLOW_HOME": str(tmp_path)})
+    store = tmp_path / "logs" / "store"
+    store.mkdir(parents=True)
+    (store / "2026-01-01.db").write_bytes(b"no database at all, but long enough" * 1000)
+    first, second = own.run("logs", "search", "NOT disk"), own.run("logs", "search")
+    assert (first.code, first.out, second.code, second.out) == (0, "", 0, "")
+    assert "Not searched, as damaged: 2026-01-01.damaged-1.db" in first.err
+    assert second.err == f"Not searched, as damaged: 2026-01-01.damaged-1.db in {store}\n"
+    assert own.json("logs", "search")["notSearched"] == ["2026-01-01.damaged-1.db"]
+    assert own.json("logs", "search", "--since", "2026-02-01")["notSearched"] == []
+    [finding] = [f for f in own.json("doctor")["findings"] if f["check"] == "log store"]
+    assert (finding["level"], "2026-01-01.damaged-1.db" in finding["message"]) == ("warning", True)

@@ -1,5 +1,6 @@
 """With log management on, what a training prints and what the platform says of it is in the log store, exactly once."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -161,8 +162,9 @@ def test_a_store_that_fails_for_a_while_gets_all_lines_later(
     store.close()
 
 
-def test_a_store_that_is_damaged_fails_no_training(
-    make_spec: MakeSpec, tmp_path: Path, home: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.req("TRN-10", "COM-04")
+def test_a_store_that_is_damaged_fails_no_training_and_takes_its_lines(
+    make_spec: MakeSpec, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = home / "logs" / "store"
     store.mkdir(parents=True)
@@ -170,8 +172,26 @@ def test_a_store_that_is_damaged_fails_no_training(
     training = create_training(make_spec("print('hello')", log_management=True))
     assert isinstance(training, Training)
     assert training.status is TrainingStatus.COMPLETE
-    assert "hello" in (tmp_path / "out-t" / "makerflow-logs" / "output.log").read_text()
-    assert "does not have all lines of t" in caplog.text
+    assert bodies("hello") == ["hello"]
+    assert caplog.text.count("is damaged") == 1
+
+
+@pytest.mark.req("TRN-10", "COM-04")
+def test_a_store_that_is_damaged_while_a_training_runs_has_all_its_lines_in_the_end(
+    make_spec: MakeSpec, home: Path
+) -> None:
+    handle = create_training(make_spec(GOES_ON, log_management=True), wait=False)
+    assert isinstance(handle, TrainingHandle)
+    wait_for(lambda: len(bodies("step")) > 50)
+    [file] = (home / "logs" / "store").glob("*.db")
+    with file.open("r+b") as stream:
+        stream.write(b"overwritten" * 10)
+    os.truncate(f"{file}-wal", 0)
+    assert bodies("nothing") == []  # whoever looks first sets it aside
+    assert handle.wait().status is TrainingStatus.COMPLETE
+    assert bodies("rank:0 AND step") == [f"rank 0 step={step}" for step in range(600)]
+    assert max(Counter(bodies("")).values()) == 1
+    assert len(list(file.parent.glob("*.damaged-?.db"))) == 1
 
 
 @pytest.mark.req("LOG-01")
