@@ -10,6 +10,7 @@ from blocks.upkeep.trainings import PATIENCE_SECONDS
 from flows.training import stop_training, training_of
 from tasks.dead_flow_runs import DeadRun
 from tasks.engine import run_flow
+from tasks.flow_run_retention import remove_earlier_runs
 from tasks.liveness import flow
 from tasks.log_upkeep import tidy_log_store
 from tasks.publishing import publish_report
@@ -44,7 +45,9 @@ def upkeep_flow(
             *tidy_log_store(dry_run),
         )
     report = UpkeepReport(dry_run=dry_run, findings=findings)
-    publish_report("upkeep", f"Upkeep: {len(findings)} findings", upkeep_report(report))
+    if findings:
+        publish_report("upkeep", f"Upkeep: {len(findings)} findings", upkeep_report(report), unless_known=True)
+    remove_earlier_runs()
     return report
 
 

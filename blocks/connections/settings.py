@@ -17,6 +17,8 @@ from blocks.domain.errors import InvalidInputError
 ENVIRONMENT = os.environ
 """The one place where the product touches the process's environment, save for what the launcher starts."""
 
+_SECONDS_A_DAY = 86400
+
 
 class Settings(BaseSettings):
     """The process's settings. A variable that is empty is as good as not set; each field has an example of its value.
@@ -32,6 +34,7 @@ class Settings(BaseSettings):
         keep_environments_days: How long an environment that no training uses is kept.
         keep_runs_days: How long the directory of a training that is over is kept when its logs could not be uploaded.
         keep_logs_days: How long what a detached training's follower printed is kept.
+        keep_flow_runs_days: How long the workflow server of `makerflow up` keeps a flow run that is over.
         nas: NAS ID to the directory where it is mounted, as JSON: `{"nas1": "/mnt/nas1"}`.
         region: What entry points find in EM_REGION.
         app_key: What entry points find in EM_APPKEY.
@@ -61,6 +64,7 @@ class Settings(BaseSettings):
     keep_environments_days: float = Field(default=30, ge=0, le=36500, examples=["30"])
     keep_runs_days: float = Field(default=7, ge=0, le=36500, examples=["7"])
     keep_logs_days: float = Field(default=14, ge=0, le=36500, examples=["14"])
+    keep_flow_runs_days: float = Field(default=90, ge=1, le=36500, examples=["90"])
     nas: Annotated[dict[str, Path], NoDecode] = Field(default_factory=dict, examples=['\'{"nas1": "/mnt/nas1"}\''])
     region: str = "local"
     app_key: str = "makerflow"
@@ -218,6 +222,10 @@ def prefect_environment(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_UI_V2_ENABLED": "false",
+        # By itself it removes events alone. Flow runs that are over go with their task runs, logs and artifacts.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(settings.keep_flow_runs_days * _SECONDS_A_DAY),
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P2D",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "DO_NOT_TRACK": "1",
