@@ -11,11 +11,12 @@ from blocks.connections.settings import own_api
 from blocks.domain.errors import MakerflowError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Training, UnderWay
+from blocks.upkeep.trainings import WAYS_TO_AN_END
 from tasks.detached import start_follower
 from tasks.engine import reachable_api
 from tasks.log_collection import collect_logs, history_logged
 from tasks.mending import NOTHING
-from tasks.training import CONCLUSIONS, handle_of
+from tasks.training import handle_of
 from tasks.triggering import DEPLOYMENT
 
 RESUME = f"resume-training/{DEPLOYMENT}"
@@ -24,10 +25,6 @@ RESUME = f"resume-training/{DEPLOYMENT}"
 GRACE_SECONDS = 10.0
 
 _CREATING = (TrainingStatus.CREATE_REQUESTED, TrainingStatus.CREATE_IN_PROGRESS)
-_FAILING = {
-    TrainingStatus.CREATE_IN_PROGRESS: TrainingStatus.FAIL_TRAIN_IN_PROGRESS,
-    TrainingStatus.RUNNING: TrainingStatus.FAIL_TRAIN_IN_PROGRESS,
-}
 
 
 def take_up(platform: Platform, row: UnderWay) -> str:
@@ -69,9 +66,9 @@ def _end(platform: Platform, row: Training, reason: str) -> TrainingStatus:
         return trainings.move(row.id, TrainingStatus.CREATE_FAILED, reason).status
     platform.cluster.stop(handle_of(row), GRACE_SECONDS, secrets_of(platform, row))
     collect_logs(platform, row, handle_of(row))
-    if row.status in _FAILING:
-        row = trainings.move(row.id, _FAILING[row.status], reason)
-    return trainings.move(row.id, CONCLUSIONS[row.status], reason).status
+    for status in WAYS_TO_AN_END[row.status]:
+        row = trainings.move(row.id, status, reason)
+    return row.status
 
 
 def _resume_by_deployment(api: str, row: UnderWay) -> bool:

@@ -1,10 +1,11 @@
 """Trainings under way that no process follows: when each is taken up again, and when it is given up."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.database import Registry
 from blocks.registry.records import UnderWay
 
@@ -16,6 +17,20 @@ MOST_ATTEMPTS = 8
 
 ATTEMPTS_COUNT = timedelta(days=1)
 """So long an attempt counts: a long training on a machine that is restarted each night is never given up."""
+
+
+_T = TrainingStatus
+
+WAYS_TO_AN_END: Mapping[TrainingStatus, tuple[TrainingStatus, ...]] = {
+    # Asked for, and its run is there: the registry is older than its cluster, as after a backup was restored.
+    _T.CREATE_REQUESTED: (_T.CREATE_IN_PROGRESS, _T.FAIL_TRAIN_IN_PROGRESS, _T.FAIL_TRAIN),
+    _T.CREATE_IN_PROGRESS: (_T.FAIL_TRAIN_IN_PROGRESS, _T.FAIL_TRAIN),
+    _T.RUNNING: (_T.FAIL_TRAIN_IN_PROGRESS, _T.FAIL_TRAIN),
+    _T.FAIL_TRAIN_IN_PROGRESS: (_T.FAIL_TRAIN,),
+    _T.STOP_IN_PROGRESS: (_T.STOPPED,),
+    _T.COMPLETE_IN_PROGRESS: (_T.COMPLETE,),
+}
+"""How a training that is given up, once its run has ended, comes from each status that is under way to its end."""
 
 
 class Remedy(StrEnum):

@@ -1,16 +1,17 @@
 """When a training is taken up again, and which runs may go."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
 from blocks.cluster.base import Trace
-from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.lifecycle import TRAINING, UNDER_WAY, TrainingStatus
 from blocks.domain.plan import RunPhase
 from blocks.registry.records import Standing, UnderWay
 from blocks.upkeep.findings import Finding, Kind, UpkeepReport
 from blocks.upkeep.runs import judged
-from blocks.upkeep.trainings import MOST_ATTEMPTS, PATIENCE_SECONDS, due
+from blocks.upkeep.trainings import MOST_ATTEMPTS, PATIENCE_SECONDS, WAYS_TO_AN_END, due
 from tasks.upkeep_report import upkeep_report
 
 NOW = datetime(2026, 1, 8, tzinfo=UTC)
@@ -34,6 +35,22 @@ def test_each_attempt_waits_twice_as_long_and_all_together_some_hours() -> None:
 
 def under_way(attempts: int) -> UnderWay:
     return UnderWay(id="trn-1", name="t", status=TrainingStatus.RUNNING, attempts=attempts, stirred=NOW)
+
+
+@pytest.mark.parametrize("status", TrainingStatus)
+def test_upkeep_brings_a_training_from_each_status_that_is_under_way_to_an_end(status: TrainingStatus) -> None:
+    ways = WAYS_TO_AN_END.get(status, ())
+    assert bool(ways) == (status in UNDER_WAY)
+    for source, target in pairwise((status, *ways)):
+        assert TRAINING.allows(source, target)
+    assert not ways or TRAINING.is_final(ways[-1])
+
+
+@pytest.mark.parametrize("status", sorted(set(TrainingStatus) - UNDER_WAY))
+def test_a_run_of_a_training_that_is_not_under_way_is_ended_whatever_its_status(status: TrainingStatus) -> None:
+    run = judged(trace(RunPhase.RUNNING, processes=1), training(status), NOW, KEEP)
+    assert run is not None
+    assert run.lives
 
 
 @pytest.mark.parametrize("phase", [*ALIVE, RunPhase.FINISHED, None])

@@ -204,6 +204,34 @@ def test_a_training_whose_followers_die_again_and_again_is_given_up_with_the_rea
     assert mended()[Kind.TRAINING] == []
 
 
+@pytest.mark.req("COM-04")
+@pytest.mark.parametrize("source", [SLEEPS, PRINTS_METRICS], ids=["living", "ended"])
+def test_a_training_that_is_only_asked_for_though_its_run_is_there_is_given_up_too(
+    make_spec: MakeSpec, home: Path, source: str
+) -> None:
+    registry = open_platform().registry
+    training = launched(make_spec(source, "restored"))
+    if source == PRINTS_METRICS:
+        events = home / "events" / f"{training}.jsonl"
+        wait_for(lambda: events.exists() and '"finished"' in events.read_text())
+    as_in_a_backup(training)
+    for _ in range(MOST_ATTEMPTS):
+        [row] = registry.overview.under_way(datetime.fromtimestamp(0, UTC))
+        assert registry.overview.take_up(row, "taken up")
+    assert [finding.name for finding in mended()[Kind.TRAINING]] == ["restored"]
+    assert status_of(training) is T.FAIL_TRAIN
+    assert processes_of(home) == []
+    assert upkeep().findings == ()
+
+
+def as_in_a_backup(training_id: str) -> None:
+    """The row is as it was when the training was asked for."""
+    with open_platform().registry._sessions.begin() as write:
+        session, id = write.trainings._session, {"id": training_id}
+        session.execute(text("UPDATE training SET status = 'CREATE REQUESTED' WHERE id = :id"), id)
+        session.execute(text("UPDATE training_document SET plan = NULL, planned_us = NULL, handle = NULL"))
+
+
 def test_upkeep_beside_creates_stops_and_deletes_disturbs_nothing(make_spec: MakeSpec, home: Path) -> None:
     specs = {f"t{number}": make_spec(SLEEPS if number % 2 else PRINTS_METRICS, f"t{number}") for number in range(4)}
     over, reports = threading.Event(), []
