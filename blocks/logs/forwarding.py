@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
-import httpx
 from tenacity import (
     Retrying,
     retry_if_exception_type,
@@ -28,9 +27,9 @@ from blocks.domain.errors import LogCollectorUnavailableError
 from blocks.domain.log_records import LogRecord
 from blocks.locks import try_lock
 from blocks.logs.base import LogStore
+from blocks.logs.collector import Collector, open_collector
 
 BATCH = 1000
-TIMEOUT_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 15.0
 _POSITION_BYTES = 64
 _REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -53,14 +52,15 @@ class Forwarder:
         self._store = store
         self._place = place
         self._url = url
-        self._headers = {"Authorization": authorization} if authorization else {}
+        self._authorization = authorization
 
     def forward(self, seconds: float, over: threading.Event | None = None) -> int:
         """Send what was not sent yet; how many records that was, 0 also while somebody else is sending.
 
         Args:
-            seconds: It ends after about so long. What is left is sent by the next call, here or elsewhere.
-            over: Set it to end at once.
+            seconds: It ends after so long and `collector.GRACE_SECONDS`, whatever the collector does. What is left is
+                sent by the next call, here or elsewhere.
+            over: Set it to end at once, or after the same.
 
         Raises:
             LogCollectorUnavailableError: The collector took nothing for so long.
@@ -68,17 +68,21 @@ class Forwarder:
         """
         over = over or threading.Event()
         end, sent = time.monotonic() + seconds, 0
-        with _position(self._place) as position, httpx.Client(headers=self._headers, timeout=TIMEOUT_SECONDS) as client:
-            while position is not None and (records := self._store.tail(position.get(), BATCH)):
-                self._send_patiently(client, records, end, over)
-                position.set(records[-1].position)
-                sent += len(records)
-                if over.is_set() or time.monotonic() >= end:
-                    break
+        with _position(self._place) as position:
+            records = self._store.tail(position.get(), BATCH) if position else ()
+            if position is None or not records:
+                return 0
+            with open_collector(self._url, self._authorization, end, over) as collector:
+                while records:
+                    self._send_patiently(collector, records, end, over)
+                    position.set(records[-1].position)
+                    sent += len(records)
+                    is_over = over.is_set() or time.monotonic() >= end
+                    records = () if is_over else self._store.tail(position.get(), BATCH)
         return sent
 
     def _send_patiently(
-        self, client: httpx.Client, records: Sequence[LogRecord], end: float, over: threading.Event
+        self, collector: Collector, records: Sequence[LogRecord], end: float, over: threading.Event
     ) -> None:
         attempts = Retrying(
             retry=retry_if_exception_type(LogCollectorUnavailableError),
@@ -87,18 +91,15 @@ class Forwarder:
             sleep=sleep_using_event(over),
             reraise=True,
         )
-        attempts(self._send, client, records)
+        attempts(self._send, collector, records)
 
-    def _send(self, client: httpx.Client, records: Sequence[LogRecord]) -> None:
+    def _send(self, collector: Collector, records: Sequence[LogRecord]) -> None:
         """Send a batch; what is refused in it is found by halving, and left out with a warning."""
-        try:
-            status = client.post(self._url, json=[record.document() for record in records]).status_code
-        except httpx.HTTPError as error:
-            raise LogCollectorUnavailableError(self._url, f"{type(error).__name__}: {error}") from error
+        status = collector.send(records)
         if status in _REFUSED and len(records) > 1:
             middle = len(records) // 2
-            self._send(client, records[:middle])
-            self._send(client, records[middle:])
+            self._send(collector, records[:middle])
+            self._send(collector, records[middle:])
         elif status in _REFUSED:
             logger.warning("The log collector %s refuses a record (%s): %s", self._url, status, records[0].position)
         elif not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:

@@ -1,15 +1,19 @@
 """Sending the log store's records to a real HTTP server that behaves badly."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from blocks.domain.errors import LogCollectorUnavailableError
+from blocks.logs import collector as collector_requests
 from blocks.logs import forwarding
 from blocks.logs.forwarding import Forwarder
 from blocks.logs.sqlite import SQLiteLogStore
@@ -170,3 +174,85 @@ def test_one_record_that_is_never_taken_holds_up_no_other(
     forwarder.forward(30)
     assert sorted(collector.bodies) == sorted(line for line in LINES[:100] if line != "line 42")
     assert "refuses a record" in caplog.text
+
+
+class Trickle:
+    """A server that takes a request and then says nothing, or a byte of an endless answer now and then."""
+
+    def __init__(self, head: bytes, drop: bytes) -> None:
+        self._head, self._drop = head, drop
+        self._over = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        self.asked = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=self._answer, args=(self._listener.accept()[0],), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(1)
+            self.asked.set()
+            connection.sendall(self._head)
+            while not self._over.wait(0.05):
+                connection.sendall(self._drop)
+
+
+TRICKLES = {
+    "accepts and never answers": (b"", b""),
+    "drips its headers": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "drips its body": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+}
+
+
+@pytest.fixture(params=TRICKLES)
+def trickle(request: pytest.FixtureRequest) -> Iterator[Trickle]:
+    server = Trickle(*TRICKLES[request.param])
+    yield server
+    server.close()
+
+
+def test_a_request_ends_at_its_deadline_whatever_the_collector_does(
+    store: SQLiteLogStore, trickle: Trickle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector_requests, "GRACE_SECONDS", 0.5)
+    say(store, "line")
+    forwarder = Forwarder(store, tmp_path / "logs" / "forwarded", trickle.url)
+    began = time.monotonic()
+    with pytest.raises(LogCollectorUnavailableError, match="did not answer in time"):
+        forwarder.forward(1.0)
+    assert 1.0 <= time.monotonic() - began < 5
+    assert trickle.asked.is_set()
+
+
+def test_a_request_under_way_ends_soon_after_whoever_sends_is_told_to_end(
+    store: SQLiteLogStore, trickle: Trickle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector_requests, "GRACE_SECONDS", 0.5)
+    say(store, "line")
+    forwarder, over = Forwarder(store, tmp_path / "logs" / "forwarded", trickle.url), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(forwarder.forward, 600, over)
+        assert trickle.asked.wait(30)
+        began = time.monotonic()
+        over.set()
+        assert isinstance(sending.exception(timeout=30), LogCollectorUnavailableError)
+    assert time.monotonic() - began < 5
+
+
+def test_records_that_a_slow_collector_did_not_take_are_sent_when_it_is_quick_again(
+    store: SQLiteLogStore, collector: Collector, trickle: Trickle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector_requests, "GRACE_SECONDS", 0.1)
+    say(store, *LINES[:10])
+    with pytest.raises(LogCollectorUnavailableError):
+        Forwarder(store, tmp_path / "logs" / "forwarded", trickle.url).forward(0)
+    assert Forwarder(store, tmp_path / "logs" / "forwarded", collector.url).forward(30) == 10
+    assert collector.bodies == LINES[:10]

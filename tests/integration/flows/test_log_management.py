@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from flows.upkeep import upkeep
 from tasks import log_collection, log_forwarding
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import SLEEPS, wait_for
-from tests.integration.test_log_forwarding import Collector
+from tests.integration.test_log_forwarding import Collector, Trickle
 
 PRINTS = """
 import os, pathlib, sys, time
@@ -214,6 +214,23 @@ def test_a_collector_that_is_away_holds_up_no_training(
     assert isinstance(training, Training)
     assert training.status is TrainingStatus.COMPLETE
     assert "did not take the records" in caplog.text
+
+
+def test_a_collector_that_never_answers_holds_up_no_training(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector = Trickle(b"HTTP/1.1 200 OK\r\nX: ", b"x")
+    monkeypatch.setattr(log_forwarding, "LEFT_SECONDS", 0)
+    monkeypatch.setenv("MAKERFLOW_LOG_COLLECTOR_URL", collector.url)
+    training = create_training(make_spec("print('hello')", log_management=True))
+    ended = datetime.now(UTC)
+    collector.close()
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.COMPLETE
+    assert collector.asked.is_set()
+    assert "did not answer in time" in caplog.text
+    [printed] = records("hello")
+    assert ended - printed.time < timedelta(seconds=25)  # a request alone might take 30
 
 
 @pytest.mark.req("LOG-01")
