@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import bench_logs
+from tests.benchmarks import bench_log_management, bench_logs
 
 
 @pytest.mark.req("LOG-01")
@@ -16,6 +16,7 @@ def test_every_query_of_the_benchmark_is_answered_soon(tmp_path: Path, capsys: p
     assert float(slowest.partition(" ms")[0]) < 200
 
 
-def test_the_benchmark_s_training_keeps_every_line(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    *_, kept = bench_logs.train(tmp_path, "kept", 500, kept=True)
-    assert kept > 500
+@pytest.mark.parametrize("kind", bench_log_management.TRAIN)
+def test_the_benchmark_s_training_keeps_every_line(home: Path, tmp_path: Path, kind: str) -> None:
+    inner, whole = bench_log_management.train(tmp_path, kind, "kept", 500, kept=True)
+    assert 0 < inner < whole
