@@ -54,6 +54,7 @@ class Board:
             access=Access.TOKEN,
             timeout_seconds=120,
             page=True,
+            confined=True,
         )
 
 

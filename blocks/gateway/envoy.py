@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from blocks.gateway.envoy_listener import ACCESS_CLUSTER, ACCESS_HEADER, listener, typed
+from blocks.gateway.envoy_listener import ACCESS_CLUSTER, ACCESS_HEADER, NOT_FRAMED, listener, typed
 from blocks.gateway.front_door import FrontDoor
 from blocks.gateway.routes import Route, ordered
 
@@ -17,16 +17,19 @@ CLUSTERS = "clusters.yaml"
 MOST_CONNECTIONS = 1000
 """Of all clients together. Beyond it a new connection is closed at once."""
 
-PAGE_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+_PAGE_POLICY = (
+    "default-src {own}; script-src {own} 'unsafe-inline' 'unsafe-eval'; style-src {own} 'unsafe-inline'; "
+    "img-src {own} data: blob:; font-src {own} data:; worker-src {own} blob:; object-src 'none'; base-uri {own}"
 )
-"""Pages load from, talk to and are framed by this address alone. Prefect's and TensorBoard's write scripts inline."""
+"""Pages load from and talk to their own alone. Prefect's and TensorBoard's write scripts inline."""
+
+_TRUSTED = _PAGE_POLICY.format(own="'self'") + "; form-action 'self'; frame-ancestors 'none'"
+_SANDBOX = "sandbox allow-scripts allow-same-origin allow-forms allow-downloads allow-modals"
+"""What is confined opens no window: its script could reach into one of the same origin, which is not confined."""
 
 _ANSWER_HEADERS = {
     "x-content-type-options": "nosniff",
-    "x-frame-options": "SAMEORIGIN",
+    **NOT_FRAMED,
     "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
@@ -66,6 +69,7 @@ def route_resources(routes: Iterable[Route], hosts: Sequence[str]) -> dict[str, 
                 "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
                 "name": "front-door",
                 "ignore_port_in_host_matching": True,
+                "most_specific_header_mutations_wins": True,
                 "max_direct_response_body_size_bytes": 4096,
                 "virtual_hosts": [_ours(routes, hosts), *([] if "*" in hosts else [_others()])],
             }
@@ -170,11 +174,31 @@ def _route(route: Route) -> dict[str, Any]:
         "stat_prefix": route.name,
         "typed_per_filter_config": _access(route),
     }
-    if route.page:
-        document["response_headers_to_add"] = [
-            _header("content-security-policy", PAGE_POLICY, "APPEND_IF_EXISTS_OR_ADD")
-        ]
+    if headers := _page_headers(route):
+        document["response_headers_to_add"] = headers
     return document
+
+
+def _page_headers(route: Route) -> list[dict[str, Any]]:
+    if route.confined:
+        # Browsers refuse a sandbox together with another opener policy.
+        return [_policy(_confinement(route.prefix)), _header("cross-origin-opener-policy", "unsafe-none")]
+    return [_policy(_TRUSTED)] if route.page else []
+
+
+def _confinement(prefix: str) -> str:
+    """The policy of pages that may reach what is below their prefix alone.
+
+    It names the address by which the page was asked for: a policy has no other way to say "here, below this path".
+    TensorBoard frames its plugins; a frame is as free as its own answer says, so what others answer below the prefix,
+    Envoy and the access service, must not be framed.
+    """
+    policy = _PAGE_POLICY.format(own=f"%REQ(:AUTHORITY)%{prefix}/")
+    return f"{policy}; form-action 'none'; frame-ancestors 'self'; {_SANDBOX}"
+
+
+def _policy(policy: str) -> dict[str, Any]:
+    return _header("content-security-policy", policy, "APPEND_IF_EXISTS_OR_ADD")
 
 
 def _access(route: Route) -> dict[str, Any]:

@@ -9,6 +9,9 @@ ACCESS_CLUSTER = "access"
 ACCESS_HEADER = "x-makerflow-access"
 """How the access service hears the route's level."""
 
+NOT_FRAMED = {"x-frame-options": "DENY"}
+"""On every answer. A page's policy may allow more, and counts before this."""
+
 MOST_BODY_BYTES = 16 * 2**20
 """Of one request; beyond it 413. The largest of Prefect's own are below 1 MiB."""
 
@@ -18,6 +21,7 @@ LOG_FORMAT = (
 )
 """Without the query, in which a ticket may be."""
 
+_OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 _ASKED_ABOUT = (
     ACCESS_HEADER,
     "accept",
@@ -80,6 +84,7 @@ def _connections(routes: Mapping[str, Any]) -> dict[str, Any]:
         stream_idle_timeout="120s",
         generate_request_id=False,
         access_log=[_access_log()],
+        local_reply_config={"mappers": [_own_answers()]},
         http_filters=[*checked, _body_limit(), _router()],
         # A connection that is upgraded has no end of its body for which the limit could wait.
         upgrade_configs=[{"upgrade_type": "websocket", "enabled": False, "filters": [*checked, _router()]}],
@@ -125,6 +130,15 @@ def _router() -> dict[str, Any]:
     return typed(
         "envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router", suppress_envoy_headers=True
     )
+
+
+def _own_answers() -> dict[str, Any]:
+    """What Envoy answers itself carries no route's headers."""
+    every = {"comparison": {"op": "GE", "value": {"default_value": 100, "runtime_key": "front_door.own_answers"}}}
+    added = [
+        {"header": {"key": name, "value": value}, "append_action": _OVERWRITE} for name, value in NOT_FRAMED.items()
+    ]
+    return {"filter": {"status_code_filter": every}, "headers_to_add": added}
 
 
 def _access_log() -> dict[str, Any]:

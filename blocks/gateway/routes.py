@@ -37,6 +37,8 @@ class Route(BaseModel):
         websocket: Whether connections may be upgraded.
         timeout_seconds: From the request's end to the answer's end; 0 for none, which streams need.
         page: Whether people see it in a browser: its answers may then load nothing from elsewhere.
+        confined: Whether its pages show what users' code made. A script that is hidden in it has the visitor's cookie,
+            so these pages may load from, talk to and open what is below the prefix alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +52,7 @@ class Route(BaseModel):
     websocket: bool = False
     timeout_seconds: float = Field(default=60, ge=0)
     page: bool = False
+    confined: bool = False
 
     @model_validator(mode="after")
     def _has_one_upstream(self) -> Self:

@@ -28,7 +28,8 @@ def board_url(settings: "Settings", experiment_id: str) -> str:
             f"Start it with `makerflow up --detach`, or look without it: `tensorboard --logdir {events}`.",
         )
     events.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return f"{instance.url}{board_prefix(experiment_id)}/"
+    # The board's policy names its address, and browsers read no IPv6 address there.
+    return f"{instance.url.replace('[::1]', 'localhost')}{board_prefix(experiment_id)}/"
 
 
 def with_ticket(settings: "Settings", url: str) -> str:

@@ -210,9 +210,25 @@ def test_answers_say_that_other_sites_may_not_read_frame_or_guess_them(door: Run
             headers = client.get(path).headers
             assert "access-control-allow-origin" not in headers
             assert headers["x-content-type-options"] == "nosniff"
-            assert headers["x-frame-options"] == "SAMEORIGIN"
+            assert headers["x-frame-options"] == "DENY"
             assert headers["referrer-policy"] == "same-origin"
         assert "default-src 'self'" in client.get("/").headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("GET /tensorboard/exp-1/ HTTP/1.1", 401),
+        ("GET /tensorboard/exp-1/x%2fy HTTP/1.1", 400),
+        (f"GET /tensorboard/exp-1/?{'a' * 40_000} HTTP/1.1", 431),
+    ],
+)
+def test_what_the_front_door_answers_itself_may_not_be_framed_by_a_board(
+    door: RunningFrontDoor, line: str, code: int
+) -> None:
+    answer = request(door, line)
+    assert status(answer) == code
+    assert b"x-frame-options: DENY\r\n" in answer
 
 
 def test_the_administration_is_for_the_owner_of_the_files_alone(door: RunningFrontDoor) -> None:

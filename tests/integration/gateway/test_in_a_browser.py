@@ -28,6 +28,41 @@ ATTACK = """async (door) => {
   });
 }"""
 OWN = "async () => (await fetch('/api/own', {method: 'POST'})).status"
+FROM_A_BOARD = """async () => {
+  const framed = source => new Promise(done => {
+    const frame = document.createElement('iframe');
+    frame.onload = async () => {
+      try { done((await frame.contentWindow.fetch('/api/escaped-by-frame')).status); } catch { done('refused'); }
+    };
+    frame.src = source;
+    document.body.append(frame);
+  });
+  const posted = target => {
+    const form = document.createElement('form');
+    Object.assign(form, {method: 'POST', action: '/api/escaped-by-form', target});
+    document.body.append(form);
+    form.submit();
+  };
+  const tried = {
+    fetch: await fetch('/api/escaped-by-fetch', {method: 'POST'}).then(answer => answer.status, () => 'refused'),
+    dots: await fetch('data/%2e%2e/../../../api/escaped-by-dots').then(answer => answer.status, () => 'refused'),
+    other: await fetch('/tensorboard/exp-other/').then(answer => answer.status, () => 'refused'),
+    window: window.open('/escaped-by-window') ? 'opened' : 'refused',
+    socket: await new Promise(done => {
+      const socket = new WebSocket(`ws://${location.host}/api/escaped-by-socket`);
+      socket.onopen = () => done('open');
+      socket.onerror = () => done('refused');
+    }),
+  };
+  const below = ['data/runs', 'data/nothing', 'x%2fy', `?${'a'.repeat(40000)}`];
+  for (const source of ['/', '/front-door/sign-in', 'about:blank', ...below])
+    tried[source.slice(0, 20)] = await framed(source);
+  navigator.sendBeacon('/api/escaped-by-beacon', 'x');
+  new Image().src = '/api/escaped-by-image';
+  posted('_self');
+  posted('_blank');
+  return tried;
+}"""
 ELSEWHERE = "() => fetch('https://elsewhere.example/').then(() => 'sent', () => 'refused')"
 
 
@@ -104,3 +139,32 @@ def test_the_ticket_of_a_file_opens_the_board_once_and_is_not_left_in_the_addres
     page.context.clear_cookies()
     page.goto((tmp_path / "open.html").as_uri())
     page.get_by_label("Access string or token").wait_for()
+
+
+@pytest.mark.req("EXP-03")
+def test_a_script_in_a_board_reaches_nothing_but_its_board_which_shows_its_curves(
+    page: Page, guarded_door: RunningFrontDoor
+) -> None:
+    for step in range(5):
+        write_scalar(guarded_door.front_door.boards / "exp-hostile" / "one", "loss", 1 / 2**step, step)
+    ticket = guarded_door.doorkeeper().new_ticket()
+    page.goto(f"{guarded_door.url}/tensorboard/exp-hostile/?ticket={ticket}")
+    page.get_by_text("0.0625", exact=True).first.wait_for()  # the table below the curve
+    wait_until(lambda: bool(page.workers))  # which one of these draws
+
+    assert set(page.evaluate(FROM_A_BOARD).values()) == {"refused"}
+    assert page.evaluate("async () => (await fetch('data/runs')).status") == 200
+    with guarded_door.client(headers=guarded_door.with_token) as client:
+        client.get("/api/marker-of-the-end")
+    wait_until(lambda: "marker-of-the-end" in guarded_door.log.read_text())
+    assert "escaped" not in guarded_door.log.read_text()
+    assert page.url.startswith(f"{guarded_door.url}/tensorboard/exp-hostile/")
+
+
+def test_a_board_does_not_know_the_window_that_opened_it(page: Page, door: RunningFrontDoor) -> None:
+    write_scalar(door.front_door.boards / "exp-seen" / "one", "loss", 0.5, 1)
+    page.goto(f"{door.url}/?ticket={door.doorkeeper().new_ticket()}")
+    with page.expect_popup() as opened:
+        page.evaluate("() => { window.open('/tensorboard/exp-seen/') }")
+    opened.value.get_by_text("loss").first.wait_for()
+    assert opened.value.evaluate("() => window.opener") is None

@@ -11,7 +11,7 @@ from blocks.gateway.front_door import FrontDoor, own_hosts
 from blocks.gateway.routes import Access, Route, ordered, platform_routes
 
 UP = Path("/home/ann/.makerflow/up")
-BOARD = Route(name="board-exp-1", prefix="/tensorboard/exp-1", socket=UP / "b-1.sock", page=True)
+BOARD = Route(name="board-exp-1", prefix="/tensorboard/exp-1", socket=UP / "b-1.sock", page=True, confined=True)
 
 
 def test_the_platforms_routes_are_tried_from_the_longest_to_the_shortest() -> None:
@@ -58,6 +58,26 @@ def test_a_route_becomes_what_envoy_calls_one() -> None:
     }
     [endpoint] = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
     assert endpoint["endpoint"]["address"] == {"socket_address": {"address": "127.0.0.1", "port_value": 8000}}
+
+
+def policies(route: Route) -> dict[str, str]:
+    """The directives of the policy of a route's answers."""
+    [host, _] = route_resources([route], ["localhost"])["resources"][0]["virtual_hosts"]
+    [document] = host["routes"]
+    headers = [entry["header"] for entry in document["response_headers_to_add"]]
+    [policy] = [header["value"] for header in headers if header["key"] == "content-security-policy"]
+    return dict(directive.strip().split(" ", 1) for directive in policy.split(";"))
+
+
+def test_a_page_of_what_users_made_may_reach_what_is_below_its_prefix_alone() -> None:
+    found = policies(BOARD)
+    own = "%REQ(:AUTHORITY)%/tensorboard/exp-1/"
+    for name in ("default-src", "script-src", "img-src", "base-uri"):
+        assert own in found[name].split()
+    assert "'self'" not in " ".join(found[name] for name in found if name != "frame-ancestors")
+    assert found["form-action"] == "'none'"
+    assert "allow-popups" not in found["sandbox"]
+    assert "sandbox" not in policies(Route(name="ui", prefix="/", port=1, page=True))
 
 
 def test_streams_have_no_end_and_websockets_no_body() -> None:
