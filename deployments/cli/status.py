@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from deployments.cli.loading import single_command
-from deployments.cli.output import FAILED, AsJson, write, write_document, write_fields, write_table
+from deployments.cli.output import FAILED, AsJson, clean, write, write_document, write_fields, write_table
 
 if TYPE_CHECKING:
     from deployments.up.health import PartReport
@@ -90,3 +90,6 @@ def _write(document: dict[str, Any]) -> None:
     write_fields({"Status": document["status"], "Workflow UI": document["ui"], "API": document["api"]})
     write("")
     write_parts(document["parts"])
+    for part in document["parts"]:
+        if part["log_lines"]:
+            write(f"\nThe last lines of {part['log']}:\n  " + "\n  ".join(map(clean, part["log_lines"])))

@@ -18,7 +18,7 @@ from blocks.domain.errors import WorkflowServerUnavailableError
 from blocks.gateway.files import front_door_command, write_front_door
 from blocks.gateway.front_door import own_account, write_private
 from deployments.up.database import prepare_prefect_database
-from deployments.up.health import PartReport, look_at_parts
+from deployments.up.health import PartReport, last_lines, look_at_parts
 from deployments.up.instance import Instance, being_the_instance
 from deployments.up.layout import Layout, make_layout
 from deployments.up.leftovers import end_descendants
@@ -34,7 +34,6 @@ WAIT_SECONDS = 0.2
 STARTS = 3
 """A part that ends so often before everything is ready will not come up at all."""
 LONGEST_PAUSE_SECONDS = 30.0
-LOG_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -148,12 +147,12 @@ class Guard:
         return None
 
     def look(self) -> None:
-        """Start supervisord again if it has died, and remember whom it has started."""
+        """Start again what has died, supervisord or what it has given up, and remember whom it has started."""
         if self._supervisor is None or self._supervisor.poll() is not None:
             self._restart()
             return
         with suppress(ConnectionError), Supervisor(self._layout) as supervisor:
-            self._pids = [state.pid for state in supervisor.states().values() if state.pid]
+            self._pids = start_given_up(supervisor)
 
     def _start(self) -> None:
         with self._layout.log(SUPERVISOR).open("ab") as log:
@@ -174,7 +173,7 @@ class Guard:
         _end(self._pids)
         self._pids = []
         self._restarts += 1
-        self._next_start = time.monotonic() + min(2.0**self._restarts, LONGEST_PAUSE_SECONDS)
+        self._next_start = time.monotonic() + min(2.0 * self._restarts, LONGEST_PAUSE_SECONDS)
         self._start()
 
     def _end(self) -> None:
@@ -207,11 +206,18 @@ class Guard:
             raise self._failure(name, f"after {START_SECONDS:.0f} s: {why}")
 
     def _failure(self, part: str, why: str) -> WorkflowServerUnavailableError:
-        log = self._layout.log(part)
-        with suppress(OSError):
-            lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-            why += f"\nThe last lines of {log}:\n  " + "\n  ".join(lines) + "\n"
+        if lines := last_lines(self._layout.log(part)):
+            why += f"\nThe last lines of {self._layout.log(part)}:\n  " + "\n  ".join(lines) + "\n"
         return WorkflowServerUnavailableError(f"{self.instance.url} (the part {part})", why)
+
+
+def start_given_up(supervisor: Supervisor) -> list[int]:
+    """Begin again with whatever supervisord has given up; the pids of what runs."""
+    states = supervisor.states().values()
+    for state in states:
+        if state.is_given_up:
+            supervisor.start(state.name)
+    return [state.pid for state in states if state.pid]
 
 
 def _environment(parts: Mapping[str, str]) -> dict[str, str]:

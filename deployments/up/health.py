@@ -15,6 +15,8 @@ from deployments.up.unix_http import accepts, answers
 
 GUARD = "guard"
 HEALTHY = "healthy"
+LOG_LINES = 12
+LOG_BYTES = 8192
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class PartReport:
         health: `healthy`, or what is wrong.
         memory_mib: What its process holds in memory.
         restarts: How often it was started again since `up`.
+        log: The file with its output; empty where there is none.
+        log_lines: The last ones of it while it is not healthy.
     """
 
     name: str
@@ -36,6 +40,8 @@ class PartReport:
     health: str
     memory_mib: float
     restarts: int
+    log: str
+    log_lines: list[str]
 
     @property
     def is_healthy(self) -> bool:
@@ -60,6 +66,14 @@ def look_at_parts(layout: Layout, instance: Instance) -> list[PartReport]:
         _report(layout, SUPERVISOR, _pid_file(layout), _unix(layout.supervisor_socket), supervisor_health),
         *(_part(layout, instance, name, states.get(name)) for name in (PREFECT, ACCESS, FRONT_DOOR, RUNNER, SWEEPER)),
     ]
+
+
+def last_lines(log: Path) -> list[str]:
+    """What a part has said last; empty when it has said nothing."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_BYTES))
+        return file.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+    return []
 
 
 def _part(layout: Layout, instance: Instance, name: str, state: PartState | None) -> PartReport:
@@ -93,7 +107,11 @@ def _report(layout: Layout, name: str, pid: int, address: str, health: str) -> P
     restarts = 0
     with suppress(FileNotFoundError):
         restarts = max(0, (layout.parts / name).stat().st_size - 1)
-    return PartReport(name, pid or None, address, health, _memory_mib(pid), restarts)
+    log = layout.log(name)
+    lines = [] if health == HEALTHY else last_lines(log)
+    return PartReport(
+        name, pid or None, address, health, _memory_mib(pid), restarts, str(log) if log.exists() else "", lines
+    )
 
 
 def _memory_mib(pid: int) -> float:

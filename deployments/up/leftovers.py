@@ -7,10 +7,13 @@ from pathlib import Path
 
 import psutil
 
+from blocks.domain.errors import WorkflowServerUnavailableError
 from deployments.up.layout import Layout
 from deployments.up.tied import MARKER
 
 GRACE_SECONDS = 10.0
+ROUNDS = 5
+"""What is still there after so many looks and signals cannot be ended, such as a process that waits for a dead disk."""
 
 
 def descendants_of(layout: Layout, part: str = "") -> list[psutil.Process]:
@@ -19,17 +22,25 @@ def descendants_of(layout: Layout, part: str = "") -> list[psutil.Process]:
 
 
 def end_descendants(layout: Layout, part: str = "", *, grace_seconds: float = GRACE_SECONDS) -> int:
-    """End them: SIGTERM, after the grace SIGKILL, until none is found. How many there were."""
-    ended = 0
-    while found := descendants_of(layout, part):
-        ended += len(found)
+    """End them: SIGTERM, after the grace SIGKILL, until none is found. How many there were.
+
+    Raises:
+        WorkflowServerUnavailableError: Some do not end.
+    """
+    ended: set[psutil.Process] = set()
+    for _ in range(ROUNDS):
+        found = descendants_of(layout, part)
+        if not found:
+            return len(ended)
+        ended.update(found)
         for process in found:
             _signal(process, force=False)
         _, alive = psutil.wait_procs(found, timeout=grace_seconds)
         for process in alive:
             _signal(process, force=True)
         psutil.wait_procs(alive, timeout=grace_seconds)
-    return ended
+    pids = ", ".join(str(process.pid) for process in found)
+    raise WorkflowServerUnavailableError(str(layout.directory), f"these of its processes do not end by SIGKILL: {pids}")
 
 
 def _is_marked(process: psutil.Process, parts: Path, part: str) -> bool:

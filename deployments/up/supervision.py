@@ -16,8 +16,8 @@ from deployments.up.unix_http import UnixConnection
 
 LOG_MEGABYTES = 10
 LOG_FILES = 3
-TRIES = 100
-"""The pause before the n-th try in a row is n seconds; after so many tries, 84 minutes in all, it is given up."""
+TRIES = 30
+"""The pause before the n-th try in a row is n seconds; after so many supervisord gives up and the guard begins anew."""
 
 ANSWER_SECONDS = 30.0
 """Longer than a part may take to end."""
@@ -75,6 +75,11 @@ class PartState:
     pid: int
     description: str
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether supervisord will not start it again by itself."""
+        return self.state == "FATAL"
+
 
 class Supervisor:
     """A running supervisord, asked over its socket.
@@ -100,6 +105,10 @@ class Supervisor:
             entry["name"]: PartState(entry["name"], entry["statename"], entry["pid"], entry["description"])
             for entry in found
         }
+
+    def start(self, part: str) -> None:
+        """Begin again to start a part, without waiting; one that runs is no error."""
+        self._call("supervisor.startProcess", part, False)
 
     def stop(self, part: str) -> None:
         """End a part and wait until it has ended; one that has is no error."""

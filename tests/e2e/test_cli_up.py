@@ -43,6 +43,7 @@ def test_the_platform_survives_kills_of_its_parts_and_of_itself_and_loses_no_tra
         print(f"seed {SEED}: killed {killed}")
         restarts = {part["name"]: part["restarts"] for part in cli.json("status")["parts"]}
         assert sum(restarts.values()) >= len(killed)
+        assert_a_part_that_cannot_start_says_why_and_comes_back(cli)
         go.touch()
         cli.wait_for_status("survivor", "COMPLETE")
 
@@ -66,6 +67,22 @@ def test_the_platform_survives_kills_of_its_parts_and_of_itself_and_loses_no_tra
     go.touch()
     cli.run("training", "resume", "goes-on")
     cli.wait_for_status("goes-on", "COMPLETE")
+
+
+def assert_a_part_that_cannot_start_says_why_and_comes_back(cli: CommandLine) -> None:
+    config = cli.home / "up" / "envoy" / "bootstrap.yaml"
+    right = config.read_text()
+    config.write_text("{")
+
+    def front_door() -> dict[str, Any]:
+        parts: list[dict[str, Any]] = cli.run("status", "--json").document["parts"]
+        return next(part for part in parts if part["name"] == "front-door")
+
+    os.kill(front_door()["pid"], signal.SIGKILL)
+    wait_for(lambda: any(str(config) in line for line in front_door()["log_lines"]) or None, "Envoy to say why")
+    wait_for(lambda: str(config) in cli.run("status").out or None, "people to be told the same")
+    config.write_text(right)
+    wait_for(lambda: cli.run("status").code == 0 or None, "all parts to be well")
 
 
 def train(cli: CommandLine, code: Path, name: str) -> Path:

@@ -1,0 +1,80 @@
+"""Parts that cannot start, under a real supervisord."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from blocks.connections.settings import Settings
+from blocks.domain.errors import WorkflowServerUnavailableError
+from deployments.up import supervision
+from deployments.up.guard import start_given_up
+from deployments.up.health import last_lines
+from deployments.up.layout import Layout, make_layout
+from deployments.up.leftovers import descendants_of, end_descendants
+from deployments.up.parts import Part
+from deployments.up.supervision import Supervisor, supervisor_command, supervisor_config
+from deployments.up.tied import PARENT
+from tests.e2e.command_line import wait_for
+
+NEEDS_A_FILE = "import sys, time; open(sys.argv[1]); time.sleep(600)"
+IGNORES_SIGTERM = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+
+@pytest.mark.req("COM-04", "COM-10")
+def test_a_part_that_supervisord_has_given_up_is_started_until_it_can_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "TRIES", 1)
+    layout, file = make_layout(Settings(home=tmp_path / "home")), tmp_path / "file"
+    part = Part("part", (sys.executable, "-c", NEEDS_A_FILE, str(file)), rank=0, settled_seconds=1)
+
+    def look(state: str) -> bool | None:
+        with suppress(ConnectionError), Supervisor(layout) as supervisor:
+            return (supervisor.states()["part"].state == state) or None
+        return None
+
+    with supervised(layout, part):
+        for _ in range(2):
+            wait_for(lambda: look("FATAL"), "it to be given up")
+            with Supervisor(layout) as supervisor:
+                assert start_given_up(supervisor) == []
+        assert "FileNotFoundError" in last_lines(layout.log("part"))[-1]
+        file.touch()
+        wait_for(lambda: look("FATAL") or look("RUNNING"), "it to be given up once more, or to run")
+        with Supervisor(layout) as supervisor:
+            start_given_up(supervisor)
+        wait_for(lambda: look("RUNNING"), "it to run")
+
+
+@contextmanager
+def supervised(layout: Layout, part: Part) -> Iterator[None]:
+    layout.supervisor_config.write_text(supervisor_config(layout, [part]))
+    environment = {**os.environ, PARENT: str(os.getpid())}
+    process = subprocess.Popen(supervisor_command(layout), env=environment, cwd=layout.home, start_new_session=True)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+        end_descendants(layout)
+
+
+def test_what_cannot_be_ended_is_said_instead_of_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = make_layout(Settings(home=tmp_path / "home"))
+    environment = {**os.environ, PARENT: str(os.getpid())}
+    command = supervision.tied(layout, "part", [sys.executable, "-c", IGNORES_SIGTERM])
+    with subprocess.Popen(command, env=environment) as process:
+        wait_for(lambda: descendants_of(layout) or None, "it to be found")
+        with monkeypatch.context() as patch:
+            patch.setattr(psutil.Process, "kill", lambda _: None)
+            with pytest.raises(WorkflowServerUnavailableError, match=str(process.pid)):
+                end_descendants(layout, grace_seconds=0.05)
+        assert end_descendants(layout, grace_seconds=0.05) == 1
