@@ -5,6 +5,7 @@ from blocks.domain.errors import PermanentError
 from blocks.domain.lifecycle import ExperimentStatus
 from blocks.domain.specs import ExperimentSpec
 from blocks.registry.records import Experiment
+from blocks.upkeep.scratch import mark_owner
 from tasks.engine import step
 
 
@@ -33,7 +34,7 @@ def prepare_experiment(experiment_id: str) -> Experiment:
     if row.status is not ExperimentStatus.CREATE_IN_PROGRESS:
         experiments.move(experiment_id, ExperimentStatus.CREATE_IN_PROGRESS)
     try:
-        (platform.settings.home / "tensorboard" / experiment_id).mkdir(parents=True, exist_ok=True)
+        mark_owner(platform.settings.home / "tensorboard" / experiment_id, platform.registry.id)
     except OSError as error:
         reason = f"the folder of its TensorBoard cannot be made: {error}. Mend that, then `makerflow experiment retry`."
         experiments.move(experiment_id, ExperimentStatus.CREATE_FAILED, reason)

@@ -44,6 +44,10 @@ class Mending:
                 return
         self._add(kind, id, found, done, name=name, failed=failed)
 
+    def leave(self, kind: Kind, id: str, found: str, advice: str, *, name: str = "") -> None:
+        """Only somebody else can do something about it: what that is."""
+        self._add(kind, id, found, advice, name=name)
+
     def fail(self, kind: Kind, id: str, error: Exception) -> None:
         """Something could not even be looked at."""
         self._add(kind, id, "It could not be looked at.", str(error), failed=True)

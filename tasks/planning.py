@@ -14,6 +14,8 @@ from blocks.domain.specs import ProvidedAlgorithm, TrainingSpec
 from blocks.domain.templates import TemplateUse, named_by
 from blocks.registry.records import Training
 from blocks.storage.base import Rights
+from blocks.upkeep.runs import REGISTRY
+from blocks.upkeep.scratch import mark_owner
 
 LOGS = "makerflow-logs"
 """The folder beside the output that holds each worker's output."""
@@ -59,12 +61,18 @@ def keep_plan(platform: Platform, row: Training, *, replace: bool = False) -> No
             row.id,
             row.spec,
             created=row.created,
-            labels={"training": row.id, "name": row.name, "experiment": row.experiment_id},
+            labels={
+                "training": row.id,
+                "name": row.name,
+                "experiment": row.experiment_id,
+                REGISTRY: platform.registry.id,
+            },
             catalogue=platform.catalogue,
             inputs=inputs,
             outputs=_planned_outputs(platform, row),
         )
         platform.registry.trainings.keep_plan(row.id, plan, replace=replace)
+    mark_owner(events_directory(platform, row).parent, platform.registry.id)
 
 
 def events_directory(platform: Platform, row: Training) -> Path:

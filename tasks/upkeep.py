@@ -23,7 +23,7 @@ from blocks.domain.plan import RunHandle
 from blocks.registry.records import Experiment, FlowRunRecord, Query
 from blocks.upkeep.caches import excesses
 from blocks.upkeep.findings import Finding, Kind
-from blocks.upkeep.runs import LeftRun, left_runs
+from blocks.upkeep.runs import REMEDY_OF_STRANGE_RUNS, LeftRun, left_runs
 from blocks.upkeep.scratch import old_logs, orphaned_events
 from blocks.upkeep.trainings import Remedy, unfollowed
 from tasks.dead_flow_runs import DIED, ENDED, DeadRun, close_entry, close_run, dead_entries, dead_runs
@@ -88,14 +88,18 @@ def follow_trainings(dry_run: bool, patience_seconds: float, died: Sequence[Find
 
 @step("end runs")
 def end_runs(dry_run: bool) -> tuple[Finding, ...]:
-    """End and remove what is on the cluster of trainings that are over or no more."""
+    """End and remove what is on the cluster of trainings that are over or no more, save for another registry's."""
     platform, mending = open_platform(), Mending(dry_run)
     keep = timedelta(days=platform.settings.keep_runs_days)
     for run in left_runs(platform.cluster, platform.registry, datetime.now(UTC), keep):
         found = f"{run.trace.processes} processes of it live" if run.trace.processes else "Its records are there"
-        name = run.training.name if run.training else ""
-        remedy = partial(_end_run, platform, run)
-        mending.mend(Kind.RUN, run.trace.run_id, f"{found}; it belongs to {run.whose}.", remedy, name=name)
+        id, message = run.trace.run_id, f"{found}; it belongs to {run.whose}."
+        if run.is_strange:
+            advice = REMEDY_OF_STRANGE_RUNS.format(directory=platform.settings.home / "runs" / id)
+            mending.leave(Kind.RUN, id, message, advice, name=run.trace.labels.get("name", ""))
+        else:
+            name = run.training.name if run.training else ""
+            mending.mend(Kind.RUN, id, message, partial(_end_run, platform, run), name=name)
     return mending.findings
 
 

@@ -24,12 +24,14 @@ class Trace:
         phase: None when there are no records of it.
         processes: How many processes or pods of it live.
         changed: When its records changed last.
+        labels: Those of its plan; none when there are no records of it.
     """
 
     run_id: str
     phase: RunPhase | None
     processes: int
     changed: datetime
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 Cursor = Mapping[str, int]

@@ -166,7 +166,13 @@ class LocalCluster(Cluster):
         alive = {layout.directory for layout in layouts if phases[layout] not in (None, RunPhase.FINISHED)}
         counts = count_processes(alive | marked)
         return [
-            Trace(layout.run_id, phases[layout], counts.get(layout.directory, 0), last_change(layout))
+            Trace(
+                layout.run_id,
+                phases[layout],
+                counts.get(layout.directory, 0),
+                last_change(layout),
+                (read_summary(layout) or {}).get("labels", {}),
+            )
             for layout in layouts
         ]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from types import TracebackType
 from weakref import finalize
 
@@ -41,6 +42,11 @@ class Registry:
         self.connections = Connections(self._reader, self._sessions)
         # Also for who forgets it, as commands do that end anyway: no connection is left to the garbage collector.
         self._close = finalize(self, _close, self._reader, self._sessions)
+
+    @cached_property
+    def id(self) -> str:
+        """Its own id, made with it: what it has on a cluster or on disk is told by it from another registry's."""
+        return str(self._reader.rows("SELECT id FROM registry")[0]["id"])
 
     @contextmanager
     def lease(self, id: str) -> Iterator[None]:

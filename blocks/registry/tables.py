@@ -50,6 +50,15 @@ def _count() -> Any:
     return Field(default=0, sa_column=Column(BigInteger, nullable=False))
 
 
+class RegistryRow(Table, table=True):
+    """The registry itself: one row, made with the table."""
+
+    __tablename__ = "registry"
+
+    id: str = _key(primary_key=True)
+    created_us: int = _integer()
+
+
 class ExperimentRow(Table, table=True):
     """An experiment."""
 

@@ -13,6 +13,10 @@ SETTLED = timedelta(hours=1)
 """A directory of events that was touched within this time is left alone."""
 
 
+OWNER = ".registry"
+"""The file in an experiment's directory of events that holds the id of the registry which it belongs to."""
+
+
 @dataclass(frozen=True)
 class Scratch:
     """A file or directory that nobody needs any more."""
@@ -30,19 +34,35 @@ def old_logs(home: Path, registry: Registry, now: datetime, keep: timedelta) -> 
 
 
 def orphaned_events(home: Path, registry: Registry, now: datetime) -> Iterator[Scratch]:
-    """TensorBoard's events of experiments and trainings that are no more."""
+    """TensorBoard's events of experiments and trainings that are no more.
+
+    Those of another registry's experiments stay, and those that name none.
+    """
     for folder in _folders(home / "tensorboard"):
         trainings = _folders(folder)  # looked at first: a row is there before its events
         try:
             registry.experiments.get(folder.name)
         except NotFoundError:
-            if _changed(folder) + SETTLED <= now:
+            if _owner_of(folder) == registry.id and _changed(folder) + SETTLED <= now:
                 yield Scratch(folder, "TensorBoard's events of an experiment that is no more")
             continue
         names = registry.overview.names_in(folder.name) if trainings else set()
         for events in trainings:
             if events.name not in names and _changed(events) + SETTLED <= now:
                 yield Scratch(events, "TensorBoard's events of a training that is no more")
+
+
+def mark_owner(folder: Path, registry_id: str) -> None:
+    """Say in an experiment's directory of events which registry it belongs to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / OWNER).write_text(registry_id)
+
+
+def _owner_of(folder: Path) -> str:
+    try:
+        return (folder / OWNER).read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def _folders(directory: Path) -> list[Path]:

@@ -14,13 +14,17 @@ MEND = "`makerflow upkeep` does it."
 def leftover_runs() -> Iterator[Finding]:
     """Processes of runs that are over or that nobody knows; records of runs that belong to no training."""
     from blocks.connections.platform import open_platform
-    from blocks.upkeep.runs import left_runs
+    from blocks.upkeep.runs import REMEDY_OF_STRANGE_RUNS, left_runs
 
     platform = open_platform()
     keep = timedelta(days=platform.settings.keep_runs_days)
     left = left_runs(platform.cluster, platform.registry, datetime.now(UTC), keep)
     for run in left:
-        if run.lives:
+        if run.is_strange:
+            message = f"the run {run.trace.run_id} belongs to {run.whose}"
+            remedy = REMEDY_OF_STRANGE_RUNS.format(directory=platform.settings.home / "runs" / run.trace.run_id)
+            yield warning("leftovers", message, remedy)
+        elif run.lives:
             message = f"the run {run.trace.run_id} lives (processes: {run.trace.processes}) and belongs to {run.whose}"
             yield problem("leftovers", message, f"End it: {MEND}")
         else:

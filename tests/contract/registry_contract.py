@@ -85,6 +85,11 @@ class RegistryBase:
 class ExperimentContract(RegistryBase):
     """Experiments."""
 
+    def test_a_registry_has_an_id_of_its_own_for_ever(self, registry: Registry, url: str) -> None:
+        assert registry.id.startswith("reg-")
+        with open_registry(url) as again:
+            assert again.id == registry.id
+
     @pytest.mark.req("COM-01", "EXP-01")
     def test_a_new_experiment_is_found_by_id_and_by_name(self, registry: Registry) -> None:
         made = registry.experiments.create(ExperimentSpec(name="digits", description="Zero to nine"))

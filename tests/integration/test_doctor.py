@@ -1,5 +1,6 @@
 """What the doctor says of what dead processes left, and of the servers that are there or gone."""
 
+import json
 import os
 import subprocess
 import sys
@@ -84,16 +85,35 @@ def run_of(home: Path, id: str) -> Path:
     return directory
 
 
-def test_a_run_directory_is_given_up_only_when_no_process_of_it_lives(home: Path) -> None:
+def test_a_run_directory_is_given_up_only_when_no_process_of_it_lives(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAKERFLOW_KEEP_RUNS_DAYS", "0")
     run = run_of(home, "trn-forgotten")
+    (run / "run.json").write_text(json.dumps({"labels": {"registry": open_registry().id}}))
     with process_of(run):
         living = one(leftover_runs)
+    events = home / "events" / f"{run.name}.jsonl"
+    events.parent.mkdir()
+    events.write_text('{"kind": "finished"}\n')
     dead = one(leftover_runs)
 
     assert (living.level, dead.level) == ("problem", "warning")
     assert "lives (processes: 1)" in living.message
     assert living.remedy == "End it: `makerflow upkeep` does it."
     assert dead.remedy == "Remove them: `makerflow upkeep` does it."
+
+
+def test_a_run_that_may_be_another_registrys_is_told_with_what_to_do(home: Path) -> None:
+    run = run_of(home, "trn-others")
+    with process_of(run):
+        unmarked = one(leftover_runs)
+        (run / "run.json").write_text(json.dumps({"labels": {"registry": "reg-other"}}))
+        others = one(leftover_runs)
+    assert (unmarked.level, others.level) == ("warning", "warning")
+    assert "names no registry" in unmarked.message
+    assert "belongs to another registry, reg-other" in others.message
+    assert "Set MAKERFLOW_REGISTRY_URL" in others.remedy
 
 
 def test_processes_of_a_training_that_is_over_are_a_problem(home: Path, training: Training) -> None:

@@ -10,7 +10,7 @@ from blocks.domain.lifecycle import TRAINING, UNDER_WAY, TrainingStatus
 from blocks.domain.plan import RunPhase
 from blocks.registry.records import Standing, UnderWay
 from blocks.upkeep.findings import Finding, Kind, UpkeepReport
-from blocks.upkeep.runs import judged
+from blocks.upkeep.runs import REGISTRY, judged
 from blocks.upkeep.trainings import MOST_ATTEMPTS, PATIENCE_SECONDS, WAYS_TO_AN_END, due
 from tasks.upkeep_report import upkeep_report
 
@@ -19,8 +19,13 @@ KEEP = timedelta(days=7)
 ALIVE = (RunPhase.QUEUED, RunPhase.RUNNING, RunPhase.LOST)
 
 
-def trace(phase: RunPhase | None, *, processes: int = 0, age: timedelta = timedelta(0)) -> Trace:
-    return Trace("trn-1", phase, processes, NOW - age)
+REGISTRY_ID = "reg-1"
+
+
+def trace(
+    phase: RunPhase | None, *, processes: int = 0, age: timedelta = timedelta(0), registry: str = REGISTRY_ID
+) -> Trace:
+    return Trace("trn-1", phase, processes, NOW - age, {REGISTRY: registry} if registry else {})
 
 
 def training(status: TrainingStatus, *, logs_uploaded: bool = True) -> Standing:
@@ -48,43 +53,65 @@ def test_upkeep_brings_a_training_from_each_status_that_is_under_way_to_an_end(s
 
 @pytest.mark.parametrize("status", sorted(set(TrainingStatus) - UNDER_WAY))
 def test_a_run_of_a_training_that_is_not_under_way_is_ended_whatever_its_status(status: TrainingStatus) -> None:
-    run = judged(trace(RunPhase.RUNNING, processes=1), training(status), NOW, KEEP)
+    run = judged(trace(RunPhase.RUNNING, processes=1), training(status), REGISTRY_ID, NOW, KEEP)
     assert run is not None
     assert run.lives
 
 
 @pytest.mark.parametrize("phase", [*ALIVE, RunPhase.FINISHED, None])
 def test_a_run_of_a_training_that_is_under_way_is_left_alone(phase: RunPhase | None) -> None:
-    assert judged(trace(phase, processes=3, age=KEEP * 2), training(TrainingStatus.RUNNING), NOW, KEEP) is None
+    assert (
+        judged(trace(phase, processes=3, age=KEEP * 2), training(TrainingStatus.RUNNING), REGISTRY_ID, NOW, KEEP)
+        is None
+    )
 
 
 @pytest.mark.parametrize("phase", ALIVE)
 @pytest.mark.parametrize("whose", [None, training(TrainingStatus.STOPPED, logs_uploaded=False)])
 def test_a_run_that_lives_without_need_is_ended_and_its_records_stay(phase: RunPhase, whose: Standing | None) -> None:
-    run = judged(trace(phase), whose, NOW, KEEP)
+    run = judged(trace(phase), whose, REGISTRY_ID, NOW, KEEP)
     assert run is not None
     assert (run.lives, run.is_removable) == (True, False)
 
 
 @pytest.mark.parametrize("whose", [None, training(TrainingStatus.COMPLETE, logs_uploaded=False)])
 def test_records_whose_outputs_may_not_be_at_their_places_are_kept_for_their_keep_time(whose: Standing | None) -> None:
-    assert judged(trace(RunPhase.FINISHED, age=KEEP / 2), whose, NOW, KEEP) is None
-    run = judged(trace(RunPhase.FINISHED, age=KEEP), whose, NOW, KEEP)
+    assert judged(trace(RunPhase.FINISHED, age=KEEP / 2), whose, REGISTRY_ID, NOW, KEEP) is None
+    run = judged(trace(RunPhase.FINISHED, age=KEEP), whose, REGISTRY_ID, NOW, KEEP)
     assert run is not None
     assert (run.lives, run.is_removable) == (False, True)
 
 
 def test_records_of_a_finished_training_go_at_once() -> None:
-    run = judged(trace(RunPhase.FINISHED), training(TrainingStatus.COMPLETE), NOW, KEEP)
+    run = judged(trace(RunPhase.FINISHED), training(TrainingStatus.COMPLETE), REGISTRY_ID, NOW, KEEP)
     assert run is not None
     assert run.is_removable
 
 
 def test_processes_without_records_are_ended_whatever_they_say() -> None:
-    run = judged(trace(None, processes=1), None, NOW, KEEP)
+    run = judged(trace(None, processes=1), None, REGISTRY_ID, NOW, KEEP)
     assert run is not None
     assert run.lives
     assert run.whose == "no training that is known"
+
+
+@pytest.mark.parametrize(
+    ("registry", "whose", "is_strange"),
+    [
+        (REGISTRY_ID, None, False),
+        ("reg-other", None, True),
+        ("reg-other", training(TrainingStatus.STOPPED), True),
+        ("", None, True),
+        ("", training(TrainingStatus.STOPPED), False),
+    ],
+)
+def test_a_run_is_ours_by_its_mark_and_without_one_when_its_training_is_known(
+    registry: str, whose: Standing | None, is_strange: bool
+) -> None:
+    run = judged(trace(RunPhase.RUNNING, registry=registry), whose, REGISTRY_ID, NOW, KEEP)
+    assert run is not None
+    assert run.is_strange is is_strange
+    assert ("another registry" in run.whose) is (registry == "reg-other")
 
 
 def test_the_report_tells_what_failed_and_shows_text_as_text() -> None:

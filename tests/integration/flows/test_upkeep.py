@@ -1,5 +1,6 @@
 """What is left behind when processes die, and what upkeep makes of it."""
 
+import json
 import os
 import signal
 import threading
@@ -14,9 +15,11 @@ from sqlalchemy import text
 
 from blocks.connections.platform import open_platform
 from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus
+from blocks.domain.plan import RunHandle
 from blocks.domain.specs import ExperimentSpec
 from blocks.storage.cache import Cache
 from blocks.upkeep.findings import Finding, Kind
+from blocks.upkeep.scratch import mark_owner
 from blocks.upkeep.trainings import MOST_ATTEMPTS
 from flows.training import TrainingHandle, create_training, delete_training, stop_training
 from flows.upkeep import upkeep
@@ -183,6 +186,54 @@ def test_runs_of_trainings_that_are_over_or_no_more_are_ended_and_their_outputs_
     assert mended()[Kind.RUN] == []
 
 
+@pytest.mark.req("COM-04")
+def test_what_belongs_to_another_registry_is_left_alone_and_told(
+    make_spec: MakeSpec, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_training(make_spec(PRINTS_METRICS, "seen"))
+    others = launched(make_spec(SLEEPS, "others"))
+    [experiment] = open_platform().registry.experiments.page().items
+    events = home / "tensorboard" / experiment.id
+    wait_for(lambda: b"ready" in output(home, others))
+    first = open_platform().registry.id
+    monkeypatch.setenv("MAKERFLOW_KEEP_RUNS_DAYS", "0")
+    monkeypatch.setenv("MAKERFLOW_REGISTRY_URL", f"sqlite:///{tmp_path}/another.db")
+    assert open_platform().registry.id != first
+    ours = launched(make_spec(SLEEPS, "ours"))
+    without_row(ours)
+    os.utime(events, (1, 1))
+
+    found = {finding.id: finding for finding in mended()[Kind.RUN]}
+    assert set(found) == {ours, others}
+    assert found[ours].done.startswith("ended")
+    assert (found[others].name, first in found[others].found) == ("others", True)
+    assert "Set MAKERFLOW_REGISTRY_URL" in found[others].done
+    assert len(processes_of(home)) > 0
+    assert (events / "seen").is_dir(), "TensorBoard's events of the other registry's experiment"
+
+    monkeypatch.delenv("MAKERFLOW_REGISTRY_URL")
+    assert stop_training("others", grace_seconds=1).status is T.STOPPED
+
+
+@pytest.mark.req("COM-04")
+def test_a_run_of_an_earlier_version_is_ended_only_where_its_training_is_known(make_spec: MakeSpec, home: Path) -> None:
+    known, unknown = (launched(make_spec(SLEEPS, name)) for name in ("known", "unknown"))
+    for training in (known, unknown):
+        summary = home / "runs" / training / "run.json"
+        document = json.loads(summary.read_text())
+        del document["labels"]["registry"]
+        summary.write_text(json.dumps(document))
+    for status in (T.STOP_IN_PROGRESS, T.STOPPED):
+        open_platform().registry.trainings.move(known, status)
+    without_row(unknown)
+    found = {finding.id: finding.done for finding in mended()[Kind.RUN]}
+    assert found[known].startswith("ended")
+    assert f"remove its directory, {home}/runs/{unknown}" in found[unknown]
+    [agent] = [command for _, command in processes_of(home) if "blocks.launcher" in command]
+    assert unknown in agent
+    open_platform().cluster.stop(RunHandle(cluster="", run_id=unknown), 0)
+
+
 def output(home: Path, id: str) -> bytes:
     return b"".join(file.read_bytes() for file in (home / "runs" / id / "workers" / "0" / "output").glob("*"))
 
@@ -291,6 +342,7 @@ def test_files_past_their_keep_time_are_removed_and_others_stay(make_spec: MakeS
         file.parent.mkdir(exist_ok=True)
         file.touch()
     assert upkeep().findings == (), "they are not old yet"
+    mark_owner(old[2], open_platform().registry.id)
     for path in (*kept, *old, events, events / "t", environment.with_name("abc-0.lock")):
         os.utime(path, (1, 1))
     left = home / "registry.db.leases" / "left-by-a-killed-process"
