@@ -6,13 +6,14 @@ from pathlib import Path
 import uvicorn
 
 from blocks.gateway.front_door import FrontDoor
+from blocks.gateway.routes import ACCESS_SOCKET
 from blocks.gateway.service import access_app
 
 if __name__ == "__main__":
     front_door = FrontDoor.load(Path(sys.argv[1]))
     uvicorn.run(
         access_app(front_door),
-        uds=str(front_door.directory / "access.sock"),
+        uds=str(front_door.directory / ACCESS_SOCKET),
         access_log=False,  # it would hold tickets
         log_level="warning",
         server_header=False,

@@ -9,7 +9,7 @@ import yaml
 
 from blocks.gateway.envoy_listener import ACCESS_CLUSTER, ACCESS_HEADER, NOT_FRAMED, listener, typed
 from blocks.gateway.front_door import FrontDoor
-from blocks.gateway.routes import Route, ordered
+from blocks.gateway.routes import ACCESS_SOCKET, ADMIN_SOCKET, Route, ordered
 
 ROUTES = "routes.yaml"
 CLUSTERS = "clusters.yaml"
@@ -43,11 +43,11 @@ def bootstrap(front_door: FrontDoor) -> dict[str, Any]:
     files = directory / "envoy"
     return {
         "node": {"id": "front-door", "cluster": "makerflow"},
-        "admin": {"address": {"pipe": {"path": str(directory / "admin.sock"), "mode": 0o600}}},
+        "admin": {"address": {"pipe": {"path": str(directory / ADMIN_SOCKET), "mode": 0o600}}},
         "dynamic_resources": {"cds_config": _from_file(files / CLUSTERS)},
         "static_resources": {
             "listeners": [listener(front_door.host, front_door.port, _from_file(files / ROUTES))],
-            "clusters": [cluster(ACCESS_CLUSTER, {"pipe": {"path": str(directory / "access.sock")}})],
+            "clusters": [cluster(ACCESS_CLUSTER, {"pipe": {"path": str(directory / ACCESS_SOCKET)}})],
         },
         "overload_manager": {
             "resource_monitors": [

@@ -40,7 +40,7 @@ class FrontDoor(BaseModel):
 
     directory: Path
     host: str = "127.0.0.1"
-    port: int = Field(default=4200, ge=1, le=65_535)
+    port: int = Field(ge=1, le=65_535)
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
     token: SecretStr = Field(min_length=16)
     access_string: SecretStr = SecretStr("")

@@ -9,6 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _SEGMENT = r"[A-Za-z0-9._~-]+"
 
+PREFECT_SOCKET = "prefect.sock"
+ACCESS_SOCKET = "access.sock"
+ADMIN_SOCKET = "admin.sock"
+"""Where Prefect's server, the access service and Envoy's administration answer: below the front door's directory."""
+
 OWN_PREFIX = "/front-door"
 """What the access service answers itself: the page that asks who is there."""
 
@@ -63,7 +68,7 @@ class Route(BaseModel):
 
 def platform_routes(directory: Path) -> tuple[Route, ...]:
     """The routes of `makerflow up` itself, whose sockets are in `directory`."""
-    prefect, access = directory / "prefect.sock", directory / "access.sock"
+    prefect, access = directory / PREFECT_SOCKET, directory / ACCESS_SOCKET
     return (
         Route(name="ui", prefix="/", socket=prefect, access=Access.ACCOUNT, page=True),
         Route(name="api", prefix="/api", socket=prefect, access=Access.ACCOUNT, websocket=True, timeout_seconds=0),

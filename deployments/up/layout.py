@@ -5,6 +5,7 @@ from pathlib import Path
 
 from blocks.connections.settings import Settings, make_home
 from blocks.domain.errors import InvalidInputError
+from blocks.gateway.routes import ACCESS_SOCKET, ADMIN_SOCKET, PREFECT_SOCKET
 
 SOCKET_BYTES = 107
 """What the kernel lets the path of a Unix socket be."""
@@ -66,17 +67,17 @@ class Layout:
     @property
     def prefect_socket(self) -> Path:
         """Where Prefect's server answers."""
-        return self.directory / "prefect.sock"
+        return self.directory / PREFECT_SOCKET
 
     @property
     def access_socket(self) -> Path:
         """Where the access service answers."""
-        return self.directory / "access.sock"
+        return self.directory / ACCESS_SOCKET
 
     @property
     def admin_socket(self) -> Path:
         """Where the front door tells how it is."""
-        return self.directory / "admin.sock"
+        return self.directory / ADMIN_SOCKET
 
     def log(self, part: str) -> Path:
         """The output of a part."""

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks.connections.server import APPLICATION
 from blocks.connections.settings import Settings, prefect_environment
 from deployments.up.layout import Layout
 
@@ -45,12 +44,15 @@ def make_parts(layout: Layout, front_door_command: Sequence[str]) -> tuple[Part,
         layout: Where they work.
         front_door_command: What runs the front door.
     """
+    from blocks.connections.server import APPLICATION  # here alone: who only looks needs no HTTP client
+    from blocks.gateway.files import access_command
+
     prefect = ["uvicorn", "--factory", APPLICATION, "--uds", str(layout.prefect_socket)]
     return (
         Part(SWEEPER, _python("deployments.up.sweeper", str(layout.home)), rank=0, stop_seconds=30),
         # What a page keeps open has no end of its own.
         Part(PREFECT, _python(*prefect, "--timeout-graceful-shutdown", "2"), rank=1, settled_seconds=4),
-        Part(ACCESS, _python("blocks.gateway", str(layout.directory)), rank=2),
+        Part(ACCESS, access_command(layout.directory), rank=2),
         Part(FRONT_DOOR, tuple(front_door_command), rank=3),
         Part(RUNNER, _python("deployments.runner"), rank=4, settled_seconds=4),
     )

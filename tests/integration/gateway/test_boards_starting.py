@@ -40,7 +40,7 @@ class Told:
 
 @asynccontextmanager
 async def opened(directory: Path, told: Told, **settings: float) -> AsyncIterator[Boards]:
-    front_door = FrontDoor(directory=directory, boards=directory, token=SecretStr("t" * 20), **settings)
+    front_door = FrontDoor(directory=directory, port=1, boards=directory, token=SecretStr("t" * 20), **settings)
     boards = Boards(front_door, told, command)
     async with boards.kept(), asyncio.timeout(ENOUGH_SECONDS):
         yield boards

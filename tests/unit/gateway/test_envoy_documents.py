@@ -109,7 +109,9 @@ def test_every_limit_is_in_the_listener() -> None:
 
 
 def test_files_are_written_by_rename_for_their_owner_alone(tmp_path: Path) -> None:
-    door = FrontDoor(directory=tmp_path, token=SecretStr("t" * 20), access_string=SecretStr("a:b"), boards=tmp_path)
+    door = FrontDoor(
+        directory=tmp_path, port=1, token=SecretStr("t" * 20), access_string=SecretStr("a:b"), boards=tmp_path
+    )
     write_front_door(door)
     files = [
         tmp_path / "front-door.json",
