@@ -12,8 +12,9 @@ import pytest
 
 from blocks.domain.errors import LogStoreUnusableError
 from blocks.logs.base import LogStore
+from blocks.logs.day_file import DayFile
 from blocks.logs.sqlite import SQLiteLogStore
-from tests.contract.log_store_contract import LogStoreContract, LogStoreSite, bodies, say
+from tests.contract.log_store_contract import KEEP, LogStoreContract, LogStoreSite, bodies, say
 
 WRITES = """
 import sys
@@ -91,3 +92,56 @@ def test_a_day_that_somebody_removed_is_begun_again(site: DirectorySite) -> None
         file.unlink()
     say(store, "kept")
     assert bodies(store) == ["kept"]
+
+
+@pytest.mark.req("LOG-01")
+def test_a_day_is_kept_to_the_last_microsecond_of_its_keep_time(tmp_path: Path) -> None:
+    clock = [datetime(2026, 11, 1, 23, 59, 59, 999_999, tzinfo=UTC)]
+    store = SQLiteLogStore(tmp_path, lambda: clock[0])
+    say(store, "first", "second")  # of which one lies on the next day, in the file of this one
+    clock[0] = datetime(2026, 11, 2, tzinfo=UTC)
+    say(store, "third")
+    assert bodies(store, since=clock[0]) == ["third", "second"]
+    clock[0] = datetime(2026, 11, 4, 23, 59, 59, 999_999, tzinfo=UTC)
+    assert store.expired(3, KEEP) == []
+    clock[0] += timedelta(microseconds=1)
+    assert store.expired(3, KEEP) == ["2026-11-01"]
+    store.remove("2026-11-01")
+    assert bodies(store) == ["third"]
+    assert store.expired(3, KEEP) == []
+    store.close()
+
+
+@pytest.mark.req("LOG-01")
+def test_bytes_are_kept_up_to_the_bound_itself(site: DirectorySite) -> None:
+    say(store := site.connect(), "old")
+    day = f"{site.now():%Y-%m-%d}"
+    site.pass_days(1)
+    say(store, "new")
+    size = store.usage().bytes
+    assert store.expired(30, size) == []
+    assert store.expired(30, size - 1) == [day]
+
+
+@pytest.mark.req("LOG-01")
+def test_days_that_no_line_of_the_time_can_be_in_are_not_opened(
+    site: DirectorySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = []
+    for _ in range(5):
+        say(store := site.connect(), f"on {site.now():%Y-%m-%d}")
+        days.append(f"{site.now():%Y-%m-%d}")
+        site.pass_days(1)
+    opened: list[str] = []
+    open_day = DayFile.__init__
+
+    def noted(self: DayFile, file: Path, *, create: bool) -> None:
+        opened.append(file.stem)
+        open_day(self, file, create=create)
+
+    monkeypatch.setattr(DayFile, "__init__", noted)
+    assert bodies(store, f"time:[{days[2]}T06:00 TO {days[2]}]") == [f"on {days[2]}"]
+    assert opened == [days[2]]
+    since = datetime.fromisoformat(f"{days[3]}T06:00Z")
+    assert bodies(store, since=since) == [f"on {day}" for day in (days[4], days[3])]
+    assert opened == [days[2], days[4], days[3]]
