@@ -21,6 +21,7 @@ from tasks.engine import run_flow
 from tasks.following import follow_workers, report_training
 from tasks.liveness import flow
 from tasks.log_collection import history_logged
+from tasks.page_log import told_on_page
 from tasks.training import (
     change_training_row,
     check_access,
@@ -315,6 +316,7 @@ def _in_charge(training_id: str) -> Iterator[None]:
         platform.registry.lease(training_id),
         told_when_given_up(platform, training_id),
         history_logged(platform, training_id),
+        told_on_page(platform, training_id),
     ):
         yield
 

@@ -25,6 +25,7 @@ from blocks.registry.records import Training
 from tasks.current_run import cancel_requested, has_page
 from tasks.engine import step
 from tasks.log_collection import collected_meanwhile
+from tasks.page_log import page_log
 from tasks.planning import events_directory
 from tasks.publishing import publish_report
 from tasks.report import training_report
@@ -112,6 +113,8 @@ class Follower:
             started=event.at if isinstance(event, Started) else None,  # also one that is heard of much later
             logs_uploaded=logs or self._row.logs_uploaded,
         )
+        if page := page_log():
+            page.tell_event(event)
 
     def _end(self, event: Finished) -> None:
         trainings = self._platform.registry.trainings
@@ -156,6 +159,8 @@ class Follower:
         if now >= self._next_report:
             if has_page():
                 report_training(self._platform, self._row.id)
+            if page := page_log():
+                page.tell_metrics()
             self._next_report = now + max(REPORT_SECONDS, REPORT_SHARE_OF_TIME * (monotonic() - now))
         if now < self._next_check:
             return False

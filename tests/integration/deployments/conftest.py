@@ -133,7 +133,8 @@ def workflows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflows]:
         temporary = directory / "tmp"
         temporary.mkdir()
         source = str(Path(__file__).parents[3])
-        runner = Runner({"PREFECT_API_URL": api, "PYTHONPATH": source, "TMPDIR": str(temporary)})
+        logging = {"PREFECT_LOGGING_TO_API_ENABLED": "true"}
+        runner = Runner({"PREFECT_API_URL": api, "PYTHONPATH": source, "TMPDIR": str(temporary), **logging})
         runner.start()
         stack.callback(runner.end)
         stack.enter_context(temporary_settings(updates={PREFECT_API_URL: api}))

@@ -10,8 +10,10 @@ from uuid import UUID
 
 import psutil
 import pytest
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.sorting import LogSort
 from prefect.settings import PREFECT_API_URL
 from prefect.states import AwaitingRetry, Cancelling, Scheduled
 
@@ -64,6 +66,28 @@ def test_cancelling_in_the_ui_stops_the_training_and_leaves_no_worker(workflows:
     workflows.await_status("cancelled", TrainingStatus.STOPPED)
     workflows.await_state(run, StateType.CANCELLED)
     assert processes_of(workflows.home) == []
+
+
+@pytest.mark.req("COM-04")
+def test_the_logs_of_a_run_s_page_tell_its_life_in_a_handful_of_lines(workflows: Workflows) -> None:
+    prints = "print('what the code prints')\n" + "\n".join(f"print('step={n} loss={1 / n}')" for n in range(1, 200))
+    run = workflows.train("told", prints)
+    workflows.await_state(run, StateType.COMPLETED)
+    found: list[str] = []
+
+    def is_told() -> bool:
+        logs = workflows.client.read_logs(
+            LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])), sort=LogSort.TIMESTAMP_ASC
+        )
+        found[:] = [log.message for log in logs]
+        return any(line.startswith("COMPLETE:") for line in found)
+
+    wait_until(is_told, "the end to be told", seconds=20)
+    last = "step 199: loss=0.005025125628140704"
+    texts = ("CREATE REQUESTED", "placed on", "attempt 1 started", "RUNNING", "the run ended", last, "COMPLETE:")
+    assert not [text for text in texts if not any(line.startswith(text) for line in found)], found
+    assert len(found) < 20, found
+    assert not [line for line in found if "what the code prints" in line]
 
 
 @pytest.mark.req("COM-04")
