@@ -7,6 +7,7 @@ those count that were killed before they came to write an entry.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +32,15 @@ DIED = "Its process is gone: it was killed, or its machine went down."
 ENDED = "Its process was asked to end before it was done."
 STARTING = timedelta(minutes=5)
 """So long a flow run's process may take to start."""
+
+STARTED_AGAIN = "Its process did not come to begin; it is started again."
+MOST_STARTS = 3
+"""So often upkeep starts a flow run again whose process does not come to begin."""
+
+NEVER_BEGAN = (
+    f"Its process did not come to begin, though it was started again {MOST_STARTS} times. logs/flow-runs.log below "
+    "MAKERFLOW_HOME and `makerflow doctor` may say why; Retry starts it again."
+)
 
 PAGE = 200
 
@@ -108,17 +118,26 @@ def dead_runs(client: SyncPrefectClient, api: str, settings: Settings, registry:
 
 
 def close_run(client: SyncPrefectClient, dead: DeadRun) -> str:
-    """Tell the server; what it was told. A run of a deployment that never began is begun again."""
+    """Tell the server; what it was told. A run of a deployment that never began is begun again, a few times."""
     assert dead.run is not None  # noqa: S101 - for the type checker: one that is open has a run
     state: State[Any]
-    if dead.never_began:
-        state, told = AwaitingRetry(message="Its process did not come to begin; it is started again."), "started again"
+    if dead.never_began and _starts(client, dead.run.id) < MOST_STARTS:
+        state, told = AwaitingRetry(message=STARTED_AGAIN), "started again"
+    elif dead.never_began:
+        state, told = Crashed(message=NEVER_BEGAN), f"set CRASHED: it was started again {MOST_STARTS} times"
     elif dead.is_cancelling:
         state, told = Cancelled(message=DIED), "set CANCELLED"
     else:
         state, told = Crashed(message=DIED), "set CRASHED"
     client.set_flow_run_state(dead.run.id, state, force=True)
     return told
+
+
+def _starts(client: SyncPrefectClient, flow_run_id: UUID) -> int:
+    """How often upkeep has started it again since it was last asked for: its history on the server tells."""
+    states = sorted(client.read_flow_run_states(flow_run_id), key=lambda state: state.timestamp, reverse=True)
+    since = takewhile(lambda state: not state.is_final(), states)
+    return sum(state.message == STARTED_AGAIN for state in since)
 
 
 def _silent(client: SyncPrefectClient, registry: Registry, noted: set[str]) -> list[FlowRun]:

@@ -19,7 +19,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow as run_prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelling, Pending, Running
+from prefect.states import AwaitingRetry, Cancelling, Pending, Running
 
 from blocks.connections.platform import open_platform
 from blocks.connections.s3 import delete_connection, list_connections, set_connection
@@ -31,6 +31,7 @@ from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import FlowRunRecord, Training
 from flows.training import create_training, resume_training, stop_training
 from flows.upkeep import upkeep
+from tasks.dead_flow_runs import MOST_STARTS
 from tasks.export import export_earlier_runs, export_journal
 from tasks.liveness import lease_of
 from tasks.publishing import publish_report
@@ -303,3 +304,33 @@ def test_upkeep_closes_flow_runs_of_this_home_that_died_before_they_could_say_th
     assert [state.name for state in states if state] == ["Crashed", "AwaitingRetry", "Cancelled", "Running"]
     assert report.counts["flow run"] == 3
     assert registry.trainings.get(training).status is TrainingStatus.STOPPED
+
+
+@pytest.mark.req("COM-04", "COM-10")
+def test_a_flow_run_that_never_comes_to_begin_is_given_up_and_its_training_can_be_resumed(
+    api: str, client: SyncPrefectClient, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.dead_flow_runs.STARTING", timedelta(0))
+    settings = open_platform().settings
+    settings.server_file.parent.mkdir(parents=True)
+    settings.server_file.write_text(api)
+    deployment = client.create_deployment(client.create_flow_from_name("create-training"), "makerflow")
+    run = client.create_flow_run_from_deployment(deployment, tags=["makerflow"]).id
+    training = register_training.task.fn(make_spec(PRINTS_METRICS, "never-began"), str(run))
+
+    def dies_before_it_begins() -> str:
+        client.set_flow_run_state(run, Pending(), force=True)
+        upkeep(patience_seconds=3600)
+        state = client.read_flow_run(run).state
+        assert state is not None
+        return state.name
+
+    again = ["AwaitingRetry"] * MOST_STARTS
+    assert [dies_before_it_begins() for _ in range(MOST_STARTS + 1)] == [*again, "Crashed"]
+    state = client.read_flow_run(run).state
+    assert state is not None
+    assert "Retry starts it again" in str(state.message)
+    client.set_flow_run_state(run, AwaitingRetry(), force=True)  # as Retry does
+    assert dies_before_it_begins() == "AwaitingRetry", "it is counted anew"
+    assert open_platform().registry.trainings.get(training).status is TrainingStatus.CREATE_REQUESTED
+    assert resume_training("never-began").status is TrainingStatus.COMPLETE
