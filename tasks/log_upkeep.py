@@ -19,8 +19,8 @@ def tidy_log_store(dry_run: bool) -> tuple[Finding, ...]:
     if store is None:
         return ()
     try:
-        for day in store.expired(settings.log_keep_days, int(settings.log_keep_gb * 10**9)):
-            found = f"It is older than {settings.log_keep_days} days, or above {settings.log_keep_gb:g} GB."
+        for day in store.expired(settings.keep_log_store_days, int(settings.log_store_gb * 10**9)):
+            found = f"It is older than {settings.keep_log_store_days} days, or above {settings.log_store_gb:g} GB."
             mending.mend(Kind.SCRATCH, f"logs of {day}", found, partial(_remove, store, day))
     except MakerflowError as error:
         mending.fail(Kind.SCRATCH, "log store", error)

@@ -119,7 +119,7 @@ def remove_scratch(dry_run: bool, thorough: bool) -> tuple[Finding, ...]:
         registry.tidy_leases()
     stamp = settings.home / "cache" / "upkeep"
     if thorough or dry_run or _is_older(stamp, COUNTED_SECONDS):
-        keep = timedelta(days=settings.keep_logs_days)
+        keep = timedelta(days=settings.keep_process_logs_days)
         for scratch in (*old_logs(settings.home, registry, now, keep), *orphaned_events(settings.home, registry, now)):
             mending.mend(Kind.SCRATCH, str(scratch.path), f"It is {scratch.why}.", partial(_remove, scratch.path))
         for excess in excesses(settings, now):

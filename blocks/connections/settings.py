@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         package_cache_gb: Bound of the cache of Python packages, from which environments are built.
         keep_environments_days: How long an environment that no training uses is kept.
         keep_runs_days: How long the directory of a training that is over is kept when its logs could not be uploaded.
-        keep_logs_days: How long what a detached training's follower printed is kept.
+        keep_process_logs_days: How long is kept what processes of ours that follow trainings in the background print.
         keep_flow_runs_days: How long the workflow server of `makerflow up` keeps a flow run that is over.
         nas: NAS ID to the directory where it is mounted, as JSON: `{"nas1": "/mnt/nas1"}`.
         region: What entry points find in EM_REGION.
@@ -42,8 +42,8 @@ class Settings(BaseSettings):
         access_string: `user:password` that `makerflow up` asks everybody for; empty to ask nobody on this machine.
         tensorboard_idle_minutes: A TensorBoard that nobody used for so long is ended; it starts again when opened.
         log_store: `local` for the searchable store below `home`, `off` for none.
-        log_keep_days: How many days the log store keeps a line.
-        log_keep_gb: Bound of the log store; the oldest days go first, the current one never.
+        keep_log_store_days: How long the log store keeps what trainings print.
+        log_store_gb: Bound of the log store; the oldest days go first, the current one never.
         log_collector_url: Where the log store's records also go, as JSON; empty for nowhere.
         log_collector_authorization: The Authorization header for it, all of it.
     """
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     package_cache_gb: float = Field(default=20, gt=0, le=1e9, examples=["20"])
     keep_environments_days: float = Field(default=30, ge=0, le=36500, examples=["30"])
     keep_runs_days: float = Field(default=7, ge=0, le=36500, examples=["7"])
-    keep_logs_days: float = Field(default=14, ge=0, le=36500, examples=["14"])
+    keep_process_logs_days: float = Field(default=14, ge=0, le=36500, examples=["14"])
     keep_flow_runs_days: float = Field(default=90, ge=1, le=36500, examples=["90"])
     nas: Annotated[dict[str, Path], NoDecode] = Field(default_factory=dict, examples=['\'{"nas1": "/mnt/nas1"}\''])
     region: str = "local"
@@ -76,8 +76,8 @@ class Settings(BaseSettings):
     )
     tensorboard_idle_minutes: float = Field(default=15, gt=0, le=1e6, examples=["15"])
     log_store: Literal["local", "off"] = Field(default="local", examples=["local"])
-    log_keep_days: int = Field(default=30, ge=1, le=3650, examples=["30"])
-    log_keep_gb: float = Field(default=10, gt=0, le=1e9, examples=["10"])
+    keep_log_store_days: int = Field(default=30, ge=1, le=3650, examples=["30"])
+    log_store_gb: float = Field(default=10, gt=0, le=1e9, examples=["10"])
     log_collector_url: str = Field(default="", examples=["https://collector.example.com/v1/logs"])
     log_collector_authorization: SecretStr = Field(default=SecretStr(""), examples=["'Bearer ...'"])
 

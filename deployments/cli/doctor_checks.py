@@ -134,14 +134,14 @@ def log_store() -> Iterator[Finding]:
         yield fine("log store", "it is switched off (MAKERFLOW_LOG_STORE): log management is refused")
         return
     store = SQLiteLogStore(settings.log_directory)
-    usage, limit = store.usage(), int(settings.log_keep_gb * 10**9)
+    usage, limit = store.usage(), int(settings.log_store_gb * 10**9)
     sent = f"; sent to {settings.log_collector_url} as well" if settings.log_collector_url else ""
     days = f" from {usage.oldest_day} to {usage.newest_day}" if usage.records else ""
     text = f"{count_text(usage.records, 'record')}{days}, {size_text(usage.bytes)} of {size_text(limit)}{sent}"
     if usage.damaged:
         remedy = f"`sqlite3 FILE .recover` reads what is left in {store.directory}; each worker's log is at its output."
         yield warning("log store", f"{text}; damaged and not searched: {', '.join(usage.damaged)}", remedy)
-    elif store.expired(settings.log_keep_days, limit):
+    elif store.expired(settings.keep_log_store_days, limit):
         yield warning("log store", text, "`makerflow upkeep` removes the days that are past their time.")
     else:
         yield fine("log store", text)
