@@ -6,6 +6,7 @@ lines. So whoever follows the training next goes on where the last one ended, ho
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,9 @@ _from_where_the_cursor_is = retry(
     retry=retry_if_exception_type(ConcurrentUpdateError), stop=stop_after_attempt(3), reraise=True
 )
 """Somebody else may collect too, and a cursor goes back when the store has set aside what was damaged."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9:;]*m")
+"""Before a word it would be a part of it, for searching and for the level."""
 
 logger = logging.getLogger("makerflow")
 
@@ -228,8 +232,9 @@ def _store_of(platform: Platform, row: Training) -> LogStore | None:
 
 
 def lines_of(data: bytes) -> Iterator[str]:
-    """The lines of a piece of output; one that is too long in pieces."""
-    for line in data.decode(errors="replace").removesuffix("\n").split("\n"):
+    """The lines of a piece of output without their colours; one that is too long in pieces."""
+    text = data.decode(errors="replace").removesuffix("\n")
+    for line in (_COLOUR.sub("", text) if "\x1b" in text else text).split("\n"):
         if len(line) <= BODY_CHARACTERS:
             yield line
         else:

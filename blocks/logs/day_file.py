@@ -19,7 +19,8 @@ from blocks.domain.errors import (
     LogStoreUnusableError,
     MakerflowError,
 )
-from blocks.domain.log_records import LogLevel, LogRecord, LogSource, from_microseconds
+from blocks.domain.log_records import LogLevel, LogRecord, LogSource
+from blocks.domain.moments import from_microseconds
 from blocks.locks import locked
 from blocks.logs.base import BEGINNING, LogCursor, Reading
 from blocks.logs.damage import MAKING, DayDamagedError, identity_of

@@ -56,7 +56,7 @@ def parse_query(text: str) -> Condition:
     try:
         found = parse(text)
     except ParseError as error:
-        raise _refusal(text, None, " ".join(str(error).split())) from error
+        raise _refusal(text, None, _grammar(str(error))) from error
     return _Reader(text).read(found, _Context())
 
 
@@ -106,7 +106,9 @@ class _Reader:
         if context.field != BODY:
             raise self._refuse(node, f"{node.name!r} stands inside of the field {context.field!r}")
         if node.name not in QUERY_FIELDS:
-            raise self._refuse(node, f"there is no field {node.name!r}")
+            near = [field for field in QUERY_FIELDS if field.lower() == node.name.lower()]
+            but = f", but {near[0]!r}" if near else ""
+            raise self._refuse(node, f"there is no field {node.name!r}{but}")
         return str(node.name)
 
     def _word(self, node: Any, context: _Context) -> Condition:
@@ -161,6 +163,13 @@ class _Reader:
 
     def _refuse(self, node: Any, why: str) -> InvalidInputError:
         return _refusal(self._text, node, why)
+
+
+def _grammar(said: str) -> str:
+    """What the parser says, with places as ours count them, and what mostly helps."""
+    said = " ".join(said.split()).removeprefix("Syntax error in input : ").rstrip("!")
+    said = re.sub(r"at position (\d+)", lambda found: f"at character {int(found[1]) + 1}", said)
+    return f'{said[:1].lower()}{said[1:]}; what has any of : ( ) [ ] {{ }} \' " stands in quotes, with \\" for a quote'
 
 
 def _unescaped(text: str) -> str:

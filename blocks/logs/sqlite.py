@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from blocks.domain.errors import InvalidInputError, LogStoreUnavailableError, LogStoreUnusableError
-from blocks.domain.log_records import LogRecord, LogSource, to_microseconds
+from blocks.domain.log_records import LogRecord, LogSource
+from blocks.domain.moments import to_microseconds
 from blocks.logs.base import LogCursor, LogPage, LogStore, LogUsage, Reading
 from blocks.logs.damage import COMPANIONS, DATABASE, DayDamagedError, damaged_files, set_aside
 from blocks.logs.day_file import SEARCH_SECONDS, DayFile

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-from blocks.domain.log_records import to_microseconds
+from blocks.domain.moments import to_microseconds
 
 TIME_FORMS = "times are UTC unless they say otherwise: 2026-11-23, 2026-11-23T16:00, 2026-11-23T16:00:01.5Z"
 

@@ -42,7 +42,8 @@ def search(
 
     A query is made of words, "phrases" and field:value, with AND, OR, NOT and parentheses; * at the end of a word or a
     value stands for its rest. Fields: category, logLevel (INFO, WARNING, ERROR), trainingId, trainingName, rank,
-    logType, easymakerAppKey, body, and time:[2026-11-23 TO 2026-11-24T16:00]. For example:
+    logType, easymakerAppKey, body, and time:[2026-11-23 TO 2026-11-24T16:00], in UTC unless a zone is given, as in
+    time:["2026-11-23T16:00+09:00" TO *]. What has one of : ( ) [ ] stands in quotes. For example:
 
     'category:"easymaker.training" AND trainingName:digits AND logLevel:ERROR'
     """
@@ -89,7 +90,7 @@ def _open_store() -> "SQLiteLogStore":
 def _moment(option: str, text: str, now: datetime) -> datetime | None:
     """A time, or a duration back from now; None when nothing was given."""
     from blocks.domain.errors import InvalidInputError
-    from blocks.domain.log_records import from_microseconds
+    from blocks.domain.moments import from_microseconds
     from blocks.logs.times import TIME_FORMS, time_span
     from deployments.cli.fields import seconds
 

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from blocks.domain.log_records import LogSource
+from blocks.logs.sqlite import SQLiteLogStore
+from tests.contract.log_store_contract import say
 from tests.e2e.command_line import CommandLine
 
 
@@ -89,6 +92,47 @@ def test_the_doctor_says_what_the_log_store_holds(cli: CommandLine, kept: str) -
     findings = [f for f in cli.json("doctor")["findings"] if f["check"] == "log store"]
     assert [finding["level"] for finding in findings] == ["ok"]
     assert " records from " in findings[0]["message"]
+
+
+HOSTILE = "\x1b[31mred\x1b[0m \x1b]0;title\x07\x9b2J cr\rover \u202eevil \x00 \N{SNOWMAN}"
+
+
+def test_nothing_that_a_training_prints_or_a_query_holds_reaches_the_terminal_raw(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    own = CommandLine(cli.directory, {"MAKERFLOW_HOME": str(tmp_path)})
+    store = SQLiteLogStore(tmp_path / "logs" / "store")
+    say(store, HOSTILE, origin=LogSource("app", "easymaker.training", training_name="\x1b[2Jname"))
+    store.close()
+    found = own.run("logs", "search", "evil")
+    assert found.out.rstrip("\n").isprintable()
+    assert found.out.endswith("red 2J crover evil \N{SYMBOL FOR NULL} \N{SNOWMAN}\n")
+    refused = own.run("logs", "search", f"*{HOSTILE}")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.replace("\n", "").isprintable()
+    document = own.run("logs", "search", "--json")
+    assert document.out.replace("\n", "").isprintable()
+    assert document.document["items"][0]["body"] == HOSTILE.replace("\x00", "\N{SYMBOL FOR NULL}")
+
+
+@pytest.mark.req("LOG-01")
+@pytest.mark.parametrize(
+    ("query", "is_found"),
+    [
+        ('time:["2020-01-01T00:00+09:00" TO "2100-01-01T00:00:00.5-0130"]', True),
+        ("time:[2020-01-01 TO 2100-01-01T16:00]", True),
+        ("time:[2100-01-01 TO 2020-01-01]", False),
+        ("NOT CREATE", True),
+        ("NOT NOT CREATE", True),
+        ('"\' OR 1=1 --"', False),
+        ('body:"); DROP TABLE lines; --"', False),
+        ("gr\N{LATIN SMALL LETTER O WITH DIAERESIS}\N{LATIN SMALL LETTER SHARP S}e", False),
+        (" OR ".join(f"w{n}" for n in range(100)), False),
+    ],
+)
+def test_odd_queries_are_answered(cli: CommandLine, kept: str, query: str, is_found: bool) -> None:
+    document = cli.json("logs", "search", query)
+    assert (document["items"] != []) is is_found
 
 
 @pytest.mark.req("LOG-01")

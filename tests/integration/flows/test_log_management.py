@@ -252,5 +252,11 @@ def test_a_line_without_an_end_is_kept_in_pieces() -> None:
     assert list(log_collection.lines_of(f"a\n\n{long}\n".encode())) == ["a", "", long[:-1], "x"]
 
 
+@pytest.mark.req("LOG-01")
+def test_a_coloured_line_is_found_by_its_words_and_its_level(make_spec: MakeSpec) -> None:
+    create_training(make_spec(r"print('\x1b[1;31mERROR\x1b[0m: no \x1b[4mdisk\x1b[m')", log_management=True))
+    assert bodies("disk AND logLevel:ERROR") == ["ERROR: no disk"]
+
+
 def wait_for_line(text: str) -> None:
     wait_for(lambda: text in bodies(""))
