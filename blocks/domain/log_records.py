@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 LOG_TYPE = "NHNCloud-AIEasyMaker"
@@ -26,8 +26,6 @@ SOURCE_FIELDS = {
     "modelName": "model_name",
 }
 """Fields that all lines of one source share, as records and queries name them, to the attribute of `LogSource`."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LogLevel(StrEnum):
@@ -93,13 +91,3 @@ class LogRecord:
         """The record as JSON, with the fields of LOG-02."""
         time = self.time.isoformat(timespec="microseconds").replace("+00:00", "Z")
         return {"time": time, "logLevel": self.level.value, **self.fields, "body": self.body}
-
-
-def to_microseconds(moment: datetime) -> int:
-    """Microseconds since 1970, exactly."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_microseconds(microseconds: int) -> datetime:
-    """The moment, UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)

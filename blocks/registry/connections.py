@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from blocks.domain.errors import InvalidInputError, NotFoundError
-from blocks.registry.identity import from_us
+from blocks.domain.moments import from_microseconds
 from blocks.registry.reading import Reader, Row
 from blocks.registry.records import ConnectionEntry
 from blocks.registry.sessions import Sessions
@@ -73,4 +73,4 @@ class Connections:
 
 def _entry(row: Row) -> ConnectionEntry:
     values = dict(row)
-    return ConnectionEntry(created=from_us(values.pop("created_us")), **values)
+    return ConnectionEntry(created=from_microseconds(values.pop("created_us")), **values)

@@ -4,8 +4,9 @@ from typing import Any
 
 from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import ExperimentStatus
+from blocks.domain.moments import from_microseconds
 from blocks.domain.specs import ExperimentSpec
-from blocks.registry.identity import check_id, from_us, new_id
+from blocks.registry.identity import check_id, new_id
 from blocks.registry.listing import Listing, list_page
 from blocks.registry.reading import Reader, Row, Rows, history_of
 from blocks.registry.records import ALL, Experiment, Move, Page, Query
@@ -122,4 +123,8 @@ def _find(rows: Rows, key: str) -> Experiment:
 
 def _record(row: Row) -> Experiment:
     values: dict[str, Any] = dict(row)
-    return Experiment(created=from_us(values.pop("created_us")), changed=from_us(values.pop("changed_us")), **values)
+    return Experiment(
+        created=from_microseconds(values.pop("created_us")),
+        changed=from_microseconds(values.pop("changed_us")),
+        **values,
+    )

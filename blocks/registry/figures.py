@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blocks.domain.metrics import MetricPoint
-from blocks.registry.identity import storable, to_us
+from blocks.domain.moments import to_microseconds
+from blocks.registry.identity import storable
 from blocks.registry.thinning import Point
 
 MAX_TEXT = 64
@@ -60,4 +61,4 @@ def _point(position: int, report: MetricPoint) -> Point:
     finite = report.value is not None and math.isfinite(report.value)
     step = report.step if report.step in _STEPS else position
     text = storable(report.text[:MAX_TEXT])
-    return Point(position, step, report.value if finite else None, text, to_us(report.at), report.rank)
+    return Point(position, step, report.value if finite else None, text, to_microseconds(report.at), report.rank)

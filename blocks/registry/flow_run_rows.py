@@ -3,7 +3,8 @@
 from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
-from blocks.registry.identity import now_us, to_us
+from blocks.domain.moments import to_microseconds
+from blocks.registry.identity import now_us
 from blocks.registry.records import FlowRunRecord
 from blocks.registry.storing import changed_rows, upsert
 from blocks.registry.tables import FlowRunRow
@@ -24,10 +25,10 @@ class FlowRunRows:
             record: The run.
             seen: A server sees it itself and need not be told.
         """
-        ended_us = None if record.ended is None else to_us(record.ended)
+        ended_us = None if record.ended is None else to_microseconds(record.ended)
         row = FlowRunRow(
             id=record.id,
-            started_us=to_us(record.started),
+            started_us=to_microseconds(record.started),
             ended_us=ended_us,
             exported_us=now_us() if seen else None,
             record=record.model_dump_json(),

@@ -1,16 +1,13 @@
-"""Values as the registry keeps them: ids that are made once, moments, and text."""
+"""Values as the registry keeps them: ids that are made once, the time, and text."""
 
 import re
 import secrets
 import time
-from datetime import UTC, datetime, timedelta
 
 from blocks.domain.errors import InvalidInputError
 
 ID_PATTERN = re.compile(r"[a-z]{3}-[a-z0-9-]{1,36}")
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def new_id(prefix: str) -> str:
@@ -39,16 +36,6 @@ def check_id(id: str, prefix: str) -> str:
 def now_us() -> int:
     """Microseconds since 1970, UTC."""
     return time.time_ns() // 1000
-
-
-def to_us(moment: datetime) -> int:
-    """Microseconds since 1970 of a moment that knows its time zone; exact, unlike `timestamp()`."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def from_us(microseconds: int) -> datetime:
-    """The moment, in UTC."""
-    return _EPOCH + microseconds * _MICROSECOND
 
 
 def storable(text: str) -> str:

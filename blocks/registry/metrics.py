@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from blocks.domain.errors import InvalidInputError, NotFoundError
 from blocks.domain.metrics import MetricPoint
-from blocks.registry.identity import from_us
+from blocks.domain.moments import from_microseconds
 from blocks.registry.reading import Reader
 from blocks.registry.records import Series
 from blocks.registry.sessions import Sessions
@@ -70,5 +70,10 @@ class Metrics:
 
 def _report(name: str, point: Point) -> MetricPoint:
     return MetricPoint(
-        name=name, value=point.value, text=point.text, step=point.step, rank=point.rank, at=from_us(point.at_us)
+        name=name,
+        value=point.value,
+        text=point.text,
+        step=point.step,
+        rank=point.rank,
+        at=from_microseconds(point.at_us),
     )

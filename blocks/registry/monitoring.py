@@ -2,7 +2,7 @@
 
 import json
 
-from blocks.registry.identity import from_us
+from blocks.domain.moments import from_microseconds
 from blocks.registry.reading import Reader, Row
 from blocks.registry.usage_buckets import Bucket, condense
 from blocks.registry.usage_records import UsagePoint, WorkerMonitoring
@@ -35,7 +35,7 @@ class Monitoring:
 
 def _worker(row: Row) -> WorkerMonitoring:
     values = dict(row)
-    sampled = from_us(values.pop("sampled_us"))
+    sampled = from_microseconds(values.pop("sampled_us"))
     return WorkerMonitoring.model_validate(values | {"sampled": sampled, "figures": json.loads(values["figures"])})
 
 
@@ -46,4 +46,4 @@ def _bucket(row: Row) -> Bucket:
 
 def _point(bucket: Bucket) -> UsagePoint:
     mean, highest = bucket.means, bucket.maxima
-    return UsagePoint(at=from_us(bucket.at_us), seconds=bucket.seconds, mean=mean, max=highest)
+    return UsagePoint(at=from_microseconds(bucket.at_us), seconds=bucket.seconds, mean=mean, max=highest)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from blocks.domain.lifecycle import UNDER_WAY
-from blocks.registry.identity import from_us, to_us
+from blocks.domain.moments import from_microseconds, to_microseconds
 from blocks.registry.reading import Reader, Row
 from blocks.registry.records import Standing, UnderWay
 from blocks.registry.sessions import Sessions
@@ -44,7 +44,7 @@ class Overview:
         Args:
             since: Taking up again counts from then on.
         """
-        return [_under_way(row) for row in self._reader.rows(_UNDER_WAY, since=to_us(since))]
+        return [_under_way(row) for row in self._reader.rows(_UNDER_WAY, since=to_microseconds(since))]
 
     def standing(self, ids: Collection[str]) -> dict[str, Standing]:
         """What is known of these trainings; one that is not in it does not exist."""
@@ -81,7 +81,7 @@ def _under_way(row: Row) -> UnderWay:
         name=row["name"],
         status=row["status"],
         attempts=row["attempts"],
-        stirred=from_us(max(moment for moment in moments if moment is not None)),
+        stirred=from_microseconds(max(moment for moment in moments if moment is not None)),
     )
 
 
@@ -89,6 +89,6 @@ def _standing(row: Row) -> Standing:
     return Standing(
         name=row["name"],
         status=row["status"],
-        changed=from_us(row["changed_us"]),
+        changed=from_microseconds(row["changed_us"]),
         logs_uploaded=row["logs_uploaded"],
     )

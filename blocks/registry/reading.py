@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from blocks.domain.errors import RegistryUnavailableError
+from blocks.domain.moments import from_microseconds
 from blocks.registry.driver import Connection, Driver
-from blocks.registry.identity import from_us, storable
+from blocks.registry.identity import storable
 from blocks.registry.records import Move
 
 Row = Mapping[str, Any]
@@ -100,6 +101,6 @@ def history_of(rows: Rows, id: str) -> list[Move]:
     """Every move of a resource's status, oldest first."""
     sql = "SELECT at_us, source, target, reason FROM status_move WHERE resource_id = :id ORDER BY id"
     return [
-        Move(at=from_us(row["at_us"]), source=row["source"], target=row["target"], reason=row["reason"])
+        Move(at=from_microseconds(row["at_us"]), source=row["source"], target=row["target"], reason=row["reason"])
         for row in rows.rows(sql, id=id)
     ]

@@ -5,8 +5,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from blocks.domain.errors import InvalidInputError, NotFoundError
+from blocks.domain.moments import from_microseconds
 from blocks.domain.templates import TemplateSpec
-from blocks.registry.identity import check_id, from_us, new_id
+from blocks.registry.identity import check_id, new_id
 from blocks.registry.listing import Listing, list_page, split_tags
 from blocks.registry.names import free_name
 from blocks.registry.reading import Reader, Row, Rows
@@ -124,5 +125,5 @@ def _summary(row: Row) -> TemplateSummary:
 def _plain(row: Row) -> dict[str, Any]:
     values = dict(row)
     for name in ("created", "changed"):
-        values[name] = from_us(values.pop(f"{name}_us"))
+        values[name] = from_microseconds(values.pop(f"{name}_us"))
     return values | {"tags": split_tags(values["tags"])}

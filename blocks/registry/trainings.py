@@ -11,10 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from blocks.domain.errors import InvalidInputError, NotFoundError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import MetricPoint
+from blocks.domain.moments import from_microseconds, to_microseconds
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded, Usage
 from blocks.domain.specs import MAX_TAGS, NamedValue, TrainingSpec
 from blocks.domain.templates import TemplateUse
-from blocks.registry.identity import check_id, from_us, new_id, to_us
+from blocks.registry.identity import check_id, new_id
 from blocks.registry.listing import Listing, list_page, split_tags
 from blocks.registry.names import free_name
 from blocks.registry.reading import Reader, Row, Rows, history_of
@@ -233,7 +234,7 @@ class Trainings:
             if usage:
                 write.usage.append(id, usage)
             if started:
-                write.trainings.note_start(id, to_us(started))
+                write.trainings.note_start(id, to_microseconds(started))
             return self._find(write, id)
 
     def history(self, id: str) -> list[Move]:
@@ -290,7 +291,7 @@ def _plain(row: Row) -> dict[str, Any]:
     values["tags"] = split_tags(values["tags"])
     for name in _MOMENTS:
         microseconds = values.pop(f"{name}_us")
-        values[name] = None if microseconds is None else from_us(microseconds)
+        values[name] = None if microseconds is None else from_microseconds(microseconds)
     return values
 
 

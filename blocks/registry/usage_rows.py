@@ -8,9 +8,10 @@ from pydantic import TypeAdapter
 from sqlalchemy import delete, insert
 from sqlmodel import Session, col, select
 
+from blocks.domain.moments import to_microseconds
 from blocks.domain.plan import Usage, WorkerUsage
 from blocks.domain.usage import UsageKind
-from blocks.registry.identity import storable, to_us
+from blocks.registry.identity import storable
 from blocks.registry.tables import UsageBucketRow, UsageWorkerRow
 from blocks.registry.usage_buckets import CAPACITY, Bucket, halve, merge
 from blocks.registry.usage_records import UsageFigures
@@ -56,7 +57,7 @@ class _Worker:
         if row.samples // row.stride >= CAPACITY:
             self._halve()
         position, values = row.samples // row.stride, {kind.value: value for kind, value in used.values.items()}
-        sample = Bucket(position, to_us(event.at), event.seconds, values, values)
+        sample = Bucket(position, to_microseconds(event.at), event.seconds, values, values)
         if self._changed and self._changed[-1].position == position:
             sample = merge([self._changed.pop(), sample], position)
         self._changed.append(sample)

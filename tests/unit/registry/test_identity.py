@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.domain.errors import InvalidInputError
-from blocks.registry.identity import check_id, from_us, new_id, now_us, storable, to_us
+from blocks.domain.moments import from_microseconds, to_microseconds
+from blocks.registry.identity import check_id, new_id, now_us, storable
 
 
 @pytest.mark.req("COM-01")
@@ -36,11 +37,11 @@ def test_what_has_not_the_form_of_an_id_is_refused(id: str) -> None:
 
 @given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-9, minutes=30))])))
 def test_a_moment_is_kept_to_the_microsecond(moment: datetime) -> None:
-    assert from_us(to_us(moment)) == moment
+    assert from_microseconds(to_microseconds(moment)) == moment
 
 
 def test_now_is_now() -> None:
-    assert abs(from_us(now_us()) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert abs(from_microseconds(now_us()) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 @given(st.text(st.characters(), max_size=20))
