@@ -5,22 +5,28 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.browser.ui import PATIENCE_MILLISECONDS, Ui
+from tests.e2e.browser.ui import PATIENCE_MILLISECONDS, Form, Ui
+from tests.e2e.command_line import wait_for
 from tests.processes import processes_of
 
 
 def start_from_the_form(ui: Ui, code: Path, name: str) -> str:
     """Fill in the form of a training and submit it; the id of the flow run."""
     form = ui.open_form("create-training")
+    fill_in(form, code, name)
+    form.add("Input data", "Datasets", Name="table", Path=f"file://{code}")
+    ui.picture(f"{name}-form")
+    return form.submit(f"make-{name}")
+
+
+def fill_in(form: Form, code: Path, name: str) -> None:
+    """Say what is trained; it ends when there is a file."""
     form.fill(name, "Training", "Name")
     form.fill("seen", "Training", "Experiment")
     form.fill(f"file://{code}", "Algorithm", "Algorithm path")
     form.fill("train.py", "Algorithm", "Entry point")
     form.add("Algorithm", "Hyperparameters", Name="lr", Value="0.5")
     form.add("Algorithm", "Hyperparameters", Name="go", Value=str(code / f"{name}-may-end"))
-    form.add("Input data", "Datasets", Name="table", Path=f"file://{code}")
-    ui.picture(f"{name}-form")
-    return form.submit(f"make-{name}")
 
 
 @pytest.mark.req("COM-04", "COM-11", "TRN-01", "TRN-04", "TRN-06", "TRN-12", "TRN-14", "EXP-03", "ENV-02")
@@ -77,3 +83,26 @@ def test_cancelling_in_the_ui_stops_a_training_and_leaves_no_worker(ui: Ui, code
     ui.open_run(run)
     ui.see("Cancelled")
     ui.picture("unwanted-cancelled")
+
+
+@pytest.mark.req("COM-04")
+def test_a_schedule_of_the_uis_own_dialog_creates_trainings_each_of_a_name_of_its_own(ui: Ui, code: Path) -> None:
+    (code / "nightly-may-end").touch()
+    dialog = ui.open_schedule("create-training", every_seconds=10)
+    fill_in(dialog, code, "nightly")
+    ui.picture("schedule-dialog")
+    dialog.save()
+    ui.see("Every 10 seconds")
+
+    def complete() -> set[str] | None:
+        rows = ui.platform.cli.json("training", "list", "--status", "COMPLETE", "--name", "nightly*")["items"]
+        names = {row["name"] for row in rows}
+        return names if len(names) > 1 else None
+
+    assert wait_for(complete, "two trainings of the schedule") >= {"nightly", "nightly-2"}
+    [schedule] = ui.platform.cli.json("training", "schedules")["items"]
+    assert (schedule["name"], schedule["every_seconds"]) == ("nightly", 10)
+    ui.platform.cli.json("training", "unschedule", "nightly")
+    ui.open(f"/deployments/deployment/{ui.platform.deployment('create-training')}")
+    ui.picture("schedule-runs")
+    assert ui.platform.cli.json("training", "schedules")["items"] == []

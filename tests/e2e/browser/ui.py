@@ -33,7 +33,19 @@ class Ui:
         """The form of a flow's deployment."""
         self.open(f"/deployments/deployment/{self.platform.deployment(flow)}/run")
         expect(self.page.get_by_text("Validate parameters")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
-        return Form(self)
+        return Form(self, self.page.locator("form"))
+
+    def open_schedule(self, flow: str, every_seconds: int) -> "Form":
+        """The dialog that adds a schedule to a flow's deployment, with its interval and with the form of its runs."""
+        self.open(f"/deployments/deployment/{self.platform.deployment(flow)}")
+        self.page.get_by_role("button", name="Schedule", exact=True).click()
+        dialog = self.page.locator(".p-modal__card")
+        dialog.get_by_test_id("interval-select").press("ArrowDown")
+        self.page.get_by_text("Seconds", exact=True).click()
+        dialog.get_by_role("spinbutton").fill(str(every_seconds))
+        dialog.get_by_role("button", name="Select parameters").press("ArrowDown")
+        self.page.locator(".p-select-option").first.click()
+        return Form(self, dialog)
 
     def open_run(self, flow_run: str, tab: str = "") -> None:
         """The page of a flow run."""
@@ -67,13 +79,19 @@ class Ui:
 
 @dataclass(frozen=True)
 class Form:
-    """A deployment's form."""
+    """A deployment's form.
+
+    Attributes:
+        ui: The tab.
+        around: What it stands in.
+    """
 
     ui: Ui
+    around: Locator
 
     def field(self, *labels: str, last: bool = False) -> Locator:
         """The field under these labels, from the outermost group inwards; the last or the first such item of a list."""
-        found = self.ui.page.locator("form")
+        found = self.around
         for label in labels:
             header = self.ui.page.locator(
                 ":scope > .p-label__header .schema-form-property__label",
@@ -108,3 +126,8 @@ class Form:
         self.ui.page.get_by_role("button", name="Submit").click()
         self.ui.page.wait_for_url(re.compile("tab=Runs"))
         return self.ui.platform.flow_run(name)
+
+    def save(self) -> None:
+        """Save the dialog that it stands in."""
+        self.around.get_by_role("button", name="Save").click()
+        expect(self.around).to_have_count(0)
