@@ -1,0 +1,34 @@
+import asyncio
+import logging
+
+import pytest
+from prefect.events import Event, Resource
+from prefect.events.clients import NullEventsClient
+from prefect.events.worker import EventsWorker
+
+from blocks.connections import client
+
+
+class SlowClient(NullEventsClient):
+    async def _emit(self, event: Event) -> None:
+        await asyncio.sleep(0.05)
+
+
+def test_nobody_is_warned_that_a_process_sends_its_last_events_before_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    EventsWorker.set_client_override(SlowClient)
+    try:
+        worker = EventsWorker.instance()
+        for number in range(5):
+            worker.send(Event(event="test", resource=Resource({"prefect.resource.id": f"test.{number}"})))
+        worker.drain()
+    finally:
+        EventsWorker.set_client_override(None)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("sender", client.SENDERS)
+def test_what_gets_lost_is_still_told(sender: str, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger(sender).warning("Service %r queue is full (%d items), dropping item", sender, 3)
+    assert len(caplog.messages) == 1
