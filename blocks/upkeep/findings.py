@@ -33,6 +33,12 @@ class Finding(Frozen):
     done: str
     failed: bool = False
 
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """As a table shows it: of what it was found, of which, what was found, and what was done."""
+        done = f"FAILED: {self.done}" if self.failed else self.done
+        return self.kind.value, self.name or self.id, self.found, done
+
 
 class UpkeepReport(Frozen):
     """What one upkeep found and did.

@@ -32,10 +32,7 @@ def upkeep(
     elif report.busy:
         write("Another upkeep is under way.")
     else:
-        rows = [
-            [one.kind.value, one.name or one.id, one.found, f"FAILED: {one.done}" if one.failed else one.done]
-            for one in report.findings
-        ]
+        rows = [finding.row for finding in report.findings]
         write_table(("WHAT", "WHICH", "FOUND", "DONE"), rows, empty="Nothing was to be mended.")
         if rows:
             write(f"\n{count_text(len(rows), 'finding')}{', nothing was changed' if dry_run else ''}.")
