@@ -11,6 +11,8 @@ from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.metrics import MetricReader
 from blocks.domain.plan import (
+    ExitCause,
+    Exited,
     Finished,
     OutputKind,
     Placed,
@@ -111,6 +113,7 @@ class Follower:
             uploaded=uploaded,
             usage=[event] if isinstance(event, Usage) else (),
             started=event.at if isinstance(event, Started) else None,  # also one that is heard of much later
+            seen=_seen(event),
             logs_uploaded=logs or self._row.logs_uploaded,
         )
         if page := page_log():
@@ -201,6 +204,16 @@ class Follower:
     def _workers(self) -> str:
         count = self._row.spec.instances.workers
         return f"{count} worker{'s' if count > 1 else ''}"
+
+
+def _seen(event: RunEvent) -> datetime | None:
+    """When workers ran, as this event tells; of one that was lost it is only known when that was noticed."""
+    match event:
+        case Usage():
+            return event.at
+        case Exited() if event.record.cause is not ExitCause.LOST:
+            return event.record.ended
+    return None
 
 
 def report_training(platform: Platform, training_id: str) -> None:

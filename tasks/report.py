@@ -42,6 +42,7 @@ def _settings(row: Training) -> str:
     spec = row.spec
     rows = {
         "Status": row.status,
+        "Training time": f"{row.training_seconds / 60:.1f} minutes" if row.started else "",
         "Experiment": row.experiment_name,
         "Template": row.template.name if row.template else "",
         "Algorithm": spec.algorithm.path or spec.algorithm.provided.value,
@@ -51,7 +52,7 @@ def _settings(row: Training) -> str:
         "Workers": spec.instances.workers,
         **{f"Dataset {dataset.name}": dataset.path for dataset in spec.inputs.datasets},
         "Input checkpoint": spec.inputs.checkpoint,
-        "Time limit": f"{spec.limits.max_minutes:g} minutes",
+        "Time limit": f"{spec.limits.max_minutes:g} minutes after its first start",
         **{f"--{pair.name}": pair.value for pair in spec.algorithm.hyperparameters},
     }
     return table(("Setting", "Value"), [(name, str(value)) for name, value in rows.items() if value != ""])

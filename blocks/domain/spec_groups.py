@@ -226,8 +226,8 @@ class LimitSpec(Spec):
         le=60 * 24 * 365,
         allow_inf_nan=False,
         title="Maximum training time (minutes)",
-        description="Past this many minutes after its first start the training is ended; above 0, at most a year "
-        "(525,600).",
+        description="Past this many minutes after its first start the training is ended, pauses after a crash "
+        "included; above 0, at most a year (525,600).",
         examples=[90],
     )
     storage_gb: int = Field(

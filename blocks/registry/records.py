@@ -30,6 +30,7 @@ class TrainingSummary(Frozen):
     Attributes:
         started: When its workers first ran.
         ended: When it reached a final status.
+        paused_seconds: How long of the time since its start no attempt of it ran.
         changed: When anything about it last changed, save for what following its run writes.
     """
 
@@ -45,13 +46,14 @@ class TrainingSummary(Frozen):
     changed: datetime
     started: datetime | None
     ended: datetime | None
+    paused_seconds: float = 0.0
 
     @property
     def training_seconds(self) -> float:
-        """Time spent training: from the first start to the end, or to now; 0 before the start."""
+        """Time spent training: from the first start to the end, or to now, without what passed between attempts."""
         if self.started is None:
             return 0.0
-        return ((self.ended or datetime.now(UTC)) - self.started).total_seconds()
+        return ((self.ended or datetime.now(UTC)) - self.started).total_seconds() - self.paused_seconds
 
 
 class Training(TrainingSummary):

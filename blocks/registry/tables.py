@@ -103,6 +103,8 @@ class TrainingRow(Table, table=True):
     changed_us: int = _integer()
     started_us: int | None = _optional_integer()
     ended_us: int | None = _optional_integer()
+    paused_us: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    seen_us: int | None = _optional_integer()
 
 
 class TrainingDocumentRow(Table, table=True):

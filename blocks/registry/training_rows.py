@@ -159,9 +159,19 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
             raise ConcurrentUpdateError("training", id, f"revision {revision}", "a later one")
 
     def note_start(self, id: str, at_us: int) -> None:
-        """Its workers ran from this moment on, unless it is known to have started before."""
-        later = col(TrainingRow.started_us) > at_us
-        self._session.execute(update(TrainingRow).where(col(TrainingRow.id) == id, later).values(started_us=at_us))
+        """An attempt ran from this moment on: the first one, or it paused since its workers were last seen."""
+        row = self.find(id)
+        if row.started_us is not None:
+            row.started_us = min(row.started_us, at_us)
+        if row.seen_us is not None:
+            row.paused_us += max(at_us - row.seen_us, 0)
+        self.note_seen(id, at_us)
+
+    def note_seen(self, id: str, at_us: int) -> None:
+        """Its workers were seen running."""
+        row = self.find(id)
+        row.seen_us = max(row.seen_us or 0, at_us)
+        self._session.add(row)
 
     def refuse_points(self, id: str, count: int) -> None:
         """Count points that were not stored."""

@@ -25,7 +25,7 @@ from blocks.registry.sessions import Sessions
 PREFIX = "trn"
 _COLUMNS = (
     "t.id, t.name, t.description, t.experiment_id, e.name AS experiment_name, t.status, t.reason, t.tags, "
-    "t.created_us, t.changed_us, t.started_us, t.ended_us"
+    "t.created_us, t.changed_us, t.started_us, t.ended_us, t.paused_us"
 )
 _SOURCE = "training t JOIN experiment e ON e.id = t.experiment_id"
 _LISTING = Listing("training", _COLUMNS, _SOURCE, TrainingStatus, tagged=True, tags="training_tag", grouped=True)
@@ -199,6 +199,7 @@ class Trainings:
         points: Sequence[MetricPoint] = (),
         usage: Sequence[Usage] = (),
         started: datetime | None = None,
+        seen: datetime | None = None,
     ) -> Training:
         """Store what was read of its run together with how far it was read: all of it or nothing, exactly once.
 
@@ -213,7 +214,9 @@ class Trainings:
             logs_uploaded: As on the record.
             points: Reports of metrics, in order.
             usage: What its workers used, in order.
-            started: When they started, of a training that is RUNNING; a later start than the known one changes nothing.
+            started: When an attempt of a training that is RUNNING started. The first is the training's start; before a
+                later one it paused since its workers were last seen.
+            seen: When its workers were seen running.
 
         Raises:
             NotFoundError: There is no such training.
@@ -235,6 +238,8 @@ class Trainings:
                 write.usage.append(id, usage)
             if started:
                 write.trainings.note_start(id, to_microseconds(started))
+            if seen:
+                write.trainings.note_seen(id, to_microseconds(seen))
             return self._find(write, id)
 
     def history(self, id: str) -> list[Move]:
@@ -292,6 +297,7 @@ def _plain(row: Row) -> dict[str, Any]:
     for name in _MOMENTS:
         microseconds = values.pop(f"{name}_us")
         values[name] = None if microseconds is None else from_microseconds(microseconds)
+    values["paused_seconds"] = values.pop("paused_us") / 1e6
     return values
 
 

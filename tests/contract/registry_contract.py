@@ -264,6 +264,22 @@ class TrainingContract(RegistryBase):
         assert (row.created, row.started, row.ended) == (at[T.CREATE_REQUESTED], at[T.RUNNING], at[T.COMPLETE])
         assert row.training_seconds == (at[T.COMPLETE] - at[T.RUNNING]).total_seconds() > 0
 
+    @pytest.mark.req("TRN-12")
+    def test_what_passed_between_its_attempts_is_no_training_time(self, registry: Registry, training: Training) -> None:
+        row = walk(registry, training.id, *TO_COMPLETE)
+        assert row.started is not None
+        assert row.ended is not None
+        began = row.started - timedelta(hours=2)
+        for started, seen in ((began, 10), (began + timedelta(minutes=50), 30)):
+            registry.trainings.follow(training.id, started=started)
+            for seconds in (seen, seen - 1):  # another worker's word may come later
+                registry.trainings.follow(training.id, seen=started + timedelta(seconds=seconds))
+        row = registry.trainings.follow(training.id, started=began + timedelta(minutes=60))
+        between = timedelta(minutes=50, seconds=-10) + timedelta(minutes=10, seconds=-30)
+        assert row.started == began
+        assert row.ended is not None
+        assert row.training_seconds == pytest.approx((row.ended - began - between).total_seconds())
+
     @pytest.mark.req("COM-02")
     def test_a_move_that_the_life_cycle_does_not_have_is_refused_and_names_both(
         self, registry: Registry, training: Training

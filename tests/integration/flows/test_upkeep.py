@@ -96,7 +96,7 @@ def _no_followers_left(home: Path) -> Iterator[None]:
     wait_for(lambda: not followers_of(home))
 
 
-@pytest.mark.req("COM-04", "COM-10")
+@pytest.mark.req("COM-04", "COM-10", "TRN-12")
 def test_after_a_crash_of_the_machine_every_training_is_finished_or_goes_on_from_its_checkpoint(
     make_spec: MakeSpec, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,9 +116,11 @@ def test_after_a_crash_of_the_machine_every_training_is_finished_or_goes_on_from
     launched(make_spec(PRINTS_METRICS, "queued"))
     register_training.task.fn(make_spec(PRINTS_METRICS, "registered"), "asked-for")
     crash_the_machine(home)
+    crashed = datetime.now(UTC)
     (tmp_path / "go").touch()
 
     names = {"running", "finishing", "staging", "queued", "registered"}
+    down = datetime.now(UTC) - crashed
     found = mended()
     assert {finding.name for finding in found[Kind.TRAINING]} == names
     assert [finding.name for finding in found[Kind.FLOW_RUN]] == ["running"]
@@ -131,6 +133,11 @@ def test_after_a_crash_of_the_machine_every_training_is_finished_or_goes_on_from
     ends = [(run.name, run.state) for run in open_platform().registry.flow_runs.pending()]
     assert ends.count(("running", "CRASHED")) == 1, "the killed flow run is journaled, and exported later"
     assert {name: status_of(name) for name in names} == dict.fromkeys(names, T.COMPLETE)
+    row = running.refresh()
+    assert row.started is not None
+    assert row.ended is not None
+    assert row.paused_seconds > down.total_seconds(), "while nothing of it ran is no time of training"
+    assert 0 < row.training_seconds == (row.ended - row.started).total_seconds() - row.paused_seconds
     assert len(list(starts.iterdir())) == 4, "each worker was started once before and once after the crash"
     assert {path.name for path in starts.glob("*-from-1")} == {"0-from-1", "1-from-1"}
     assert sorted(path.name for path in (tmp_path / "out-running").rglob("model-*")) == ["model-0", "model-1"]
