@@ -25,7 +25,6 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from blocks.connections.settings import ENVIRONMENT
 
 PRELOADED = ["deployments.catalogue", "deployments.flow_processes", "prefect.flow_engine"]
-LOG_BYTES = 10 * 2**20
 
 _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(PRELOADED)
@@ -91,9 +90,7 @@ def _run(environment: dict[str, str], log: Path) -> None:
 
 
 def _write_to(log: Path) -> None:
-    """What the flow run prints goes to a file: the pipe to whoever supervises the runner may break."""
-    if log.exists() and log.stat().st_size > LOG_BYTES:
-        log.replace(log.with_suffix(".log.1"))
+    """What the flow run prints goes to a file, which the guard bounds: a pipe to the supervisor may break."""
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -26,6 +26,8 @@ from deployments.catalogue import CatalogueEntry, catalogue, product_version
 from deployments.flow_processes import ForkedStarter, forget_forking, prepare_forking
 from deployments.forms import finished_form
 from deployments.up.arrival import arrive
+from deployments.up.layout import Layout
+from deployments.up.log_rotation import FLOW_RUNS
 from tasks.triggering import DEPLOYMENT
 
 POLL_SECONDS = 2.0
@@ -74,7 +76,7 @@ class DeploymentRunner(Runner):
 
 async def serve() -> None:
     """Register all deployments and serve them until SIGTERM."""
-    log = make_home(read_settings()) / "logs" / "flow-runs.log"
+    log = Layout(make_home(read_settings())).log(FLOW_RUNS)
     log.parent.mkdir(exist_ok=True, mode=0o700)
     prepare_forking()
     runner = DeploymentRunner(log)

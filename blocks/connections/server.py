@@ -26,6 +26,7 @@ from blocks.domain.errors import WorkflowServerUnavailableError
 START_SECONDS = 120
 STOP_SECONDS = 30
 LOOK_SECONDS = 0.1
+LOG_BYTES = 10 * 2**20
 HOST = "127.0.0.1"
 APPLICATION = "prefect.server.api.server:create_app"
 _PR_SET_PDEATHSIG = 1
@@ -79,6 +80,8 @@ def prefect_server(settings: Settings, port: int = 0, *, account: str = "") -> I
     log.parent.mkdir(exist_ok=True, mode=0o700)
     make_prefect_database(settings)
     with _listening(port) as listener, log.open("ab") as output:
+        if output.tell() > LOG_BYTES:
+            output.truncate(0)
         port = int(listener.getsockname()[1])
         api = f"http://{HOST}:{port}/api"
         server = subprocess.Popen(

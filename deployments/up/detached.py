@@ -9,6 +9,7 @@ from typing import Any
 from blocks.connections.settings import ENVIRONMENT, read_settings
 from blocks.domain.errors import WorkflowServerUnavailableError
 from deployments.up.layout import make_layout
+from deployments.up.log_rotation import DETACHED
 
 _SOURCE = Path(__file__).parents[2]
 
@@ -22,7 +23,7 @@ def start_detached(host: str, port: int) -> tuple[dict[str, Any], int]:
     Raises:
         WorkflowServerUnavailableError: It ended without a word.
     """
-    log = make_layout(read_settings()).log("up")
+    log = make_layout(read_settings()).log(DETACHED)
     arguments = ["up", "--host", host, "--port", str(port), "--json"]
     with (
         log.open("ab") as errors,

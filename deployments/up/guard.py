@@ -22,6 +22,7 @@ from deployments.up.health import PartReport, last_lines, look_at_parts
 from deployments.up.instance import Instance, being_the_instance
 from deployments.up.layout import Layout, make_layout
 from deployments.up.leftovers import end_descendants
+from deployments.up.log_rotation import bound_shared_logs
 from deployments.up.parts import NOT_FOR_PARTS, RUNNER, SUPERVISOR, make_parts, parts_environment
 from deployments.up.request import Request, check_port, make_front_door, make_request
 from deployments.up.supervision import Supervisor, supervisor_command, supervisor_config
@@ -148,6 +149,7 @@ class Guard:
 
     def look(self) -> None:
         """Start again what has died, supervisord or what it has given up, and remember whom it has started."""
+        bound_shared_logs(self._layout)
         if self._supervisor is None or self._supervisor.poll() is not None:
             self._restart()
             return

@@ -11,11 +11,10 @@ from typing import Any, Self, cast
 from xmlrpc.client import Error, Fault, ServerProxy, Transport
 
 from deployments.up.layout import Layout
+from deployments.up.log_rotation import LOG_FILES, LOG_MEGABYTES
 from deployments.up.parts import SUPERVISOR, Part
 from deployments.up.unix_http import UnixConnection
 
-LOG_MEGABYTES = 10
-LOG_FILES = 3
 TRIES = 30
 """The pause before the n-th try in a row is n seconds; after so many supervisord gives up and the guard begins anew."""
 

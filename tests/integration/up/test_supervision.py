@@ -1,4 +1,4 @@
-"""Parts that cannot start, under a real supervisord."""
+"""Parts that cannot start, or say too much, under a real supervisord."""
 
 import os
 import subprocess
@@ -16,14 +16,17 @@ from deployments.up import supervision
 from deployments.up.guard import start_given_up
 from deployments.up.health import last_lines
 from deployments.up.layout import Layout, make_layout
-from deployments.up.leftovers import descendants_of, end_descendants
+from deployments.up.leftovers import end_descendants
 from deployments.up.parts import Part
 from deployments.up.supervision import Supervisor, supervisor_command, supervisor_config
 from deployments.up.tied import PARENT
 from tests.e2e.command_line import wait_for
 
 NEEDS_A_FILE = "import sys, time; open(sys.argv[1]); time.sleep(600)"
-IGNORES_SIGTERM = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+SAYS_MUCH = "import sys, time; print('x' * 2**23, flush=True); open(sys.argv[1], 'w'); time.sleep(600)"
+IGNORES_SIGTERM = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
+)
 
 
 @pytest.mark.req("COM-04", "COM-10")
@@ -52,6 +55,14 @@ def test_a_part_that_supervisord_has_given_up_is_started_until_it_can_start(
         wait_for(lambda: look("RUNNING"), "it to run")
 
 
+def test_the_log_of_a_part_is_bounded_however_much_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "LOG_MEGABYTES", 1)
+    layout, said = make_layout(Settings(home=tmp_path / "home")), tmp_path / "said"
+    with supervised(layout, Part("part", (sys.executable, "-c", SAYS_MUCH, str(said)), rank=0)):
+        wait_for(lambda: said.exists() or None, "all of it to be said")
+        assert sum(log.stat().st_size for log in layout.logs.glob("part.log*")) < 2**22 + 2**20
+
+
 @contextmanager
 def supervised(layout: Layout, part: Part) -> Iterator[None]:
     layout.supervisor_config.write_text(supervisor_config(layout, [part]))
@@ -71,8 +82,9 @@ def test_what_cannot_be_ended_is_said_instead_of_waited_for_for_ever(
     layout = make_layout(Settings(home=tmp_path / "home"))
     environment = {**os.environ, PARENT: str(os.getpid())}
     command = supervision.tied(layout, "part", [sys.executable, "-c", IGNORES_SIGTERM])
-    with subprocess.Popen(command, env=environment) as process:
-        wait_for(lambda: descendants_of(layout) or None, "it to be found")
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
         with monkeypatch.context() as patch:
             patch.setattr(psutil.Process, "kill", lambda _: None)
             with pytest.raises(WorkflowServerUnavailableError, match=str(process.pid)):
