@@ -277,12 +277,13 @@ class ClusterContract:
         assert starts[0].deadline == starts[1].deadline == before.deadline
 
     def test_stop_of_a_lost_run_ends_what_is_left_and_tells_those_who_follow(self, site, cluster):
-        handle = cluster.launch(site.plan(STUBBORN))
+        handle = cluster.launch(site.plan(STUBBORN, labels={"registry": "reg-1"}))
         until_it_prints(cluster, handle)
         site.kill_what_runs(handle)
         until(cluster, handle, lambda state: state.phase is RunPhase.LOST)
         [lost] = cluster.traces()
         assert (lost.run_id, lost.phase, lost.processes > 0) == (handle.run_id, RunPhase.LOST, True)
+        assert lost.labels == {"registry": "reg-1"}
         assert cluster.stop(handle, 0.2).remaining == 0
         assert until_over(cluster, handle)[-1].cause is ExitCause.STOPPED
         state = state_of(cluster, handle)
