@@ -98,7 +98,9 @@ def cluster(name: str, address: Mapping[str, Any]) -> dict[str, Any]:
         "name": name,
         "connect_timeout": "2s",
         "type": "STATIC",
-        "circuit_breakers": {"thresholds": [{"max_connections": 1024, "max_pending_requests": 1024}]},
+        "circuit_breakers": {
+            "thresholds": [{"max_connections": 1024, "max_pending_requests": 1024, "max_retries": 1024}]
+        },
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": dict(address)}}]}],
@@ -158,8 +160,7 @@ def _route(route: Route) -> dict[str, Any]:
     action: dict[str, Any] = {
         "cluster": _cluster_name(route),
         "timeout": f"{route.timeout_seconds}s",
-        # Only what has certainly not reached it is sent again.
-        "retry_policy": {"retry_on": "connect-failure,reset-before-request", "num_retries": 2},
+        "retry_policy": _retries(route),
     }
     if route.rewrite is not None:
         action["prefix_rewrite"] = route.rewrite
@@ -177,6 +178,19 @@ def _route(route: Route) -> dict[str, Any]:
     if headers := _page_headers(route):
         document["response_headers_to_add"] = headers
     return document
+
+
+def _retries(route: Route) -> dict[str, Any]:
+    """Only what has certainly not reached it, or has left nothing there, is sent again."""
+    unreached = "connect-failure,reset-before-request"
+    if not route.busy_retries:
+        return {"retry_on": unreached, "num_retries": 2}
+    return {
+        "retry_on": f"{unreached},retriable-status-codes",
+        "retriable_status_codes": [503],
+        "num_retries": route.busy_retries,
+        "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
+    }
 
 
 def _page_headers(route: Route) -> list[dict[str, Any]]:

@@ -44,6 +44,8 @@ class Route(BaseModel):
         page: Whether people see it in a browser: its answers may then load nothing from elsewhere.
         confined: Whether its pages show what users' code made. A script that is hidden in it has the visitor's cookie,
             so these pages may load from, talk to and open what is below the prefix alone.
+        busy_retries: So often what is answered by 503 is asked again, with pauses of up to a second: for what answers
+            so only after it has undone all that the request did.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +60,7 @@ class Route(BaseModel):
     timeout_seconds: float = Field(default=60, ge=0)
     page: bool = False
     confined: bool = False
+    busy_retries: int = Field(default=0, ge=0, le=100)
 
     @model_validator(mode="after")
     def _has_one_upstream(self) -> Self:
@@ -71,7 +74,15 @@ def platform_routes(directory: Path) -> tuple[Route, ...]:
     prefect, access = directory / PREFECT_SOCKET, directory / ACCESS_SOCKET
     return (
         Route(name="ui", prefix="/", socket=prefect, access=Access.ACCOUNT, page=True),
-        Route(name="api", prefix="/api", socket=prefect, access=Access.ACCOUNT, websocket=True, timeout_seconds=0),
+        Route(
+            name="api",
+            prefix="/api",
+            socket=prefect,
+            access=Access.ACCOUNT,
+            websocket=True,
+            timeout_seconds=0,
+            busy_retries=10,  # its answer while another writes into its SQLite; browsers would show it as an error
+        ),
         Route(name="front-door", prefix=OWN_PREFIX, socket=access, access=Access.OPEN),
         Route(name="boards", prefix=BOARDS_PREFIX, socket=access, access=Access.TOKEN, timeout_seconds=120),
     )

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.sync.client import connect
 
 from blocks.gateway.files import front_door_command, write_front_door, write_routes
@@ -32,6 +33,32 @@ def answering(name: str) -> Application:
         await send({"type": "http.response.body", "body": name.encode()})
 
     return app
+
+
+def busy(times: int) -> Application:
+    """An application that is busy so many times, then says what it was sent."""
+    left = times
+
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        nonlocal left
+        left -= 1
+        body = (await receive()).get("body", b"")
+        await send({"type": "http.response.start", "status": 503 if left >= 0 else 201, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+@pytest.mark.req("COM-04")
+def test_a_form_that_meets_a_busy_database_is_sent_again(own_directory: Path) -> None:
+    with running_front_door(own_directory, upstream=busy(6)) as door, door.client() as client:
+        answer = client.post("/api/deployments/1/create_flow_run", json={"name": "first"})
+        assert (answer.status_code, answer.json()) == (201, {"name": "first"})
+
+
+def test_what_does_not_say_that_it_undid_all_is_asked_once(own_directory: Path) -> None:
+    with running_front_door(own_directory, upstream=busy(1)) as door, door.client() as client:
+        assert [client.post("/page").status_code for _ in range(2)] == [503, 201]
 
 
 def test_twenty_swaps_under_load_fail_no_request(own_directory: Path) -> None:
