@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.connections.platform import open_platform
-from blocks.connections.settings import ENVIRONMENT, make_home, prepare_prefect, read_settings
+from blocks.connections.settings import ENVIRONMENT, prepare_prefect, read_settings
 from blocks.domain.errors import MakerflowError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.specs import TrainingSpec
@@ -36,7 +36,6 @@ def main() -> int:
     """Run the demo; its exit code."""
     prepare_output()
     began = time.monotonic()
-    make_home(read_settings())
     prepare_prefect()
     try:
         trained = _run()

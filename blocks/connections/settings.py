@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -257,9 +256,15 @@ def own_account_at(settings: Settings, api: str) -> str:
     return ""
 
 
-def prepare_prefect(environment: Mapping[str, str] | None = None) -> None:
-    """Give Prefect its settings before it is imported; what the user has set in the environment stays."""
-    for name, value in (environment or prefect_environment(read_settings())).items():
+def prepare_prefect() -> None:
+    """Give Prefect a home and its settings before it is imported; what the user has set in the environment stays.
+
+    Raises:
+        InvalidInputError: A variable is wrong, or the home cannot be made.
+    """
+    settings = read_settings()
+    make_home(settings)  # in which Prefect makes its own, and complains where it cannot
+    for name, value in prefect_environment(settings).items():
         ENVIRONMENT.setdefault(name, value)
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,3 +111,31 @@ def test_a_tag_that_is_not_there_cannot_be_removed_and_those_that_are_there_are_
     assert changed_tags({"a": "1", "b": "2"}, ["c=3"], ["a"]) == {"b": "2", "c": "3"}
     with pytest.raises(InvalidInputError, match=r"--remove-tag nope.*Its tags: a, b\."):
         changed_tags({"a": "1", "b": "2"}, [], ["nope"])
+
+
+@pytest.mark.req("COM-11")
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ("experiment change none --description new", "Error: There is no experiment"),
+        ("experiment create first", ""),
+        ("training stop none", "Error: There is no training"),
+        ("training schedule none --every 1d", "Error: There is no training"),
+        ("training schedules", "Error: The Prefect server of"),
+        ("template delete none --yes", "Error: There is no template"),
+        ("upkeep", ""),
+    ],
+)
+def test_the_first_command_of_a_new_home_says_nothing_but_its_own_error(
+    arguments: str, error: str, tmp_path: Path
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "deployments.cli", *arguments.split()],
+        capture_output=True,
+        text=True,
+        env={"MAKERFLOW_HOME": str(tmp_path / "new" / "home"), "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=tmp_path,
+    )
+
+    assert ended.stderr.startswith(error)
+    assert len(ended.stderr.splitlines()) == bool(error)
