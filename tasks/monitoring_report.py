@@ -1,12 +1,12 @@
 """What the workers of a training use, as a part of its report: figures, and one picture for each kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from blocks.domain.usage import MEASURES, UsageKind, title_of
+from blocks.domain.usage import MEASURES, title_of
 from blocks.registry.monitoring import Monitoring
 from blocks.registry.records import TrainingSummary
-from blocks.registry.usage_records import UsagePoint, WorkerMonitoring, beginning
-from tasks.markdown import Curve, chart, table
+from blocks.registry.usage_records import WorkerMonitoring, drawn
+from tasks.markdown import chart, table
 
 DRAWN_WORKERS = 8
 DRAWN_POINTS = 120
@@ -18,16 +18,17 @@ def monitoring_report(row: TrainingSummary, monitoring: Monitoring) -> str:
     workers = monitoring.workers(row.id)
     if not workers:
         return ""
-    drawn = workers[:DRAWN_WORKERS]
-    points = {worker.rank: monitoring.curve(row.id, worker.rank, DRAWN_POINTS) for worker in drawn}
-    began = beginning(points.values()).timestamp()
+    shown = workers[:DRAWN_WORKERS]
+    points = {worker.rank: monitoring.curve(row.id, worker.rank, DRAWN_POINTS) for worker in shown}
     pictures = [
-        chart(title_of(kind, drawn[0].network), curves, below="minutes")
+        chart(
+            title_of(kind, shown[0].network), {f"worker {rank}": line for rank, line in lines.items()}, below="minutes"
+        )
         for kind in MEASURES
-        if (curves := _curves(kind, points, began))
+        if (lines := drawn(kind, points))
     ]
-    more = f"All {len(workers)} workers: `makerflow training monitor {row.name}`." if workers != drawn else ""
-    return "\n\n".join(part for part in (_figures(drawn), *pictures, more) if part)
+    more = f"All {len(workers)} workers: `makerflow training monitor {row.name}`." if workers != shown else ""
+    return "\n\n".join(part for part in (_figures(shown), *pictures, more) if part)
 
 
 def _figures(workers: Sequence[WorkerMonitoring]) -> str:
@@ -45,16 +46,3 @@ def _figures(workers: Sequence[WorkerMonitoring]) -> str:
         if (f := worker.figures.get(kind))
     ]
     return table(("Worker", "Host", "Monitoring", "Last", "Mean", "Max"), rows)
-
-
-def _curves(kind: UsageKind, points: Mapping[int, Sequence[UsagePoint]], began: float) -> dict[str, Curve]:
-    """Minutes since the beginning, and the mean; nothing when there is nothing but zeros to be drawn."""
-    curves = {
-        f"worker {rank}": [((p.at.timestamp() - began) / 60, p.mean[kind]) for p in of_rank if kind in p.mean]
-        for rank, of_rank in points.items()
-    }
-    return {name: curve for name, curve in curves.items() if curve} if any(_values(curves)) else {}
-
-
-def _values(curves: Mapping[str, Curve]) -> list[float]:
-    return [value for curve in curves.values() for _, value in curve]

@@ -40,11 +40,9 @@ def register_training(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> 
     if isinstance(asked, TemplatedTrainingSpec):
         with suppress(NotFoundError):  # made already, of the template as it was then
             return platform.registry.trainings.get(training_id_of(key)).id
-    spec, template = settings_of(platform, asked)
-    check_settings(platform, spec, template)
-    experiment = platform.registry.experiments.ensure(ExperimentSpec(name=spec.experiment))
+    spec, template, experiment = _prepared(platform, asked)
     try:
-        return platform.registry.trainings.create(spec, experiment.id, id=training_id_of(key), template=template).id
+        return platform.registry.trainings.create(spec, experiment, id=training_id_of(key), template=template).id
     except AlreadyExistsError as error:
         row = platform.registry.trainings.get(error.id)
         if row.spec == spec and row.status in UNDER_WAY and not platform.registry.is_leased(row.id):
@@ -62,15 +60,13 @@ def register_repeated(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> 
     """
     platform = open_platform()
     trainings = platform.registry.trainings
-    spec, template = settings_of(platform, asked)
-    check_settings(platform, spec, template)
-    experiment = platform.registry.experiments.ensure(ExperimentSpec(name=spec.experiment))
+    spec, template, experiment = _prepared(platform, asked)
     while True:
         with suppress(NotFoundError):  # made already, under the name that was free then
             return trainings.get(training_id_of(key)).id
         named = spec.changed(name=trainings.free_name(spec.name))
         with suppress(AlreadyExistsError):  # somebody has just taken the name
-            return trainings.create(named, experiment.id, id=training_id_of(key), template=template).id
+            return trainings.create(named, experiment, id=training_id_of(key), template=template).id
 
 
 @step("change")
@@ -256,6 +252,15 @@ def check_settings(platform: Platform, spec: TrainingSpec, template: TemplateUse
         why = "no log store is enabled on this installation (MAKERFLOW_LOG_STORE=off)"
         with named_by(template, "log_management"):
             raise InvalidInputError("log_management is on", why, "Set MAKERFLOW_LOG_STORE=local, or turn it off.")
+
+
+def _prepared(
+    platform: Platform, asked: TrainingSpec | TemplatedTrainingSpec
+) -> tuple[TrainingSpec, TemplateUse | None, str]:
+    """The settings, checked, with the template that they are made from and the id of the experiment, which exists."""
+    spec, template = settings_of(platform, asked)
+    check_settings(platform, spec, template)
+    return spec, template, platform.registry.experiments.ensure(ExperimentSpec(name=spec.experiment)).id
 
 
 @contextmanager

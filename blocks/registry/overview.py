@@ -25,7 +25,7 @@ _UNDER_WAY = (
     f"WHERE t.status IN ({_STATUSES}) ORDER BY t.created_us, t.id"
 )
 _STANDING = (
-    "SELECT t.id, t.name, t.status, t.changed_us, d.logs_uploaded "
+    "SELECT t.id, t.name, t.status, d.logs_uploaded "
     "FROM training t JOIN training_document d ON d.training_id = t.id WHERE t.id IN ({ids})"
 )
 _NAMES = "SELECT name FROM training WHERE experiment_id = :experiment"
@@ -86,9 +86,4 @@ def _under_way(row: Row) -> UnderWay:
 
 
 def _standing(row: Row) -> Standing:
-    return Standing(
-        name=row["name"],
-        status=row["status"],
-        changed=from_microseconds(row["changed_us"]),
-        logs_uploaded=row["logs_uploaded"],
-    )
+    return Standing(name=row["name"], status=row["status"], logs_uploaded=row["logs_uploaded"])

@@ -128,7 +128,6 @@ class Standing(Frozen):
 
     name: str
     status: TrainingStatus
-    changed: datetime
     logs_uploaded: bool
 
 

@@ -1,6 +1,6 @@
 """What the registry answers about the use of machines: frozen records."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from blocks.domain.plan import Frozen
@@ -71,6 +71,23 @@ class UsagePoint(Frozen):
     max: dict[UsageKind, float]
 
 
-def beginning(curves: Iterable[Sequence[UsagePoint]]) -> datetime:
-    """When the first of these curves, each with a point at least, begins."""
-    return min(curve[0].at - timedelta(seconds=curve[0].seconds) for curve in curves)
+def drawn(kind: UsageKind, curves: Mapping[int, Sequence[UsagePoint]]) -> dict[int, list[tuple[float, float]]]:
+    """What a picture of a kind shows, by worker: minutes since the first of all began, and means.
+
+    Args:
+        kind: Of what.
+        curves: By worker, each with a point at least.
+
+    Returns:
+        Workers that have the kind; nothing where there is nothing but zeros to be drawn.
+    """
+    began = min(curve[0].at - timedelta(seconds=curve[0].seconds) for curve in curves.values())
+    lines = {
+        rank: [((p.at - began).total_seconds() / 60, p.mean[kind]) for p in curve if kind in p.mean]
+        for rank, curve in curves.items()
+    }
+    return {rank: line for rank, line in lines.items() if line} if _is_seen(lines.values()) else {}
+
+
+def _is_seen(lines: Iterable[Sequence[tuple[float, float]]]) -> bool:
+    return any(value for line in lines for _, value in line)

@@ -180,3 +180,13 @@ def value_text(value: object) -> str:
 def pair_text(pairs: Mapping[str, object]) -> str:
     """Names and values on one line."""
     return ", ".join(f"{name}={value}" for name, value in pairs.items())
+
+
+def check_rank(rank: int, workers: int, training: str) -> None:
+    """Refuse a worker that a training has not.
+
+    Raises:
+        InvalidInputError: It says which there are.
+    """
+    if rank >= workers:
+        raise InvalidInputError(f"--rank {rank}", f"{training} has workers 0 to {workers - 1}", "Choose one of them.")

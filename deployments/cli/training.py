@@ -164,7 +164,8 @@ def monitor(
         raise InvalidInputError("--follow, --csv, --plot, --json", "two of them are given", "Give one.")
     registry = open_registry()
     row = registry.trainings.get(training)
-    monitoring.check_rank(row, rank)
+    if rank is not None:
+        fields.check_rank(rank, row.spec.instances.workers, row.name)
     if follow:
         write_lines(monitoring.follow(registry, row, rank), live=True)
         row = registry.trainings.get(row.id)

@@ -5,9 +5,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from blocks.domain.errors import InvalidInputError, NotFoundError
+from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import UNDER_WAY
 from blocks.domain.plan import OutputKind, RunHandle
+from deployments.cli.fields import check_rank
 
 if TYPE_CHECKING:
     from blocks.registry.records import Training
@@ -29,9 +30,7 @@ def read_log(row: "Training", rank: int, *, follow: bool, tail: int | None) -> I
     Raises:
         InvalidInputError: There is no such worker.
     """
-    if rank >= row.spec.instances.workers:
-        last = row.spec.instances.workers - 1
-        raise InvalidInputError(f"--rank {rank}", f"{row.name} has workers 0 to {last}", "Choose one of them.")
+    check_rank(rank, row.spec.instances.workers, row.name)
     return _read_log(row, rank, follow, tail)
 
 

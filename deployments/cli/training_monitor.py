@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from blocks.domain.errors import BusyError, InvalidInputError
+from blocks.domain.errors import BusyError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.usage import MEASURES, UsageKind, title_of
 from deployments.cli.documents import time_text
@@ -30,17 +30,6 @@ _BARS = "▁▂▃▄▅▆▇█"
 Curves = Mapping[int, Sequence["UsagePoint"]]
 
 _NOT_YET = (TrainingStatus.CREATE_REQUESTED, TrainingStatus.CREATE_IN_PROGRESS)
-
-
-def check_rank(row: "Training", rank: int | None) -> None:
-    """Refuse a worker that there is not.
-
-    Raises:
-        InvalidInputError: It says which there are.
-    """
-    workers = row.spec.instances.workers
-    if rank is not None and rank >= workers:
-        raise InvalidInputError(f"--rank {rank}", f"{row.name} has workers 0 to {workers - 1}", "Choose one of them.")
 
 
 def check_available(row: "Training") -> None:
@@ -133,18 +122,14 @@ def sparkline(values: Sequence[float]) -> str:
 
 def write_plots(workers: Sequence["WorkerMonitoring"], curves: Curves) -> None:
     """Draw each kind that is more than zeros; the curve of each worker consists of the last digit of its number."""
-    from blocks.registry.usage_records import beginning
+    from blocks.registry.usage_records import drawn
 
     shown = workers[:PLOTTED_WORKERS]
-    began = beginning(curves[worker.rank] for worker in shown).timestamp()
     for kind in MEASURES:
-        lines = {
-            worker.rank: [(_minutes(p, began), p.mean[kind]) for p in curves[worker.rank] if kind in p.mean]
-            for worker in shown
-        }
-        if any(value for line in lines.values() for _, value in line):
+        lines = drawn(kind, {worker.rank: curves[worker.rank] for worker in shown})
+        if lines:
             write(f"\n{title_of(kind, shown[0].network)}")
-            write(_plot({rank: line for rank, line in lines.items() if line}))
+            write(_plot(lines))
     if workers != shown:
         write(f"\nThese are the first {PLOTTED_WORKERS} workers; --rank draws another.")
 
@@ -211,10 +196,6 @@ def _instance_row(row: "Training", worker: "WorkerMonitoring") -> list[str]:
         str(worker.samples),
         time_text(worker.sampled),
     ]
-
-
-def _minutes(point: "UsagePoint", began: float) -> float:
-    return (point.at.timestamp() - began) / 60
 
 
 def _plot(lines: Mapping[int, Sequence[tuple[float, float]]]) -> str:

@@ -143,7 +143,7 @@ class Guard:
         while not ended.wait(WAIT_SECONDS):
             self.look()
             self._check_starts(time.monotonic() > deadline)
-            if self._layout.arrival.exists() and all(self._is_settled()):
+            if self._layout.arrival.exists() and self._is_settled():
                 return int(json.loads(self._layout.arrival.read_text())["earlier_runs_added"])
         return None
 
@@ -191,9 +191,8 @@ class Guard:
             self._supervisor.wait()
         end_descendants(self._layout)
 
-    def _is_settled(self) -> Iterator[bool]:
-        for report in look_at_parts(self._layout, self.instance):
-            yield report.is_healthy
+    def _is_settled(self) -> bool:
+        return all(report.is_healthy for report in look_at_parts(self._layout, self.instance))
 
     def _check_starts(self, is_late: bool) -> None:
         for part in self._parts:

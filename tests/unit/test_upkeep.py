@@ -29,7 +29,7 @@ def trace(
 
 
 def training(status: TrainingStatus, *, logs_uploaded: bool = True) -> Standing:
-    return Standing(name="t", status=status, changed=NOW, logs_uploaded=logs_uploaded)
+    return Standing(name="t", status=status, logs_uploaded=logs_uploaded)
 
 
 def test_each_attempt_waits_twice_as_long_and_all_together_some_hours() -> None:
