@@ -84,7 +84,9 @@ def test_a_ticket_in_an_address_counts_where_a_page_is_opened_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "ticket", ["wrong", "ann:password", TOKEN.get_secret_value(), GUARDED.new_session(), OPEN.new_ticket(), "1..", "é"]
+    "ticket",
+    ["wrong", "ann:password", TOKEN.get_secret_value(), GUARDED.new_session(), OPEN.new_ticket(), "1..", "é"],
+    ids=["word", "access string", "token", "session", "another door's", "no signature", "not ASCII"],
 )
 def test_nothing_else_in_an_address_opens_anything(ticket: str) -> None:
     assert GUARDED.decide(request("GET", f"/x?ticket={ticket}"), Access.TOKEN) is Verdict.WRONG
