@@ -1,5 +1,7 @@
 """The root of all commands, and what becomes of an error in one."""
 
+import logging
+import os
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -46,6 +48,7 @@ def answer(arguments: Sequence[str], *, as_json: bool) -> int:
         KeyboardInterrupt: Ctrl-C, with what to tell where the command knows more than that.
     """
     prepare_output()
+    _leave_flow_runs_to_their_pages()
     try:
         code = typer.main.get_command(app).main(list(arguments), prog_name="makerflow", standalone_mode=False)
         flush_output()
@@ -58,3 +61,10 @@ def answer(arguments: Sequence[str], *, as_json: bool) -> int:
     except Exception as error:  # the process's top: whatever it is becomes a message and an exit code
         return report(error, as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _leave_flow_runs_to_their_pages() -> None:
+    """Print none of what Prefect logs of runs, tracebacks among it, unless asked: commands say how it goes."""
+    if "PREFECT_LOGGING_LEVEL" not in os.environ:
+        for name in ("prefect.flow_runs", "prefect.task_runs"):
+            logging.getLogger(name).propagate = False

@@ -139,3 +139,22 @@ def test_the_first_command_of_a_new_home_says_nothing_but_its_own_error(
 
     assert ended.stderr.startswith(error)
     assert len(ended.stderr.splitlines()) == bool(error)
+
+
+@pytest.mark.req("COM-11")
+@pytest.mark.parametrize("module", ["flows.training", "flows.experiment", "deployments.schedules"])
+def test_the_users_own_settings_of_prefect_are_not_taken_for_ours(module: str, tmp_path: Path) -> None:
+    (tmp_path / ".prefect").mkdir()
+    (tmp_path / ".prefect" / "profiles.toml").write_text(
+        'active = "theirs"\n[profiles.theirs]\nPREFECT_API_URL = "http://127.0.0.1:1/api"\n'
+    )
+    program = f"import {module}, prefect.settings as s; print(s.PREFECT_HOME.value(), s.PREFECT_API_URL.value())"
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=tmp_path,
+    )
+
+    assert (ended.stdout, ended.stderr) == (f"{tmp_path / '.makerflow' / 'prefect'} None\n", "")
