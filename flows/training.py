@@ -302,7 +302,8 @@ def _drive(training_id: str) -> Training | State[Any]:
             step(training_id)
         row = _follow_and_finish(training_id)
     if row.status is TrainingStatus.STOPPED:
-        return Cancelled(message=row.reason)
+        again = f"Nothing retries what was stopped; copy it: copy-training, or `makerflow training copy {row.name}`."
+        return Cancelled(message=f"{row.reason}. {again}")
     if row.status is not TrainingStatus.COMPLETE:
         raise RunFailedError("training", row.name, row.status, row.reason)
     return row

@@ -168,6 +168,8 @@ def _end_run(platform: Platform, run: LeftRun) -> str:
         known = platform.registry.overview.standing([id]).get(id)
         if known is not None and known.status in UNDER_WAY:
             return NOTHING  # it was asked for again meanwhile
+        if all(trace.run_id != id for trace in platform.cluster.traces()):
+            return NOTHING  # whoever worked on it was about to remove it
         handle, done = RunHandle(cluster="", run_id=id), ""
         if run.lives:
             secrets = secrets_of(platform, platform.registry.trainings.get(id)) if known else {}

@@ -144,7 +144,7 @@ def _program(layout: Layout, part: Part) -> dict[str, str]:
         "stopwaitsecs": str(part.stop_seconds),
         "killasgroup": "true",
         "redirect_stderr": "true",
-        "stdout_logfile": str(layout.log(part.name)),
+        "stdout_logfile": str(layout.log(part.name)).replace("%", "%%"),  # supervisord expands this one twice
         "stdout_logfile_maxbytes": f"{LOG_MEGABYTES}MB",
         "stdout_logfile_backups": str(LOG_FILES),
     }

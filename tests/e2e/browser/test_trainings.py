@@ -99,7 +99,7 @@ def test_a_schedule_of_the_uis_own_dialog_creates_trainings_each_of_a_name_of_it
         names = {row["name"] for row in rows}
         return names if len(names) > 1 else None
 
-    assert wait_for(complete, "two trainings of the schedule") >= {"nightly", "nightly-2"}
+    assert wait_for(complete, "two trainings of the schedule", seconds=180) >= {"nightly", "nightly-2"}
     [schedule] = ui.platform.cli.json("training", "schedules")["items"]
     assert (schedule["name"], schedule["every_seconds"]) == ("nightly", 10)
     ui.platform.cli.json("training", "unschedule", "nightly")

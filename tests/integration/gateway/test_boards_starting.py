@@ -47,7 +47,13 @@ async def opened(directory: Path, told: Told, **settings: float) -> AsyncIterato
 
 
 def processes() -> list[psutil.Process]:
-    return [child for child in psutil.Process(os.getpid()).children() if "-S" in child.cmdline()]
+    return [child for child in psutil.Process(os.getpid()).children() if "-S" in arguments(child)]
+
+
+def arguments(process: psutil.Process) -> list[str]:
+    with suppress(psutil.NoSuchProcess):  # it has ended
+        return process.cmdline()
+    return []
 
 
 async def begun(boards: Boards, experiment_id: str) -> "asyncio.Task[None]":

@@ -2,10 +2,10 @@ import os
 import shlex
 import subprocess
 import sys
-from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
+from supervisor.options import ServerOptions
 
 from blocks.connections.settings import Settings
 from blocks.domain.errors import InvalidInputError
@@ -16,23 +16,20 @@ from deployments.up.request import make_request
 from deployments.up.supervision import supervisor_config
 
 
-def read_as_supervisor_does(text: str) -> RawConfigParser:
-    parser = RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
-    parser.read_string(text)
-    return parser
-
-
-@pytest.mark.parametrize(
-    "home", ["/home/a", "/home/with blank", "/home/100%", "/home/it's", '/home/a"b', "/home/a;b#c"]
-)
-def test_supervisord_reads_each_command_as_it_was_meant_whatever_the_home_is_called(home: str) -> None:
-    layout = Layout(Path(home))
-    parts = make_parts(layout, ("envoy", f"--config-path={home}"))
-    parser = read_as_supervisor_does(supervisor_config(layout, parts))
+@pytest.mark.parametrize("name", ["a", "with blank", "100%", "50%d of it's", 'a"b', "a;b#c", "höme"])
+def test_supervisord_itself_takes_every_path_as_it_was_meant(name: str, tmp_path: Path) -> None:
+    layout = make_layout(Settings(home=tmp_path / name))
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    parts = make_parts(layout, ("envoy", f"--config-path={name}"))
+    layout.supervisor_config.parent.mkdir(parents=True, exist_ok=True)
+    layout.supervisor_config.write_text(supervisor_config(layout, parts))
+    options = ServerOptions()
+    options.realize(["-c", str(layout.supervisor_config)])
+    programs = {program.name: program for group in options.process_group_configs for program in group.process_configs}
+    assert options.directory == str(layout.home)
     for part in parts:
-        command = parser[f"program:{part.name}"]["command"].replace("%%", "%")
-        assert shlex.split(command)[-len(part.command) :] == list(part.command)
-        assert parser[f"program:{part.name}"]["autorestart"] == "true"
+        assert shlex.split(programs[part.name].command)[-len(part.command) :] == list(part.command)
+        assert programs[part.name].stdout_logfile == str(layout.log(part.name))
 
 
 def test_the_sweeper_ends_last() -> None:
