@@ -14,6 +14,7 @@ from uuid import UUID
 from prefect._internal.versioning import VersionType
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.context import AsyncClientContext
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
@@ -44,7 +45,11 @@ OF_THE_USERS = (
 
 
 class DeploymentRunner(Runner):
-    """Prefect's runner, which would cancel every run when it ends, and drop the schedules that users have made."""
+    """Prefect's runner, which would cancel every run when it ends, and drop the schedules that users have made.
+
+    It has no limit of runs: those that follow trainings last for days, and with a limit they would keep out the run
+    that stops one of them. What trainings take of the machine is bounded by the cluster's queue.
+    """
 
     def __init__(self, log: Path) -> None:
         super().__init__(name=DEPLOYMENT, limit=None, query_seconds=POLL_SECONDS, pause_on_shutdown=False)
@@ -82,14 +87,17 @@ async def serve() -> None:
     runner = DeploymentRunner(log)
     # Also wakes the loop when the signal reaches another thread, which Prefect's own way does not.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, runner.handle_sigterm)
+    deployments = [await _deployment(entry) for entry in catalogue()]
     await asyncio.to_thread(wait_for_api, configured_api(read_settings()))
-    for entry in catalogue():
-        await _register(runner, entry)
+    # One client for all: each would read the certificates of the whole world, and connect anew.
+    async with AsyncClientContext.get_or_create():
+        for deployment in deployments:  # together they would find the server's database locked
+            await runner.aadd_deployment(deployment)
     await asyncio.to_thread(arrive)
     await runner.start()
 
 
-async def _register(runner: DeploymentRunner, entry: CatalogueEntry) -> None:
+async def _deployment(entry: CatalogueEntry) -> RunnerDeployment:
     deployment = await entry.flow.ato_deployment(
         name=DEPLOYMENT,
         description=entry.description,
@@ -101,7 +109,7 @@ async def _register(runner: DeploymentRunner, entry: CatalogueEntry) -> None:
     )
     form = deployment._parameter_openapi_schema
     deployment._parameter_openapi_schema = finished_form(form, open_platform().catalogue, entry.resource)
-    await runner.aadd_deployment(deployment)
+    return deployment
 
 
 if __name__ == "__main__":
