@@ -15,10 +15,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed, wait_random
 
-from blocks.connections.client import client_settings
+from blocks.connections.client import using
 from blocks.connections.server import configured_api, is_healthy
 from blocks.connections.settings import Settings, read_settings
 from blocks.domain.errors import is_transient
@@ -82,7 +82,7 @@ def run_flow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     api = reachable_api(read_settings())
     if api:
         # Our registry knows who lives; Prefect's heartbeat would cost every flow a second.
-        with temporary_settings(updates={**client_settings(api), PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with using(api, {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             export_earlier_runs(api)
             return flow(*args, **kwargs)
     return _run_journaled(flow, args, kwargs)

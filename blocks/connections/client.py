@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.events.clients import PrefectEventsClient
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.settings.legacy import Setting
 
@@ -15,16 +17,29 @@ SENDERS = ("EventsWorker", "APILogWorker")
 """Prefect's loggers, outside its own tree, of what sends while a process goes on with something else."""
 
 
-def client_settings(api: str) -> dict[Setting, Any]:
-    """Prefect's settings for the API at this address, with what the front door of this home asks for."""
+@contextmanager
+def using(api: str, updates: dict[Setting, Any] | None = None) -> Iterator[None]:
+    """Make the API at this address Prefect's meanwhile, with what the front door of this home asks for.
+
+    Prefect keeps one sender of events a process, whatever address is set later, and the server knows of task runs by
+    events alone: each address has its own sender here, else a server would never hear of them when the process had
+    used another one before.
+    """
     account = own_account_at(read_settings(), api)
-    return {PREFECT_API_URL: api} | ({PREFECT_API_AUTH_STRING: account} if account else {})
+    settings = {PREFECT_API_URL: api} | ({PREFECT_API_AUTH_STRING: account} if account else {}) | (updates or {})
+    before = EventsWorker._client_override
+    with temporary_settings(updates=settings):
+        EventsWorker.set_client_override(PrefectEventsClient, api_url=api)
+        try:
+            yield
+        finally:
+            EventsWorker._client_override = before
 
 
 @contextmanager
 def client_of(api: str) -> Iterator[SyncPrefectClient]:
     """A client of the API at this address, which is this process's meanwhile."""
-    with temporary_settings(updates=client_settings(api)), get_client(sync_client=True) as client:
+    with using(api), get_client(sync_client=True) as client:
         yield client
 
 

@@ -17,7 +17,7 @@ from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from pydantic import Field, SecretStr
 
-from blocks.connections.client import client_settings
+from blocks.connections.client import using
 from blocks.connections.platform import AWS, open_platform
 from blocks.connections.server import configured_api, is_healthy, prefect_server
 from blocks.connections.settings import Settings, read_settings
@@ -209,7 +209,7 @@ def _prefect(settings: Settings) -> Iterator[None]:
     configured = configured_api(settings)
     try:
         if configured and (settings.prefect_api_url or is_healthy(configured)):
-            with temporary_settings(updates=client_settings(configured)):
+            with using(configured):
                 yield
             return
         with _private_server(settings):

@@ -17,6 +17,7 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.events.worker import EventsWorker
 from prefect.flow_engine import run_flow as run_prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Cancelling, Pending, Running
@@ -71,6 +72,8 @@ def flow_run(client: SyncPrefectClient, name: str) -> FlowRun:
 def test_a_training_is_a_flow_run_of_retryable_tasks_with_a_report(
     online: str, client: SyncPrefectClient, make_spec: MakeSpec
 ) -> None:
+    with temporary_settings(updates={PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        EventsWorker.instance()  # as a process has that used a server which has gone
     training = create_training(make_spec(PRINTS_METRICS, "seen"))
     assert isinstance(training, Training)
     assert training.status is TrainingStatus.COMPLETE
