@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.events.clients import PrefectEventsClient
+from prefect.events.clients import EventsClient, PrefectEventsClient
 from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.settings.legacy import Setting
@@ -17,23 +17,35 @@ SENDERS = ("EventsWorker", "APILogWorker")
 """Prefect's loggers, outside its own tree, of what sends while a process goes on with something else."""
 
 
+_overrides: list[tuple[type[EventsClient], dict[str, Any]]] = []
+
+
 @contextmanager
 def using(api: str, updates: dict[Setting, Any] | None = None) -> Iterator[None]:
-    """Make the API at this address Prefect's meanwhile, with what the front door of this home asks for.
-
-    Prefect keeps one sender of events a process, whatever address is set later, and the server knows of task runs by
-    events alone: each address has its own sender here, else a server would never hear of them when the process had
-    used another one before.
-    """
+    """Make the API at this address Prefect's meanwhile, with what the front door of this home asks for."""
     account = own_account_at(read_settings(), api)
     settings = {PREFECT_API_URL: api} | ({PREFECT_API_AUTH_STRING: account} if account else {}) | (updates or {})
-    before = EventsWorker._client_override
-    with temporary_settings(updates=settings):
-        EventsWorker.set_client_override(PrefectEventsClient, api_url=api)
-        try:
-            yield
-        finally:
-            EventsWorker._client_override = before
+    with temporary_settings(updates=settings), sending_events_by(PrefectEventsClient, api_url=api):
+        yield
+
+
+@contextmanager
+def sending_events_by(client: type[EventsClient], **options: Any) -> Iterator[None]:
+    """Have such a client send this process's events meanwhile.
+
+    Prefect keeps one sender of events a process, whatever address is set later, and the server knows of task runs by
+    events alone: without a client that names its address it would never hear of them where another had been used
+    before. The choice is the process's: where threads overlap, the last that still goes on decides.
+    """
+    override = (client, options)
+    _overrides.append(override)
+    EventsWorker.set_client_override(client, **options)
+    try:
+        yield
+    finally:
+        _overrides.remove(override)
+        remaining, its_options = _overrides[-1] if _overrides else (None, {})
+        EventsWorker.set_client_override(remaining, **its_options)
 
 
 @contextmanager

@@ -13,11 +13,10 @@ from contextlib import contextmanager, suppress
 import httpx
 from prefect.blocks.core import Block
 from prefect.events.clients import NullEventsClient
-from prefect.events.worker import EventsWorker
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING
 from pydantic import Field, SecretStr
 
-from blocks.connections.client import using
+from blocks.connections.client import sending_events_by, using
 from blocks.connections.platform import AWS, open_platform
 from blocks.connections.server import configured_api, is_healthy, prefect_server
 from blocks.connections.settings import Settings, read_settings
@@ -223,13 +222,10 @@ def _private_server(settings: Settings) -> Iterator[None]:
     account = f"makerflow:{secrets.token_urlsafe(32)}"
     with (
         prefect_server(settings, account=account) as api,
-        temporary_settings(updates={PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: account}),
+        using(api, {PREFECT_API_AUTH_STRING: account}),
+        sending_events_by(NullEventsClient),  # nobody is there to hear them when the server has gone
     ):
-        EventsWorker.set_client_override(NullEventsClient)  # nobody is there to hear them when the server has gone
-        try:
-            yield
-        finally:
-            EventsWorker.set_client_override(None)
+        yield
 
 
 def _read_certificate(file: str) -> str:

@@ -1,5 +1,6 @@
 import asyncio
 import logging
+from contextlib import ExitStack
 
 import pytest
 from prefect.events import Event, Resource
@@ -17,14 +18,11 @@ class SlowClient(NullEventsClient):
 def test_nobody_is_warned_that_a_process_sends_its_last_events_before_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    EventsWorker.set_client_override(SlowClient)
-    try:
+    with client.sending_events_by(SlowClient):
         worker = EventsWorker.instance()
         for number in range(5):
             worker.send(Event(event="test", resource=Resource({"prefect.resource.id": f"test.{number}"})))
         worker.drain()
-    finally:
-        EventsWorker.set_client_override(None)
     assert caplog.messages == []
 
 
@@ -32,3 +30,17 @@ def test_nobody_is_warned_that_a_process_sends_its_last_events_before_it_ends(
 def test_what_gets_lost_is_still_told(sender: str, caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger(sender).warning("Service %r queue is full (%d items), dropping item", sender, 3)
     assert len(caplog.messages) == 1
+
+
+def test_uses_of_servers_that_overlap_end_in_any_order() -> None:
+    def sender() -> object:
+        return EventsWorker._client_override
+
+    before = sender()
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(client.sending_events_by(SlowClient, server=1))
+    second.enter_context(client.sending_events_by(SlowClient, server=2))
+    first.close()
+    assert sender() == (SlowClient, (("server", 2),))
+    second.close()
+    assert sender() == before

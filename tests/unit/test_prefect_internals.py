@@ -1,7 +1,6 @@
 """What the product uses of Prefect beyond its documented interface: checked against Prefect 3.8.8.
 
-When one of these fails, look at `deployments/runner.py`, `deployments/flow_processes.py` and
-`blocks/connections/client.py` before anything else.
+When one of these fails, look at `deployments/runner.py` and `deployments/flow_processes.py` before anything else.
 """
 
 import inspect
@@ -10,7 +9,6 @@ from importlib.metadata import version
 import pytest
 from prefect import engine
 from prefect.deployments.runner import RunnerDeployment
-from prefect.events.worker import EventsWorker
 from prefect.runner import Runner
 from prefect.runner._control_channel import ControlChannel
 from prefect.runner._process_manager import ProcessHandle
@@ -50,8 +48,3 @@ def test_a_process_is_told_by_its_pid_and_exit_code() -> None:
 def test_a_deployment_has_a_form_and_the_engine_can_be_run_as_a_program() -> None:
     assert "_parameter_openapi_schema" in RunnerDeployment.__private_attributes__
     assert 'if __name__ == "__main__"' in inspect.getsource(engine)
-
-
-def test_each_api_can_have_its_own_sender_of_events() -> None:
-    assert EventsWorker._client_override is None
-    assert "cls._client_override" in inspect.getsource(EventsWorker.instance)
