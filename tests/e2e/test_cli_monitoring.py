@@ -75,6 +75,7 @@ def test_workers_are_watched_through_the_death_of_who_follows_them_and_no_sample
 
 @pytest.mark.req("COM-08")
 def test_a_training_that_is_being_created_has_no_monitoring_and_says_so(cli: CommandLine) -> None:
+    cli.home.mkdir(exist_ok=True)
     with open_registry(f"sqlite:///{cli.home}/registry.db") as registry:
         experiment = registry.experiments.ensure(ExperimentSpec(name="empty"))
         registry.trainings.create(TrainingSpec(name="new", algorithm="s3://b/c", entry_point="t.py"), experiment.id)
