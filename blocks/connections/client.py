@@ -16,8 +16,7 @@ from blocks.connections.settings import own_account_at, read_settings
 SENDERS = ("EventsWorker", "APILogWorker")
 """Prefect's loggers, outside its own tree, of what sends while a process goes on with something else."""
 
-
-_overrides: list[tuple[type[EventsClient], dict[str, Any]]] = []
+_overrides: dict[object, tuple[type[EventsClient], dict[str, Any]]] = {}
 
 
 @contextmanager
@@ -37,14 +36,14 @@ def sending_events_by(client: type[EventsClient], **options: Any) -> Iterator[No
     events alone: without a client that names its address it would never hear of them where another had been used
     before. The choice is the process's: where threads overlap, the last that still goes on decides.
     """
-    override = (client, options)
-    _overrides.append(override)
+    use = object()
+    _overrides[use] = (client, options)
     EventsWorker.set_client_override(client, **options)
     try:
         yield
     finally:
-        _overrides.remove(override)
-        remaining, its_options = _overrides[-1] if _overrides else (None, {})
+        del _overrides[use]
+        remaining, its_options = next(reversed(_overrides.values()), (None, {}))
         EventsWorker.set_client_override(remaining, **its_options)
 
 

@@ -15,6 +15,10 @@ class SlowClient(NullEventsClient):
         await asyncio.sleep(0.05)
 
 
+class OtherClient(NullEventsClient):
+    pass
+
+
 def test_nobody_is_warned_that_a_process_sends_its_last_events_before_it_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -33,14 +37,14 @@ def test_what_gets_lost_is_still_told(sender: str, caplog: pytest.LogCaptureFixt
 
 
 def test_uses_of_servers_that_overlap_end_in_any_order() -> None:
-    def sender() -> object:
-        return EventsWorker._client_override
-
-    before = sender()
-    first, second = ExitStack(), ExitStack()
-    first.enter_context(client.sending_events_by(SlowClient, server=1))
-    second.enter_context(client.sending_events_by(SlowClient, server=2))
-    first.close()
-    assert sender() == (SlowClient, (("server", 2),))
-    second.close()
-    assert sender() == before
+    first, second, again = ExitStack(), ExitStack(), ExitStack()
+    with client.sending_events_by(NullEventsClient):
+        first.enter_context(client.sending_events_by(SlowClient))
+        second.enter_context(client.sending_events_by(OtherClient))
+        again.enter_context(client.sending_events_by(SlowClient))
+        again.close()
+        assert EventsWorker.instance().client_type is OtherClient
+        first.close()
+        assert EventsWorker.instance().client_type is OtherClient
+        second.close()
+        assert EventsWorker.instance().client_type is NullEventsClient
