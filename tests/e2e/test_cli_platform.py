@@ -100,7 +100,8 @@ def test_data_is_listed_and_copied_between_this_machine_and_a_bucket(
 
 
 def test_a_path_that_is_not_there_fails_the_creation_with_its_name(platform: CommandLine) -> None:
-    failed = platform.json("train", "--algorithm", "s3://no-such-bucket/code", "--entry-point", "train.py", code=1)
+    training = ("train", "--name", "no-bucket", "--algorithm", "s3://no-such-bucket/code", "--entry-point", "train.py")
+    failed = platform.json(*training, code=1)
 
     assert failed["status"] == "CREATE FAILED"
     assert "no-such-bucket" in failed["reason"]
@@ -108,7 +109,8 @@ def test_a_path_that_is_not_there_fails_the_creation_with_its_name(platform: Com
 
 def test_an_endpoint_that_is_no_url_fails_the_creation_with_the_name_of_its_variable(platform: CommandLine) -> None:
     bogus = CommandLine(platform.directory, {**platform.environment, "AWS_ENDPOINT_URL": "bogus"})
-    failed = bogus.json("train", "--algorithm", "s3://bucket/code", "--entry-point", "train.py", code=1)
+    training = ("train", "--name", "no-url", "--algorithm", "s3://bucket/code", "--entry-point", "train.py")
+    failed = bogus.json(*training, code=1)
 
     assert failed["status"] == "CREATE FAILED"
     assert "AWS_ENDPOINT_URL" in failed["reason"]

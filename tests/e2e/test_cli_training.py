@@ -88,6 +88,7 @@ def test_a_copy_has_the_same_settings_but_those_that_are_overridden(cli: Command
     assert copied["name"] == "finished-2"
     assert copied["metrics"]["loss"]["first"] == 0.6
     assert copied["tags"] == {"team": "vision"}
+    assert cli.run("training", "delete", "finished-2", "--yes").code == 0  # the list's test knows of one such alone
 
 
 @pytest.mark.req("COM-01")

@@ -225,6 +225,7 @@ def test_a_runner_ends_at_once_when_it_is_asked_to_and_what_it_started_goes_on(
     (tmp_path / "go").touch()
     workflows.await_state(run, StateType.COMPLETED)
     workflows.await_status("left-alone", TrainingStatus.COMPLETE)
+    workflows.runner.start()
 
 
 @pytest.mark.req("COM-04")
