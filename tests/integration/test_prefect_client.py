@@ -1,13 +1,22 @@
 import asyncio
 import logging
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 from prefect.events import Event, Resource
 from prefect.events.clients import NullEventsClient
 from prefect.events.worker import EventsWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.connections import client
+
+
+@pytest.fixture(autouse=True)
+def _address() -> Iterator[None]:
+    """Where nobody listens: without any, a sender starts a server of Prefect's own, which outlives the tests."""
+    with temporary_settings(updates={PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        yield
 
 
 class SlowClient(NullEventsClient):
