@@ -17,7 +17,8 @@ from pathlib import Path
 
 from blocks.gateway.files import write_routes
 from blocks.gateway.routes import Access, Route
-from tests.doubles.front_door import free_port, running_front_door, started, wait_until
+from tests.doubles.front_door import free_port, running_front_door, started
+from tests.waiting import wait_until
 
 CLIENTS = 8
 UPSTREAM = """

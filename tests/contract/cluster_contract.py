@@ -12,6 +12,7 @@ import pytest
 from blocks.cluster.base import Cluster, Selector
 from blocks.domain.errors import CapacityError, InUseError, NotFoundError
 from blocks.domain.plan import ExitCause, RunEvent, RunHandle, RunPhase, RunPlan, RunState
+from tests.waiting import wait_for, wait_until
 
 BEGINNING = datetime(2030, 1, 1, tzinfo=UTC)
 SECONDS = 60.0
@@ -65,19 +66,17 @@ def until_over(cluster: Cluster, handle: RunHandle, after: int = 0) -> list[RunE
 
 def until(cluster: Cluster, handle: RunHandle, reached: Callable[[RunState], bool]) -> RunState:
     """The run's state as soon as it is so."""
-    deadline = time.monotonic() + SECONDS
-    while not reached(state := state_of(cluster, handle)):
-        assert time.monotonic() < deadline, f"it stays {state}"
-        time.sleep(0.02)
-    return state
+
+    def look() -> RunState | None:
+        state = state_of(cluster, handle)
+        return state if reached(state) else None
+
+    return wait_for(look, "the run's state", SECONDS)
 
 
 def until_it_prints(cluster: Cluster, handle: RunHandle) -> None:
     """Until the entry point has printed something."""
-    deadline = time.monotonic() + SECONDS
-    while not cluster.read_output(handle, 0, since=0, at_most=1 << 16)[0]:
-        assert time.monotonic() < deadline, f"it prints nothing: {cluster.find(Selector())}"
-        time.sleep(0.02)
+    wait_until(lambda: bool(cluster.read_output(handle, 0, since=0, at_most=1 << 16)[0]), "it to print", SECONDS)
 
 
 def state_of(cluster: Cluster, handle: RunHandle) -> RunState:

@@ -1,8 +1,5 @@
 """What every registry promises to many processes at once, and to those that are killed."""
 
-import time
-from collections.abc import Callable
-
 import pytest
 
 from blocks.domain.specs import ExperimentSpec
@@ -10,17 +7,10 @@ from blocks.registry.database import Registry, open_registry
 from blocks.registry.records import Training
 from tests.contract import registry_processes as processes
 from tests.contract.registry_contract import RegistryBase
+from tests.waiting import wait_until
 
 PROCESSES = 16
 KILLS = 4
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + processes.DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.005)
 
 
 class ProcessesContract(RegistryBase):
@@ -63,7 +53,7 @@ class ProcessesContract(RegistryBase):
         for _ in range(KILLS):
             before = registry.trainings.get(training.id).revision
             with processes.running(processes.follow_for_ever, url, training.id):
-                until(lambda known=before: registry.trainings.get(training.id).revision > known + 3)
+                wait_until(lambda known=before: registry.trainings.get(training.id).revision > known + 3)
         read = registry.trainings.get(training.id).log_cursors[0]
         (series,) = registry.metrics.names(training.id)
         assert (series.count, series.last, series.max) == (read, read - 1, read - 1)

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from blocks.gateway.access import Doorkeeper
 from blocks.gateway.files import access_command, front_door_command, write_front_door
 from blocks.gateway.front_door import FrontDoor, front_door_token
+from tests.waiting import wait_until
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -157,14 +158,6 @@ def started(command: list[str], output: Any = None) -> Iterator["subprocess.Pope
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"still not so after {seconds} s"
-        time.sleep(0.05)
 
 
 def free_port() -> int:

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from deployments.cli import main
+from tests.waiting import wait_for
 
 DEADLINE_SECONDS = 60.0
 T = TypeVar("T")
@@ -178,14 +178,3 @@ def _redirected(number: int, name: str, text: io.StringIO) -> Iterator[None]:
         file.seek(0)
         text.write(file.read())
     assert getattr(sys, name) is stream
-
-
-def wait_for(look: Callable[[], T | None], what: str, seconds: float = DEADLINE_SECONDS) -> T:
-    """The first thing that `look` finds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = look()
-        if found is not None:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited {seconds} s for {what}")

@@ -10,7 +10,8 @@ import pytest
 
 from blocks.domain.specs import ExperimentSpec, TrainingSpec
 from blocks.registry.database import open_registry
-from tests.e2e.command_line import CommandLine, wait_for
+from tests.e2e.command_line import CommandLine
+from tests.waiting import wait_for
 
 
 def training(code: Path, name: str, *more: str) -> list[str]:

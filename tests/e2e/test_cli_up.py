@@ -17,9 +17,10 @@ import pytest
 
 from blocks.connections.settings import read_settings
 from deployments.up.database import prepare_prefect_database
-from tests.e2e.command_line import CommandLine, Running, wait_for
+from tests.e2e.command_line import CommandLine, Running
 from tests.processes import parts_of
 from tests.soak.test_part_kills import kill_one, running_platform
+from tests.waiting import wait_for
 
 ACCESS = "somebody:a long password"
 SEED = 20261123

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +21,7 @@ from blocks.launcher import environments, installers
 from blocks.launcher.environments import ensure_environment
 from blocks.launcher.interpreters import base_interpreter
 from blocks.launcher.recipes import Recipe
+from tests.waiting import wait_for
 
 T = TypeVar("T")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -276,14 +277,6 @@ def _installer_of(builder: "subprocess.Popen[bytes]") -> list[psutil.Process] | 
         if any(process.name() == "backend" for process in below):
             return below
     return None
-
-
-def wait_for(look: Callable[[], T | None]) -> T:
-    deadline = time.monotonic() + 60
-    while (found := look()) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
 
 
 def test_an_interrupted_build_ends_what_it_started(cache: Path, source: Path) -> None:

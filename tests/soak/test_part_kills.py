@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.command_line import CommandLine, wait_for
+from tests.e2e.command_line import CommandLine
 from tests.processes import parts_of, processes_of
 from tests.servers import free_port
+from tests.waiting import wait_for
 
 TRAIN = """
 import os, pathlib, sys, time

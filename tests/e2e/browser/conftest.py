@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.e2e.browser.ui import Ui
 from tests.e2e.browser.whole_platform import WholePlatform
-from tests.e2e.command_line import wait_for
 from tests.processes import processes_of
 from tests.servers import free_port
+from tests.waiting import wait_for
 
 CHROMIUM_FLAGS = ("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.browser.whole_platform import WholePlatform
-from tests.e2e.command_line import wait_for
 from tests.processes import processes_of
+from tests.waiting import wait_for
 
 
 @pytest.mark.req("COM-04")

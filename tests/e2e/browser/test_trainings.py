@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.browser.ui import PATIENCE_MILLISECONDS, Form, Ui
-from tests.e2e.command_line import wait_for
 from tests.processes import processes_of
+from tests.waiting import wait_for
 
 
 def start_from_the_form(ui: Ui, code: Path, name: str) -> str:

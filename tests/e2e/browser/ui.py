@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.browser.whole_platform import WholePlatform
-from tests.e2e.command_line import wait_for
+from tests.waiting import wait_for
 
 PATIENCE_MILLISECONDS = 45_000
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.command_line import CommandLine, wait_for
+from tests.e2e.command_line import CommandLine
+from tests.waiting import wait_for
 
 
 @dataclass(frozen=True)

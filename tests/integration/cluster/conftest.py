@@ -1,8 +1,7 @@
 """What the tests of one machine's cluster stand on: a run's directory, and proof that nothing of it is left."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,6 @@ import pytest
 from blocks.cluster import cgroups
 from blocks.cluster.layout import RunLayout
 from blocks.cluster.processes import end_processes, find_processes
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Return when it holds, fail when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def make_run(home: Path, run_id: str = "run-1", *, vcpus: float = 1, created_us: int = 1, **more: object) -> RunLayout:

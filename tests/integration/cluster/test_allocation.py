@@ -13,7 +13,8 @@ from blocks.cluster.allocation import Placement, Queue, Ticket, release, ticket_
 from blocks.cluster.capacity import Room, capacity, check_fits
 from blocks.cluster.layout import write_json
 from blocks.domain.errors import CapacityError
-from tests.integration.cluster.conftest import make_run, wait_until
+from tests.integration.cluster.conftest import make_run
+from tests.waiting import wait_until
 
 ROOM = Room(2, 1024, 0)
 

@@ -10,7 +10,8 @@ import pytest
 from blocks.cluster import cgroups
 from blocks.cluster.layout import RunLayout
 from blocks.cluster.processes import count_processes, end_processes, find_processes
-from tests.integration.cluster.conftest import make_run, wait_until
+from tests.integration.cluster.conftest import make_run
+from tests.waiting import wait_until
 
 SLEEP = "import time; time.sleep(600)"
 SUBREAPER = "import ctypes; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)"

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,15 +32,9 @@ from blocks.domain.lifecycle import TrainingStatus
 from deployments.catalogue import catalogue
 from tasks.triggering import DEPLOYMENT, deployment_id
 from tests.processes import processes_of
+from tests.waiting import wait_until
 
 SECONDS = 120.0
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.1)
 
 
 @dataclass

@@ -29,8 +29,9 @@ from flows.following import TrainingHandle
 from flows.training import create_training, create_training_flow
 from tasks.training import training_id_of
 from tasks.triggering import DEPLOYMENT, deployment_id, trigger
-from tests.integration.deployments.conftest import Workflows, wait_until
+from tests.integration.deployments.conftest import Workflows
 from tests.processes import processes_of
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("deployments")]
 

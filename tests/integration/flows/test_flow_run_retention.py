@@ -19,7 +19,7 @@ from blocks.connections.settings import Settings, prefect_environment
 from blocks.upkeep.findings import Finding, Kind, UpkeepReport
 from flows.upkeep import upkeep_flow
 from tasks import flow_run_retention
-from tests.integration.flows.test_training import wait_for
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -101,7 +101,7 @@ def test_the_server_removes_flow_runs_that_were_over_long_ago_and_no_other(workf
         workflows.run("create-training", Running(), ANCIENT),
         workflows.run("create-training", Completed(), datetime.now(UTC) - timedelta(days=89)),
     }
-    wait_for(lambda: workflows.kept() & {*gone, *kept} == kept and workflows.rows_of(*gone) == NOTHING)
+    wait_until(lambda: workflows.kept() & {*gone, *kept} == kept and workflows.rows_of(*gone) == NOTHING)
 
 
 @pytest.mark.req("COM-04")
@@ -119,7 +119,7 @@ def test_upkeep_removes_its_own_completed_flow_runs_and_keeps_failures(
     assert len(workflows.kept() & gone) == 1, "as many as one upkeep may remove"
     workflows.upkeep()
     assert workflows.kept() & (gone | kept) == kept
-    wait_for(lambda: workflows.rows_of(*gone) == NOTHING)  # logs are removed a little later
+    wait_until(lambda: workflows.rows_of(*gone) == NOTHING)  # logs are removed a little later
 
 
 def test_upkeep_shows_a_report_only_where_it_says_something_new(

@@ -20,8 +20,9 @@ from flows.training import TrainingHandle, create_training
 from flows.upkeep import upkeep
 from tasks import log_collection, log_forwarding
 from tests.integration.flows.conftest import MakeSpec
-from tests.integration.flows.test_training import SLEEPS, wait_for
+from tests.integration.flows.test_training import SLEEPS
 from tests.integration.test_log_forwarding import Collector, Trickle
+from tests.waiting import wait_until
 
 PRINTS = """
 import os, pathlib, sys, time
@@ -129,7 +130,7 @@ def test_a_flow_that_is_killed_again_and_again_loses_and_doubles_no_line(make_sp
     for _ in range(2):
         before = len(bodies("step"))
         with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
-            wait_for(lambda before=before: len(bodies("step")) > before)
+            wait_until(lambda before=before: len(bodies("step")) > before)
             flow.kill()
     training = create_training(spec)
     assert isinstance(training, Training)
@@ -182,7 +183,7 @@ def test_a_store_that_is_damaged_while_a_training_runs_has_all_its_lines_in_the_
 ) -> None:
     handle = create_training(make_spec(GOES_ON, log_management=True), wait=False)
     assert isinstance(handle, TrainingHandle)
-    wait_for(lambda: len(bodies("step")) > 50)
+    wait_until(lambda: len(bodies("step")) > 50)
     [file] = (home / "logs" / "store").glob("*.db")
     with file.open("r+b") as stream:
         stream.write(b"overwritten" * 10)
@@ -259,4 +260,4 @@ def test_a_coloured_line_is_found_by_its_words_and_its_level(make_spec: MakeSpec
 
 
 def wait_for_line(text: str) -> None:
-    wait_for(lambda: text in bodies(""))
+    wait_until(lambda: text in bodies(""))

@@ -38,8 +38,9 @@ from tasks.liveness import lease_of
 from tasks.publishing import publish_report
 from tasks.training import register_training
 from tests.integration.flows.conftest import MakeSpec
-from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running, wait_for
+from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running
 from tests.servers import S3Server
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -95,13 +96,13 @@ def test_cancelling_in_the_ui_ends_the_workers_and_the_training_is_stopped(
     results: list[object] = []
     follower = threading.Thread(target=lambda: results.append(create_training(make_spec(SLEEPS, "cancelled"))))
     follower.start()
-    wait_for(lambda: bool(open_platform().registry.trainings.page().items) and is_running("cancelled"))
+    wait_until(lambda: bool(open_platform().registry.trainings.page().items) and is_running("cancelled"))
     client.set_flow_run_state(flow_run(client, "cancelled").id, Cancelling())
     follower.join(60)
     [training] = results
     assert isinstance(training, Training)
     assert training.status is TrainingStatus.STOPPED
-    wait_for(lambda: (state := flow_run(client, "cancelled").state) is not None and state.is_cancelled())
+    wait_until(lambda: (state := flow_run(client, "cancelled").state) is not None and state.is_cancelled())
 
 
 @pytest.mark.req("COM-04", "COM-11")
@@ -266,8 +267,8 @@ def test_upkeep_sets_a_flow_run_that_a_signal_ended_crashed_and_touches_none_tha
     living.start()
     with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as process:
         names = {ended, lives}
-        wait_for(lambda: {row.name for row in open_platform().registry.trainings.page().items} == names)
-        wait_for(lambda: all(map(is_running, names)))
+        wait_until(lambda: {row.name for row in open_platform().registry.trainings.page().items} == names)
+        wait_until(lambda: all(map(is_running, names)))
         process.send_signal(number)
     assert upkeep(dry_run=True).counts["flow run"] == 1
     found = upkeep().findings  # what is known to have no follower is not waited for
@@ -278,7 +279,7 @@ def test_upkeep_sets_a_flow_run_that_a_signal_ended_crashed_and_touches_none_tha
     for name in names:
         assert stop_training(name, grace_seconds=1).status is TrainingStatus.STOPPED
     living.join()
-    wait_for(lambda: not open_platform().registry.flow_runs.unended())
+    wait_until(lambda: not open_platform().registry.flow_runs.unended())
 
 
 @pytest.mark.req("COM-04", "TRN-13")

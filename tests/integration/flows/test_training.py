@@ -1,8 +1,6 @@
 """The life of a training through the flows, with real workers."""
 
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +24,7 @@ from tasks.report import training_report
 from tasks.training import check_access, plan_run, register_training
 from tests.integration.flows.conftest import MakeSpec
 from tests.processes import processes_of
+from tests.waiting import wait_until
 
 PRINTS_METRICS = """
 import os, pathlib
@@ -35,13 +34,6 @@ pathlib.Path(os.environ["EM_MODEL_DIR"], "model.txt").write_text("model")
 pathlib.Path(os.environ["EM_CHECKPOINT_DIR"], "last.ckpt").write_text("checkpoint")
 """
 SLEEPS = "import time\nprint('ready', flush=True)\ntime.sleep(600)\n"
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.05)
 
 
 def is_running(name: str) -> bool:
@@ -132,7 +124,7 @@ def test_a_running_training_is_stopped_and_its_workers_are_gone(make_spec: MakeS
     results: list[object] = []
     follower = threading.Thread(target=lambda: results.append(create_training(make_spec(SLEEPS))))
     follower.start()
-    wait_for(lambda: bool(open_platform().registry.trainings.page().items) and is_running("t"))
+    wait_until(lambda: bool(open_platform().registry.trainings.page().items) and is_running("t"))
     assert stop_training("t", grace_seconds=2).status is TrainingStatus.STOPPED
     follower.join(30)
     [result] = results
@@ -152,7 +144,7 @@ def test_what_is_complete_cannot_be_stopped(make_spec: MakeSpec) -> None:
 def test_a_training_that_is_followed_elsewhere_is_waited_for_and_stopped_by_its_handle(make_spec: MakeSpec) -> None:
     handle = create_training(make_spec(SLEEPS), wait=False)
     assert isinstance(handle, TrainingHandle)
-    wait_for(lambda: is_running("t"))
+    wait_until(lambda: is_running("t"))
     with pytest.raises(BusyError, match="stop"):
         delete_training("t")
     assert handle.stop().status is TrainingStatus.STOPPED
@@ -282,7 +274,7 @@ def test_a_folder_of_the_users_that_is_called_as_ours_changes_nothing(
     monkeypatch.chdir(tmp_path)
     handle = create_training(make_spec("pass"), wait=False)
     assert isinstance(handle, TrainingHandle)
-    wait_for(lambda: handle.refresh().status is TrainingStatus.COMPLETE)
+    wait_until(lambda: handle.refresh().status is TrainingStatus.COMPLETE)
 
 
 def test_what_users_print_is_never_markup_in_the_report(make_spec: MakeSpec) -> None:
@@ -299,9 +291,9 @@ def test_trainings_wait_in_the_order_of_their_creation_and_say_what_they_wait_fo
     monkeypatch.setenv("MAKERFLOW_CPUS", "1")
     handles = [create_training(make_spec(SLEEPS, f"q{number}"), wait=False) for number in range(3)]
     first, second, third = (handle for handle in handles if isinstance(handle, TrainingHandle))
-    wait_for(lambda: is_running("q0") and all("waiting for 1 vCPU" in h.refresh().reason for h in (second, third)))
+    wait_until(lambda: is_running("q0") and all("waiting for 1 vCPU" in h.refresh().reason for h in (second, third)))
     first.stop()
-    wait_for(lambda: is_running("q1"))
+    wait_until(lambda: is_running("q1"))
     assert not is_running("q2")
     for handle in (third, second):
         assert handle.stop().status is TrainingStatus.STOPPED

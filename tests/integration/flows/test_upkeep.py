@@ -25,8 +25,9 @@ from flows.training import TrainingHandle, create_training, delete_training, sto
 from flows.upkeep import upkeep
 from tasks.training import check_access, launch_workers, plan_run, register_training
 from tests.integration.flows.conftest import MakeSpec
-from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running, wait_for
+from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running
 from tests.processes import processes_of
+from tests.waiting import wait_until
 
 T = TrainingStatus
 
@@ -81,7 +82,7 @@ def crash_the_machine(home: Path) -> None:
             os.kill(pid, signal.SIGKILL)
     # A process has lost its command line before its last thread has let go of its leases.
     assert psutil.wait_procs(followers, timeout=30)[1] == []
-    wait_for(lambda: not processes_of(home) and not followers_of(home))
+    wait_until(lambda: not processes_of(home) and not followers_of(home))
 
 
 def mended(**options: object) -> dict[Kind, list[Finding]]:
@@ -93,7 +94,7 @@ def mended(**options: object) -> dict[Kind, list[Finding]]:
 @pytest.fixture(autouse=True)
 def _no_followers_left(home: Path) -> Iterator[None]:
     yield
-    wait_for(lambda: not followers_of(home))
+    wait_until(lambda: not followers_of(home))
 
 
 @pytest.mark.req("COM-04", "COM-10", "TRN-12")
@@ -109,9 +110,9 @@ def test_after_a_crash_of_the_machine_every_training_is_finished_or_goes_on_from
     assert isinstance(running, TrainingHandle)
     finishing = launched(make_spec(PRINTS_METRICS, "finishing"))
     events = home / "events" / f"{finishing}.jsonl"
-    wait_for(lambda: events.exists() and '"finished"' in events.read_text())
+    wait_until(lambda: events.exists() and '"finished"' in events.read_text())
     step = home / "runs" / running.id / "workers" / "1" / "checkpoints" / "step"
-    wait_for(lambda: is_running("running") and step.exists() and int(step.read_text()) > 3)
+    wait_until(lambda: is_running("running") and step.exists() and int(step.read_text()) > 3)
     launched(make_spec("import time; time.sleep(1)", "staging"))
     launched(make_spec(PRINTS_METRICS, "queued"))
     register_training.task.fn(make_spec(PRINTS_METRICS, "registered"), "asked-for")
@@ -129,7 +130,7 @@ def test_after_a_crash_of_the_machine_every_training_is_finished_or_goes_on_from
     def over() -> bool:
         return not open_platform().registry.overview.under_way(datetime.now(UTC))
 
-    wait_for(over, 120)
+    wait_until(over, seconds=120)
     ends = [(run.name, run.state) for run in open_platform().registry.flow_runs.pending()]
     assert ends.count(("running", "CRASHED")) == 1, "the killed flow run is journaled, and exported later"
     assert {name: status_of(name) for name in names} == dict.fromkeys(names, T.COMPLETE)
@@ -141,7 +142,7 @@ def test_after_a_crash_of_the_machine_every_training_is_finished_or_goes_on_from
     assert len(list(starts.iterdir())) == 4, "each worker was started once before and once after the crash"
     assert {path.name for path in starts.glob("*-from-1")} == {"0-from-1", "1-from-1"}
     assert sorted(path.name for path in (tmp_path / "out-running").rglob("model-*")) == ["model-0", "model-1"]
-    wait_for(lambda: not followers_of(home))
+    wait_until(lambda: not followers_of(home))
     mended()
     assert mended() == {kind: [] for kind in Kind}
     assert list((home / "runs").iterdir()) == []
@@ -163,7 +164,7 @@ def test_after_the_platform_has_ended_a_training_is_followed_again_by_a_process_
     announced.parent.mkdir()
     announced.touch()  # as `makerflow down` leaves it
     assert [finding.done for finding in mended()[Kind.TRAINING]] == ["followed again, by a process of its own"]
-    wait_for(lambda: status_of("alone") is T.COMPLETE)
+    wait_until(lambda: status_of("alone") is T.COMPLETE)
 
 
 @pytest.mark.req("COM-04")
@@ -174,7 +175,7 @@ def test_runs_of_trainings_that_are_over_or_no_more_are_ended_and_their_outputs_
     checkpoints = tmp_path / "checkpoints"
     over = launched(make_spec(leaves, "over", checkpoint_output=f"file://{checkpoints}"))
     lost = launched(make_spec(SLEEPS, "lost"))
-    wait_for(lambda: all(b"ready" in output(home, id) for id in (over, lost)))
+    wait_until(lambda: all(b"ready" in output(home, id) for id in (over, lost)))
     trainings = open_platform().registry.trainings
     for status in (T.RUNNING, T.STOP_IN_PROGRESS, T.STOPPED):
         trainings.move(over, status)
@@ -201,7 +202,7 @@ def test_what_belongs_to_another_registry_is_left_alone_and_told(
     others = launched(make_spec(SLEEPS, "others"))
     [experiment] = open_platform().registry.experiments.page().items
     events = home / "tensorboard" / experiment.id
-    wait_for(lambda: b"ready" in output(home, others))
+    wait_until(lambda: b"ready" in output(home, others))
     first = open_platform().registry.id
     monkeypatch.setenv("MAKERFLOW_KEEP_RUNS_DAYS", "0")
     monkeypatch.setenv("MAKERFLOW_REGISTRY_URL", f"sqlite:///{tmp_path}/another.db")
@@ -271,7 +272,7 @@ def test_a_training_that_is_only_asked_for_though_its_run_is_there_is_given_up_t
     training = launched(make_spec(source, "restored"))
     if source == PRINTS_METRICS:
         events = home / "events" / f"{training}.jsonl"
-        wait_for(lambda: events.exists() and '"finished"' in events.read_text())
+        wait_until(lambda: events.exists() and '"finished"' in events.read_text())
     as_in_a_backup(training)
     for _ in range(MOST_ATTEMPTS):
         [row] = registry.overview.under_way(datetime.fromtimestamp(0, UTC))
@@ -304,7 +305,7 @@ def test_upkeep_beside_creates_stops_and_deletes_disturbs_nothing(make_spec: Mak
             return
         follower = threading.Thread(target=create_training, args=(specs[name],))
         follower.start()
-        wait_for(lambda: exists(name) and is_running(name))
+        wait_until(lambda: exists(name) and is_running(name))
         stop_training(name, grace_seconds=1)
         follower.join()
         delete_training(name)

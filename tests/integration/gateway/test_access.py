@@ -9,8 +9,9 @@ import pytest
 
 from blocks.gateway.access import SESSION_SECONDS
 from blocks.gateway.files import access_command
-from tests.doubles.front_door import RunningFrontDoor, running_front_door, started, wait_until
+from tests.doubles.front_door import RunningFrontDoor, running_front_door, started
 from tests.integration.gateway.conftest import ACCESS_STRING
+from tests.waiting import wait_until
 
 ACCOUNT = ("ann", "a password")
 PAGE = {"accept": "text/html"}

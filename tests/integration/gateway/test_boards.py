@@ -11,7 +11,8 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tests.doubles.front_door import RunningFrontDoor, running_front_door, wait_until
+from tests.doubles.front_door import RunningFrontDoor, running_front_door
+from tests.waiting import wait_until
 
 
 def write_scalar(directory: Path, tag: str, value: float, step: int) -> None:

@@ -13,9 +13,10 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from blocks.gateway.pages import onward_page
-from tests.doubles.front_door import RunningFrontDoor, wait_until
+from tests.doubles.front_door import RunningFrontDoor
 from tests.integration.gateway.conftest import ACCESS_STRING
 from tests.integration.gateway.test_boards import write_scalar
+from tests.waiting import wait_until
 
 FLAGS = ("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 ATTACK = """async (door) => {

@@ -20,8 +20,8 @@ from tests.doubles.front_door import (
     echo,
     running_front_door,
     serving,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 
 def answering(name: str) -> Application:

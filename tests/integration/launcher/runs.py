@@ -24,7 +24,7 @@ from blocks.domain.plan import (
     RunPlan,
 )
 from blocks.storage.open import open_storage
-from tests.integration.cluster.conftest import wait_until
+from tests.waiting import wait_until
 
 SECONDS = 60
 ENTRY_POINT = "train.py"
@@ -86,7 +86,7 @@ class LaunchedRun:
 
     def _wait(self, condition: Any) -> None:
         try:
-            wait_until(condition, SECONDS)
+            wait_until(condition, seconds=SECONDS)
         except AssertionError:
             log = self.layout.agent_log
             raise AssertionError(f"{self.events()}\n{log.read_text() if log.exists() else 'no log'}") from None

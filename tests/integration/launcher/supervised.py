@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from blocks.launcher import supervisor
-from tests.integration.cluster.conftest import wait_until
+from tests.waiting import wait_until
 
 SECONDS = 30
 

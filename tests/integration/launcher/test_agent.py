@@ -12,9 +12,9 @@ import pytest
 from blocks.cluster import agent_lock
 from blocks.cluster.agent_process import agent_pid
 from blocks.domain.plan import InputKind, OutputKind, PlannedOutput, Resources, RestartPolicy, RunImage
-from tests.integration.cluster.conftest import wait_until
 from tests.integration.launcher.runs import planned, write_files
 from tests.processes import processes_of
+from tests.waiting import wait_until
 
 TRAIN = """
 import json, os, sys

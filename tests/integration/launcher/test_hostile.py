@@ -10,9 +10,9 @@ import pytest
 
 from blocks.cluster import cgroups
 from blocks.domain.plan import InputKind, OutputKind, Resources, RestartPolicy, RunImage
-from tests.integration.cluster.conftest import wait_until
 from tests.integration.launcher.runs import planned, write_files
 from tests.processes import processes_of
+from tests.waiting import wait_until
 
 memory_is_held = cgroups.enforcement().memory
 

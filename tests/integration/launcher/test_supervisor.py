@@ -13,8 +13,8 @@ import pytest
 
 from blocks.domain.plan import ExitRecord
 from blocks.launcher import supervisor
-from tests.integration.cluster.conftest import wait_until
 from tests.processes import processes_of
+from tests.waiting import wait_until
 
 FORK_AND_DAEMONISE = """
 import os, signal, sys, time

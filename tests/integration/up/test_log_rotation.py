@@ -10,7 +10,7 @@ from blocks.connections.settings import Settings
 from deployments.up import log_rotation
 from deployments.up.layout import make_layout
 from deployments.up.log_rotation import DETACHED, FLOW_RUNS, bound_shared_logs
-from tests.e2e.command_line import wait_for
+from tests.waiting import wait_for
 
 SAYS = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
 

@@ -20,7 +20,7 @@ from deployments.up.leftovers import end_descendants
 from deployments.up.parts import Part
 from deployments.up.supervision import Supervisor, supervisor_command, supervisor_config
 from deployments.up.tied import PARENT
-from tests.e2e.command_line import wait_for
+from tests.waiting import wait_for
 
 NEEDS_A_FILE = "import sys, time; open(sys.argv[1]); time.sleep(600)"
 SAYS_MUCH = "import sys, time; print('x' * 2**23, flush=True); open(sys.argv[1], 'w'); time.sleep(600)"
