@@ -67,6 +67,8 @@ def _detached(host: str, port: int, *, as_json: bool) -> None:
         raise typer.Exit(code)
     if as_json:
         return
+    for note in document["notes"]:
+        write(note, error=True)
     _write(document)
     write("It runs in the background: `makerflow status` shows how it is, `makerflow down` ends it.")
 
@@ -77,6 +79,7 @@ def _document(arrival: "Arrival") -> dict[str, Any]:
         **addresses(arrival.instance),
         "seconds": round(arrival.seconds, 1),
         "earlier_runs_added": arrival.earlier_runs_added,
+        "notes": list(arrival.notes),
         "parts": part_documents(arrival.parts),
     }
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import psutil
@@ -15,7 +16,7 @@ from blocks.domain.errors import WorkflowServerUnavailableError
 from blocks.domain.lifecycle import UNDER_WAY
 from blocks.locks import is_locked
 from blocks.registry.records import Query
-from deployments.up.instance import running_instance
+from deployments.up.instance import Instance, running_instance
 from deployments.up.layout import Layout
 from deployments.up.leftovers import end_descendants
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 END_SECONDS = 120.0
-BEGIN_SECONDS = 5.0
+LEAVE_SECONDS = 5.0
 MOST_TRAININGS = 1000
 
 
@@ -50,18 +51,27 @@ def end_instance(layout: Layout) -> Ending:
     """
     ran = is_locked(layout.lock)
     if ran:
-        instance = _until(BEGIN_SECONDS, lambda: running_instance(layout))
-        if instance is not None:
-            with suppress(ProcessLookupError):
-                os.kill(instance.pid, signal.SIGTERM)
-        if not _until(END_SECONDS, lambda: not is_locked(layout.lock)):
+        instance: Instance | None = None
+
+        def is_over() -> bool:
+            nonlocal instance
+            if instance is None and (instance := running_instance(layout)):  # one that starts may not say yet who it is
+                with suppress(ProcessLookupError):
+                    os.kill(instance.pid, signal.SIGTERM)
+            return not is_locked(layout.lock)
+
+        if not _until(END_SECONDS, is_over):
             whom = f"kill -9 {instance.pid}" if instance else "`makerflow status`"
             raise WorkflowServerUnavailableError(
                 str(layout.directory), f"the instance does not end within {END_SECONDS:.0f} s; by force: {whom}"
             )
         if instance is not None:
-            _until(BEGIN_SECONDS, lambda: not psutil.pid_exists(instance.pid))
+            _until(LEAVE_SECONDS, partial(_has_left, instance))
     return Ending(ran, end_descendants(layout))
+
+
+def _has_left(instance: Instance) -> bool:
+    return not psutil.pid_exists(instance.pid)
 
 
 def trainings_under_way() -> "list[TrainingSummary]":

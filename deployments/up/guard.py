@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from blocks.connections.settings import ENVIRONMENT, Settings, read_settings
 from blocks.domain.errors import WorkflowServerUnavailableError
 from blocks.gateway.files import front_door_command, write_front_door
 from blocks.gateway.front_door import own_account, write_private
+from blocks.registry.database import open_registry
 from deployments.up.database import prepare_prefect_database
 from deployments.up.health import PartReport, last_lines, look_at_parts
 from deployments.up.instance import Instance, being_the_instance
@@ -46,12 +48,14 @@ class Arrival:
         parts: How each part is.
         seconds: From the command to now.
         earlier_runs_added: How many runs that no server saw are now in the UI.
+        notes: What people may want to know of the start.
     """
 
     instance: Instance
     parts: list[PartReport]
     seconds: float
     earlier_runs_added: int
+    notes: tuple[str, ...]
 
 
 def up(host: str, port: int, *, ready: Callable[[Arrival], None], note: Callable[[str], None]) -> None:
@@ -65,6 +69,7 @@ def up(host: str, port: int, *, ready: Callable[[Arrival], None], note: Callable
 
     Raises:
         InvalidInputError: It runs on this home already, or cannot run there or on what is there.
+        RegistryUnusableError: The registry is damaged, or of a newer version.
         WorkflowServerUnavailableError: A part does not start.
     """
     began = time.monotonic()
@@ -72,8 +77,10 @@ def up(host: str, port: int, *, ready: Callable[[Arrival], None], note: Callable
     request = make_request(settings, host, port)
     layout = make_layout(settings)
     with being_the_instance(layout) as announcement, _asked_to_end() as ended:
+        notes = []
         for text in _prepare(settings, layout, request):
             note(text)
+            notes.append(text)
         guard = Guard(settings, layout, request)
         with guard.keeping_supervisor():
             added = guard.wait_until_ready(ended)
@@ -81,7 +88,7 @@ def up(host: str, port: int, *, ready: Callable[[Arrival], None], note: Callable
                 return
             announcement.make(request.api)
             parts = look_at_parts(layout, guard.instance)
-            ready(Arrival(guard.instance, parts, time.monotonic() - began, added))
+            ready(Arrival(guard.instance, parts, time.monotonic() - began, added, tuple(notes)))
             while not ended.wait(LOOK_SECONDS):
                 guard.look()
 
@@ -93,6 +100,7 @@ def _prepare(settings: Settings, layout: Layout, request: Request) -> Iterator[s
     check_port(request)
     if settings.prefect_api_url and settings.prefect_api_url.rstrip("/") != request.api:
         yield f"Commands go on using {settings.prefect_api_url}, for MAKERFLOW_PREFECT_API_URL says so."
+    open_registry(settings.database_url).close()  # one that cannot be read is refused now, not by a part that starts
     if prepare_prefect_database(settings):
         yield "The workflow database is of an earlier version and is being upgraded."
 
@@ -190,6 +198,7 @@ class Guard:
             self._supervisor.kill()
             self._supervisor.wait()
         end_descendants(self._layout)
+        shutil.rmtree(self._layout.temporary, ignore_errors=True)
 
     def _is_settled(self) -> bool:
         return all(report.is_healthy for report in look_at_parts(self._layout, self.instance))

@@ -7,6 +7,8 @@ import signal
 import socket
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,11 @@ import pytest
 
 from blocks.connections.settings import read_settings
 from deployments.up.database import prepare_prefect_database
+from deployments.up.ending import end_instance
+from deployments.up.layout import Layout
 from tests.e2e.command_line import CommandLine, Running
-from tests.processes import parts_of
+from tests.processes import parts_of, processes_of
+from tests.servers import free_port
 from tests.soak.test_part_kills import kill_one, running_platform
 from tests.waiting import wait_for
 
@@ -193,3 +198,44 @@ def test_the_workflow_database_is_upgraded_when_it_is_older_and_refused_when_it_
     damaged = command_line.run("up")
     assert (damaged.code, "damaged" in damaged.err) == (2, True)
     assert str(database) in damaged.err
+
+
+LATE = """
+import sys, time
+from datetime import UTC, datetime
+from pathlib import Path
+from os import getpid
+from deployments.up.instance import Instance, being_the_instance
+from deployments.up.layout import Layout
+layout = Layout(Path(sys.argv[1]))
+with being_the_instance(layout):
+    print("starts", flush=True)
+    time.sleep(0.5)
+    where = {"host": "127.0.0.1", "port": 1, "url": "http://127.0.0.1:1", "api": "http://127.0.0.1:1/api"}
+    Instance(pid=getpid(), asks_for_access=False, started=datetime.now(UTC), **where).save(layout)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.req("COM-10")
+def test_a_registry_of_a_newer_version_is_refused_before_anything_starts(home: Path, tmp_path: Path) -> None:
+    command_line = CommandLine(tmp_path, {"MAKERFLOW_HOME": str(home)})
+    command_line.json("experiment", "list")
+    with closing(sqlite3.connect(home / "registry.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    for arguments in (("up",), ("up", "--detach")):
+        newer = command_line.run(*arguments, "--port", str(free_port()))
+        assert (newer.code != 0, "newer Makerflow" in newer.err, "Traceback" in newer.err) == (True, True, False)
+    assert processes_of(home) == []
+    assert not (home / "up" / "prefect.sock").exists()
+
+
+def test_down_ends_an_instance_that_says_late_who_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(home)
+    layout.directory.mkdir(parents=True)
+    monkeypatch.setattr("deployments.up.ending.LEAVE_SECONDS", 0.2)
+    with subprocess.Popen([sys.executable, "-c", LATE, str(home)], stdout=subprocess.PIPE) as starting:
+        assert starting.stdout is not None
+        starting.stdout.readline()
+        assert end_instance(layout).ran
+        assert starting.wait(10) == -signal.SIGTERM
