@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import runpy
 import shutil
+import tempfile
 from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -21,10 +22,15 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.runner._control_channel import ControlChannel
 from prefect.runner._process_manager import ProcessHandle
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from blocks.connections.settings import ENVIRONMENT
+from deployments.up.layout import SOCKET_BYTES
 
 PRELOADED = ["deployments.catalogue", "deployments.flow_processes", "prefect.flow_engine"]
+
+LISTENER_BYTES = len("/pymp-12345678/listener-12345678")
+"""What `multiprocessing` adds to the temporary directory for the socket of the fork server."""
 
 _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(PRELOADED)
@@ -33,6 +39,15 @@ _FORKED.set_forkserver_preload(PRELOADED)
 def process_name(flow_run_id: str) -> str:
     """By what `ps` and `top` tell the processes of flow runs apart."""
     return f"flow {flow_run_id[:8]}"
+
+
+def use_temporary_directory(directory: Path) -> None:
+    """Make all temporary files of this process in a directory that is emptied before: who is killed removes none."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True, mode=0o700)
+    if len(os.fsencode(directory)) + LISTENER_BYTES > SOCKET_BYTES:
+        util.get_temp_dir()  # made at the usual place, and kept: the path of its socket would be too long in ours
+    tempfile.tempdir = str(directory)
 
 
 def prepare_forking() -> None:
@@ -65,17 +80,23 @@ class ForkedStarter:
         }
         process = _FORKED.Process(target=_run, args=(environment, self._log))
         try:
-            process.start()
-        except OSError:
+            _start(process)
+            lifetime = os.pidfd_open(cast(int, process.pid))
+        except (OSError, EOFError):
             self._control_channel.unregister(flow_run.id)
             raise
-        task_status.started(ProcessHandle(cast(Any, process)))  # it asks for a pid and an exit code only
-        await _ended(process)
+        try:
+            task_status.started(ProcessHandle(cast(Any, process)))  # it asks for a pid and an exit code only
+            await anyio.wait_readable(lifetime)  # not the sentinel: that of a fork server which was killed ends as well
+        finally:
+            os.close(lifetime)
+        process.join()
 
 
-async def _ended(process: ForkServerProcess) -> None:
-    await anyio.wait_readable(process.sentinel)
-    process.join()
+@retry(retry=retry_if_exception_type((OSError, EOFError)), stop=stop_after_attempt(3), reraise=True)
+def _start(process: ForkServerProcess) -> None:
+    """Fork it; the fork server is started again when somebody has killed it."""
+    process.start()
 
 
 def _run(environment: dict[str, str], log: Path) -> None:

@@ -7,6 +7,7 @@ itself whether it was cancelled, and the next runner takes up what is scheduled.
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Self
 from uuid import UUID
@@ -23,8 +24,9 @@ from prefect.types.entrypoint import EntrypointType
 from blocks.connections.platform import open_platform
 from blocks.connections.server import configured_api, wait_for_api
 from blocks.connections.settings import make_home, read_settings
+from blocks.domain.errors import MakerflowError
 from deployments.catalogue import CatalogueEntry, catalogue, product_version
-from deployments.flow_processes import ForkedStarter, forget_forking, prepare_forking
+from deployments.flow_processes import ForkedStarter, forget_forking, prepare_forking, use_temporary_directory
 from deployments.forms import finished_form
 from deployments.up.arrival import arrive
 from deployments.up.layout import Layout
@@ -81,8 +83,10 @@ class DeploymentRunner(Runner):
 
 async def serve() -> None:
     """Register all deployments and serve them until SIGTERM."""
-    log = Layout(make_home(read_settings())).log(FLOW_RUNS)
+    layout = Layout(make_home(read_settings()))
+    log = layout.log(FLOW_RUNS)
     log.parent.mkdir(exist_ok=True, mode=0o700)
+    use_temporary_directory(layout.temporary)
     prepare_forking()
     runner = DeploymentRunner(log)
     # Also wakes the loop when the signal reaches another thread, which Prefect's own way does not.
@@ -113,4 +117,7 @@ async def _deployment(entry: CatalogueEntry) -> RunnerDeployment:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    try:
+        asyncio.run(serve())
+    except MakerflowError as error:
+        sys.exit(str(error))

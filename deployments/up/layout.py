@@ -40,6 +40,11 @@ class Layout:
         return self.directory / "parts"
 
     @property
+    def temporary(self) -> Path:
+        """The runner's temporary files; emptied by the next one."""
+        return self.directory / "tmp"
+
+    @property
     def lock(self) -> Path:
         """Locked while an instance lives; holds the API's address from when it is ready."""
         return self.directory / "api"
