@@ -3,12 +3,11 @@
 from functools import partial
 
 from blocks.connections.platform import open_platform
-from blocks.domain.errors import MakerflowError
 from blocks.logs.base import LogStore
 from blocks.upkeep.findings import Finding, Kind
 from tasks.engine import step
 from tasks.log_forwarding import forward_logs
-from tasks.mending import Mending
+from tasks.mending import WOULD_GO, Mending
 
 
 @step("tidy log store")
@@ -18,12 +17,10 @@ def tidy_log_store(dry_run: bool) -> tuple[Finding, ...]:
     store, settings = platform.log_store, platform.settings
     if store is None:
         return ()
-    try:
-        for day in store.expired(settings.keep_log_store_days, int(settings.log_store_gb * 10**9)):
-            found = f"It is older than {settings.keep_log_store_days} days, or above {settings.log_store_gb:g} GB."
-            mending.mend(Kind.SCRATCH, f"logs of {day}", found, partial(_remove, store, day))
-    except MakerflowError as error:
-        mending.fail(Kind.SCRATCH, "log store", error)
+    expired = partial(store.expired, settings.keep_log_store_days, settings.log_store_bytes)
+    for day in mending.each(Kind.SCRATCH, "log store", expired):
+        found = f"It is older than {settings.keep_log_store_days} days, or above {settings.log_store_gb:g} GB."
+        mending.mend(Kind.SCRATCH, f"logs of {day}", found, partial(_remove, store, day), would=WOULD_GO)
     if not dry_run:
         forward_logs(platform)
     return mending.findings

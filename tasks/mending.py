@@ -1,7 +1,8 @@
 """Mending one thing after the other: what fails for one keeps no other from being mended."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import httpx
 from prefect.exceptions import PrefectException
@@ -9,8 +10,13 @@ from prefect.exceptions import PrefectException
 from blocks.domain.errors import MakerflowError
 from blocks.upkeep.findings import Finding, Kind
 
+T = TypeVar("T")
+
 TROUBLE = (MakerflowError, OSError, subprocess.SubprocessError, httpx.HTTPError, PrefectException)
 """What may stand in the way of mending one thing."""
+
+WOULD_GO = "would be removed"
+"""What a dry run says of scratch."""
 
 NOTHING = ""
 """What a remedy says that found nothing to do any more."""
@@ -32,9 +38,19 @@ class Mending:
         """What was found so far."""
         return tuple(self._findings)
 
-    def mend(self, kind: Kind, id: str, found: str, remedy: Callable[[], str], *, name: str = "") -> None:
-        """Do what the remedy does, which tells what that was; `NOTHING` when others had done it meanwhile."""
-        done, failed = "", False
+    def each(self, kind: Kind, id: str, source: Callable[[], Iterable[T]]) -> Iterator[T]:
+        """What a source finds; that it cannot look is a finding too."""
+        try:
+            yield from source()
+        except TROUBLE as error:
+            self.fail(kind, id, error)
+
+    def mend(self, kind: Kind, id: str, found: str, remedy: Callable[[], str], *, would: str, name: str = "") -> None:
+        """Do what the remedy does, which tells what that was; `NOTHING` when others had done it meanwhile.
+
+        A dry run tells instead what it `would` do.
+        """
+        done, failed = would, False
         if not self.dry_run:
             try:
                 done = remedy()

@@ -12,9 +12,7 @@ from functools import partial
 from pathlib import Path
 from time import time
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.exceptions import PrefectException
 
 from blocks.connections.client import client_of
 from blocks.connections.platform import Platform, open_platform
@@ -30,7 +28,7 @@ from tasks.dead_flow_runs import DIED, ENDED, DeadRun, close_entry, close_run, d
 from tasks.engine import reachable_api, step
 from tasks.experiment import prepare_experiment
 from tasks.log_collection import collect_logs
-from tasks.mending import NOTHING, Mending
+from tasks.mending import NOTHING, TROUBLE, WOULD_GO, Mending
 from tasks.taking_up import GRACE_SECONDS, give_up, secrets_of, take_up
 
 COUNTED_SECONDS = 3600.0
@@ -44,13 +42,14 @@ StopCancelled = Callable[[DeadRun], str]
 def mend_flow_runs(dry_run: bool, stop: StopCancelled) -> tuple[Finding, ...]:
     """Close the flow runs whose process is gone, in the journal and on the workflow server."""
     platform, mending = open_platform(), Mending(dry_run)
-    for record in dead_entries(platform.registry, seen=False):
-        mending.mend(Kind.FLOW_RUN, record.id, DIED, partial(_close_entry, platform, record), name=record.name)
+    for record in mending.each(Kind.FLOW_RUN, "journal", lambda: dead_entries(platform.registry, seen=False)):
+        remedy, would = partial(_close_entry, platform, record), "would be journaled as CRASHED"
+        mending.mend(Kind.FLOW_RUN, record.id, DIED, remedy, would=would, name=record.name)
     api = reachable_api(platform.settings)
     if api:
         try:
             _mend_on_server(platform, mending, api, stop)
-        except (httpx.HTTPError, PrefectException) as error:
+        except TROUBLE as error:
             mending.fail(Kind.FLOW_RUN, api, error)
     return mending.findings
 
@@ -61,10 +60,13 @@ def mend_experiments(dry_run: bool, patience_seconds: float) -> tuple[Finding, .
     platform, mending = open_platform(), Mending(dry_run)
     begun = (ExperimentStatus.CREATE_REQUESTED, ExperimentStatus.CREATE_IN_PROGRESS)
     long_ago = datetime.now(UTC) - timedelta(seconds=patience_seconds)
-    for row in platform.registry.experiments.page(Query(status=begun, limit=1000)).items:
+    query = Query(status=begun, limit=1000)
+    for row in mending.each(Kind.EXPERIMENT, "registry", lambda: platform.registry.experiments.page(query).items):
         if row.changed <= long_ago:
             found = f"It is {row.status.value}, and nobody goes on with that."
-            mending.mend(Kind.EXPERIMENT, row.id, found, partial(_prepare, row), name=row.name)
+            mending.mend(
+                Kind.EXPERIMENT, row.id, found, partial(_prepare, row), would="would be finished", name=row.name
+            )
     return mending.findings
 
 
@@ -79,10 +81,14 @@ def follow_trainings(dry_run: bool, patience_seconds: float, died: Sequence[Find
     """
     platform, mending = open_platform(), Mending(dry_run)
     names = {finding.name for finding in died}
-    for found in unfollowed(platform.registry, datetime.now(UTC), patience_seconds, abandoned=names):
-        remedy = partial(take_up if found.remedy is Remedy.TAKE_UP else give_up, platform, found.row)
-        message = f"It is {found.row.status.value}, and nobody follows it."
-        mending.mend(Kind.TRAINING, found.row.id, message, remedy, name=found.row.name)
+    look = partial(unfollowed, platform.registry, datetime.now(UTC), patience_seconds, abandoned=names)
+    for found in mending.each(Kind.TRAINING, "registry", look):
+        row, message = found.row, f"It is {found.row.status.value}, and nobody follows it."
+        if found.remedy is Remedy.TAKE_UP:
+            remedy, would = partial(take_up, platform, row), "would be followed again"
+        else:
+            remedy, would = partial(give_up, platform, row), "would be given up"
+        mending.mend(Kind.TRAINING, row.id, message, remedy, would=would, name=row.name)
     return mending.findings
 
 
@@ -91,7 +97,8 @@ def end_runs(dry_run: bool) -> tuple[Finding, ...]:
     """End and remove what is on the cluster of trainings that are over or no more, save for another registry's."""
     platform, mending = open_platform(), Mending(dry_run)
     keep = timedelta(days=platform.settings.keep_runs_days)
-    for run in left_runs(platform.cluster, platform.registry, datetime.now(UTC), keep):
+    look = partial(left_runs, platform.cluster, platform.registry, datetime.now(UTC), keep)
+    for run in mending.each(Kind.RUN, "cluster", look):
         found = f"{run.trace.processes} processes of it live" if run.trace.processes else "Its records are there"
         id, message = run.trace.run_id, f"{found}; it belongs to {run.whose}."
         if run.is_strange:
@@ -99,7 +106,8 @@ def end_runs(dry_run: bool) -> tuple[Finding, ...]:
             mending.leave(Kind.RUN, id, message, advice, name=run.trace.labels.get("name", ""))
         else:
             name = run.training.name if run.training else ""
-            mending.mend(Kind.RUN, id, message, partial(_end_run, platform, run), name=name)
+            would = "would be removed" if run.is_removable else "would be ended"
+            mending.mend(Kind.RUN, id, message, partial(_end_run, platform, run), would=would, name=name)
     return mending.findings
 
 
@@ -108,22 +116,26 @@ def remove_scratch(dry_run: bool, thorough: bool) -> tuple[Finding, ...]:
     """Remove files past their keep time, what dead processes left half done, and what caches hold beyond their bounds.
 
     Args:
-        dry_run: Only look.
+        dry_run: Only look; what the cluster's dead processes left is not looked at then.
         thorough: Look at all files now, not only once an hour.
     """
     platform, mending = open_platform(), Mending(dry_run)
     settings, registry, now = platform.settings, platform.registry, datetime.now(UTC)
     if not dry_run:
-        for what in platform.cluster.tidy():
-            mending.mend(Kind.SCRATCH, what, "A process that died had left it half done.", lambda: "removed")
-        registry.tidy_leases()
+        for what in mending.each(Kind.SCRATCH, "cluster", platform.cluster.tidy):
+            mending.mend(Kind.SCRATCH, what, "A process that died had left it half done.", lambda: "removed", would="")
+        for _ in mending.each(Kind.SCRATCH, "leases", lambda: [registry.tidy_leases()]):
+            pass
     stamp = settings.home / "cache" / "upkeep"
     if thorough or dry_run or _is_older(stamp, COUNTED_SECONDS):
         keep = timedelta(days=settings.keep_process_logs_days)
-        for scratch in (*old_logs(settings.home, registry, now, keep), *orphaned_events(settings.home, registry, now)):
-            mending.mend(Kind.SCRATCH, str(scratch.path), f"It is {scratch.why}.", partial(_remove, scratch.path))
-        for excess in excesses(settings, now):
-            mending.mend(Kind.SCRATCH, str(excess.place), f"It is {excess.found}.", excess.remove)
+        logs = mending.each(Kind.SCRATCH, "logs", lambda: old_logs(settings.home, registry, now, keep))
+        events = mending.each(Kind.SCRATCH, "events", lambda: orphaned_events(settings.home, registry, now))
+        for scratch in (*logs, *events):
+            remedy, why = partial(_remove, scratch.path), f"It is {scratch.why}."
+            mending.mend(Kind.SCRATCH, str(scratch.path), why, remedy, would=WOULD_GO)
+        for excess in mending.each(Kind.SCRATCH, "caches", lambda: excesses(settings, now)):
+            mending.mend(Kind.SCRATCH, str(excess.place), f"It is {excess.found}.", excess.remove, would=WOULD_GO)
         if not dry_run:
             _touch(stamp)
     return mending.findings
@@ -134,9 +146,10 @@ def _mend_on_server(platform: Platform, mending: Mending, api: str, stop: StopCa
         for dead in dead_runs(client, api, platform.settings, platform.registry):
             if dead.is_open:
                 remedy = partial(_close_run, platform, client, dead, stop)
-                mending.mend(Kind.FLOW_RUN, dead.id, DIED, remedy, name=dead.name)
+                mending.mend(Kind.FLOW_RUN, dead.id, DIED, remedy, would="would be closed", name=dead.name)
             elif dead.was_ended:
-                mending.mend(Kind.FLOW_RUN, dead.id, ENDED, partial(_end_entry, platform, dead), name=dead.name)
+                remedy = partial(_end_entry, platform, dead)
+                mending.mend(Kind.FLOW_RUN, dead.id, ENDED, remedy, would="would be noted", name=dead.name)
             elif not mending.dry_run:
                 platform.registry.flow_runs.end(dead.id)  # its server knows how it ended, or knows nothing of it
 

@@ -63,7 +63,10 @@ class Platform:
     @cached_property
     def log_store(self) -> LogStore | None:
         """What keeps lines of output; None when the settings switch it off."""
-        return SQLiteLogStore(self.settings.log_directory) if self.settings.log_store == "local" else None
+        settings = self.settings
+        if settings.log_store == "off":
+            return None
+        return SQLiteLogStore(settings.log_directory, most_bytes=settings.log_store_bytes)
 
     @cached_property
     def log_forwarder(self) -> Forwarder | None:

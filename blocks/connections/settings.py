@@ -42,7 +42,7 @@ class Settings(BaseSettings):
         tensorboard_idle_minutes: A TensorBoard that nobody used for so long is ended; it starts again when opened.
         log_store: `local` for the searchable store below `home`, `off` for none.
         keep_log_store_days: How long the log store keeps what trainings print.
-        log_store_gb: Bound of the log store; the oldest days go first, the current one never.
+        log_store_gb: Bound of the log store; the oldest days go first, and one alone takes no more than this.
         log_collector_url: Where the log store's records also go, as JSON; empty for nowhere.
         log_collector_authorization: The Authorization header for it, all of it.
     """
@@ -142,6 +142,11 @@ class Settings(BaseSettings):
             if not directory.is_absolute():
                 raise ValueError(f"the directory of {nas!r}, {str(directory)!r}, is not an absolute path")
         return value
+
+    @property
+    def log_store_bytes(self) -> int:
+        """`log_store_gb` in bytes."""
+        return int(self.log_store_gb * 10**9)
 
     @property
     def database_url(self) -> str:

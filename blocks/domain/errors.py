@@ -20,6 +20,7 @@ MakerflowError
     │   └── BusyError
     ├── RegistryUnusableError
     ├── LogStoreUnusableError
+    │   └── LogStoreFullError
     ├── AccessDeniedError          (PermissionError)
     │   └── CredentialsRefusedError
     ├── UnknownStoreError
@@ -213,6 +214,10 @@ class LogStoreUnusableError(PermanentError):
     def __init__(self, where: str, why: str, remedy: str) -> None:
         self.where, self.why, self.remedy = where, why, remedy
         super().__init__(f"The log store's {where} cannot be used: {why}. {remedy}")
+
+
+class LogStoreFullError(LogStoreUnusableError):
+    """The current day is as large as the whole store may be."""
 
 
 class AccessDeniedError(PermanentError, PermissionError):

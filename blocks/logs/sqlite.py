@@ -5,6 +5,7 @@ A file that turns out to be damaged is set aside, by whoever finds it so, and wh
 
 import re
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from blocks.domain.errors import InvalidInputError, LogStoreUnavailableError, LogStoreUnusableError
+from blocks.domain.errors import InvalidInputError, LogStoreFullError, LogStoreUnavailableError, LogStoreUnusableError
 from blocks.domain.log_records import LogRecord, LogSource
 from blocks.domain.moments import to_microseconds
 from blocks.logs.base import LogCursor, LogPage, LogStore, LogUsage, Reading
@@ -42,14 +43,22 @@ class SQLiteLogStore(LogStore):
     Args:
         directory: Made by the first line that is kept.
         now: The time by which days begin and end, UTC.
+        most_bytes: What one day may hold; a whole store is brought back to it by removing what `expired` tells.
 
     Attributes:
         directory: As given.
     """
 
-    def __init__(self, directory: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        most_bytes: int = sys.maxsize,
+    ) -> None:
         self.directory = directory
         self._now = now
+        self._most_bytes = most_bytes
         self._lock = threading.Lock()
         self._current: DayFile | None = None
 
@@ -149,6 +158,7 @@ class SQLiteLogStore(LogStore):
     def _append(self, source: LogSource, reading: Reading) -> None:
         now = self._now()
         file = self._writable(now)
+        self._check_room(file.day)
         file.append(source, reading, to_microseconds(now), self._opened(day for day in self._days() if day < file.day))
 
     def _found(self, parts: Split, limit: int, before: tuple[str, int] | None) -> list[LogRecord]:
@@ -191,6 +201,13 @@ class SQLiteLogStore(LogStore):
                 raise LogStoreUnavailableError(str(self.directory), f"it cannot be made: {error.strerror}") from error
             self._current = DayFile(self._path(day), create=True)
         return self._current
+
+    def _check_room(self, day: str) -> None:
+        """One training that prints without end is not to fill the disk on which everything else is, too."""
+        if _size(self._path(day)) >= self._most_bytes:
+            why = f"the day's lines have reached the store's bound of {self._most_bytes / 10**9:g} GB"
+            remedy = "Later lines are in the logs at their training's output only; MAKERFLOW_LOG_STORE_GB is the bound."
+            raise LogStoreFullError(self._path(day).name, why, remedy)
 
     def _close_current(self) -> None:
         if self._current is not None:

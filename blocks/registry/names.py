@@ -1,11 +1,35 @@
 """Names that nobody has yet."""
 
+from collections.abc import Callable
 from itertools import count
+from typing import TypeVar
 
+from blocks.domain.errors import AlreadyExistsError
 from blocks.domain.spec_values import MAX_NAME_LENGTH
 from blocks.registry.reading import Reader
 
+T = TypeVar("T")
+
 _NUMBER_LENGTH = len("-999999")
+
+
+def under_free_name(free_name: Callable[[], str], create: Callable[[str], T]) -> T:
+    """Create something under the first free name, and under the next one when somebody takes it meanwhile.
+
+    Args:
+        free_name: Looks for it.
+        create: Gets it.
+
+    Raises:
+        AlreadyExistsError: The name is free, but something else of what is created is there already.
+    """
+    while True:
+        name = free_name()
+        try:
+            return create(name)
+        except AlreadyExistsError:
+            if free_name() == name:
+                raise
 
 
 def free_name(reader: Reader, table: str, base: str) -> str:

@@ -134,7 +134,7 @@ def log_store() -> Iterator[Finding]:
         yield fine("log store", "it is switched off (MAKERFLOW_LOG_STORE): log management is refused")
         return
     store = SQLiteLogStore(settings.log_directory)
-    usage, limit = store.usage(), int(settings.log_store_gb * 10**9)
+    usage, limit = store.usage(), settings.log_store_bytes
     sent = f"; sent to {settings.log_collector_url} as well" if settings.log_collector_url else ""
     days = f" from {usage.oldest_day} to {usage.newest_day}" if usage.records else ""
     text = f"{count_text(usage.records, 'record')}{days}, {size_text(usage.bytes)} of {size_text(limit)}{sent}"

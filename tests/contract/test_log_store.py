@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.domain.errors import LogStoreUnusableError
+from blocks.domain.errors import LogStoreFullError, LogStoreUnusableError
 from blocks.logs.base import LogStore
 from blocks.logs.day_file import DayFile
 from blocks.logs.sqlite import SQLiteLogStore
@@ -145,3 +145,24 @@ def test_days_that_no_line_of_the_time_can_be_in_are_not_opened(
     since = datetime.fromisoformat(f"{days[3]}T06:00Z")
     assert bodies(store, since=since) == [f"on {day}" for day in (days[4], days[3])]
     assert opened == [days[2], days[4], days[3]]
+
+
+@pytest.mark.req("LOG-01")
+def test_a_day_takes_no_more_than_the_bound_and_the_next_one_goes_on(tmp_path):
+    days = [datetime(2026, 11, 1, 12, tzinfo=UTC)]
+    store = SQLiteLogStore(tmp_path, lambda: days[-1], most_bytes=200_000)
+    refused = ""
+    for _ in range(300):
+        try:
+            say(store, "x" * 10_000)
+        except LogStoreFullError as error:
+            refused = str(error)
+    assert "MAKERFLOW_LOG_STORE_GB" in refused
+    assert store.usage().bytes < 400_000
+    kept = store.usage().records
+    assert kept > 0
+    days.append(days[-1] + timedelta(days=1))
+    say(store, "the next day")
+    assert bodies(store, "next") == ["the next day"]
+    assert store.usage().records == kept + 1
+    store.close()

@@ -17,6 +17,7 @@ from blocks.connections.platform import open_platform
 from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus
 from blocks.domain.plan import RunHandle
 from blocks.domain.specs import ExperimentSpec
+from blocks.logs.day_file import DayFile
 from blocks.storage.cache import Cache
 from blocks.upkeep.findings import Finding, Kind
 from blocks.upkeep.scratch import mark_owner
@@ -182,7 +183,9 @@ def test_runs_of_trainings_that_are_over_or_no_more_are_ended_and_their_outputs_
     without_row(lost)
 
     would = mended(dry_run=True)
-    assert {finding.id for finding in would[Kind.RUN]} == {over, lost}
+    assert {(finding.id, finding.done) for finding in would[Kind.RUN]} == {
+        (id, "would be ended") for id in (over, lost)
+    }
     assert len({pid for pid, _ in processes_of(home)}) > 2, "a dry run ends nothing"
     assert {finding.id for finding in mended()[Kind.RUN]} == {over, lost}
     assert processes_of(home) == []
@@ -390,3 +393,24 @@ def test_caches_past_their_bounds_are_trimmed_and_what_goes_on_arriving_stays(
     assert not packages.exists()
     assert [file.name for file in (home / "cache" / "objects" / "incoming").iterdir()] == ["arriving"]
     assert upkeep().findings == ()
+
+
+@pytest.mark.req("COM-04")
+def test_what_cannot_be_looked_at_is_told_and_keeps_nothing_else_from_being_mended(
+    make_spec: MakeSpec, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_row(lost := launched(make_spec(SLEEPS, "lost")))
+
+    def forbidden(*_: object, **__: object) -> list[object]:
+        raise PermissionError(13, "Permission denied", str(home / "logs"))
+
+    monkeypatch.setattr("tasks.upkeep.old_logs", forbidden)
+    monkeypatch.setattr("tasks.upkeep.dead_entries", forbidden)
+    (home / "logs" / "store").mkdir(parents=True, exist_ok=True)
+    old = home / "logs" / "store" / "2020-01-01.db"
+    DayFile(old, create=True).close()
+    report = upkeep()
+    assert {(one.kind, one.id) for one in report.failed} == {(Kind.FLOW_RUN, "journal"), (Kind.SCRATCH, "logs")}
+    assert all("Permission denied" in one.done for one in report.failed)
+    assert {lost, "logs of 2020-01-01"} <= {one.id for one in report.findings if not one.failed}
+    assert not old.exists()
