@@ -1,14 +1,13 @@
 """Trainings on a schedule: a new one with the same settings each time, under a name of its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import tasks  # noqa: F401 - gives Prefect its home, before it is imported
 
 # isort: split
-from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
@@ -28,13 +27,16 @@ class TrainingSchedule:
     """When trainings of some settings are created.
 
     Attributes:
-        name: The training's whose settings they are; also what the schedule is called.
+        id: Of the schedule.
+        name: The training's whose settings they are; also what the schedule is called, which of those made in the UI
+            several can be.
         cron: The rule, in `timezone`; empty when it is an interval.
         every_seconds: The interval; 0 when it is a rule.
         timezone: Name of a time zone.
         active: Whether it is, which can be changed in the UI.
     """
 
+    id: str
     name: str
     cron: str
     every_seconds: float
@@ -45,7 +47,7 @@ class TrainingSchedule:
 def schedule_training(key: str, *, cron: str = "", every_seconds: float = 0, timezone: str = "") -> TrainingSchedule:
     """Create a training with the settings that another, by name or id, has now: each time that the schedule says so.
 
-    Takes the place of the schedule that the training has.
+    Takes the place of the schedule that was made so before; those made in the UI of the same settings stay.
 
     Args:
         key: The training.
@@ -62,10 +64,13 @@ def schedule_training(key: str, *, cron: str = "", every_seconds: float = 0, tim
     parameters = {"spec": row.current_spec.model_dump(mode="json")}
     with workflow_client() as client:
         deployment = deployment_id(client, create_training_flow)
-        _remove(client, deployment, row.name)
-        wanted = DeploymentScheduleCreate(schedule=when, parameters=parameters, slug=row.name)
-        [made] = client.create_deployment_schedules(deployment, [wanted])
-    return _shown(made)
+        earlier = _called(row.name, client.read_deployment_schedules(deployment))
+        if earlier is None:
+            wanted = DeploymentScheduleCreate(schedule=when, parameters=parameters, slug=row.name)
+            [made] = client.create_deployment_schedules(deployment, [wanted])
+            return _shown(made)
+        client.update_deployment_schedule(deployment, earlier.id, active=True, schedule=when, parameters=parameters)
+        return _shown(earlier.model_copy(update={"schedule": when, "parameters": parameters, "active": True}))
 
 
 def training_schedules() -> list[TrainingSchedule]:
@@ -80,15 +85,17 @@ def training_schedules() -> list[TrainingSchedule]:
 
 
 def unschedule_training(name: str) -> None:
-    """End the schedule of this name; trainings that it created stay.
+    """End the schedule of this name or id; trainings that it created stay.
 
     Raises:
         NotFoundError: There is none.
+        InvalidInputError: Several that were made in the UI have this name.
         WorkflowServerUnavailableError: No server runs.
     """
     with workflow_client() as client:
-        if not _remove(client, deployment_id(client, create_training_flow), name):
-            raise NotFoundError("schedule", name)
+        deployment = deployment_id(client, create_training_flow)
+        found = _meant(name, client.read_deployment_schedules(deployment))
+        client.delete_deployment_schedule(deployment, found.id)
 
 
 def _when(cron: str, every_seconds: float, timezone: str) -> CronSchedule | IntervalSchedule:
@@ -114,11 +121,23 @@ def _local_timezone() -> str:
     return tzlocal.get_localzone_name()
 
 
-def _remove(client: SyncPrefectClient, deployment: UUID, name: str) -> int:
-    found = [schedule for schedule in client.read_deployment_schedules(deployment) if _name(schedule) == name]
-    for schedule in found:
-        client.delete_deployment_schedule(deployment, schedule.id)
-    return len(found)
+def _called(name: str, schedules: Sequence[DeploymentSchedule]) -> DeploymentSchedule | None:
+    """The one that `schedule_training` has made of this name."""
+    return next((schedule for schedule in schedules if schedule.slug == name), None)
+
+
+def _meant(name: str, schedules: Sequence[DeploymentSchedule]) -> DeploymentSchedule:
+    """The one that somebody means by a name or an id."""
+    ours = _called(name, schedules)
+    found = [ours] if ours else [one for one in schedules if name in (str(one.id), _name(one))]
+    if not found:
+        raise NotFoundError("schedule", name)
+    if len(found) > 1:
+        ids = ", ".join(str(one.id) for one in found)
+        raise InvalidInputError(
+            f"schedule {name!r}", f"{len(found)} made in the workflow UI have it", f"Give one's id: {ids}."
+        )
+    return found[0]
 
 
 def _name(schedule: DeploymentSchedule) -> str:
@@ -129,6 +148,7 @@ def _name(schedule: DeploymentSchedule) -> str:
 def _shown(found: DeploymentSchedule) -> TrainingSchedule:
     rule = found.schedule
     return TrainingSchedule(
+        id=str(found.id),
         name=_name(found),
         cron=getattr(rule, "cron", "") or getattr(rule, "rrule", ""),
         every_seconds=rule.interval.total_seconds() if isinstance(rule, IntervalSchedule) else 0,

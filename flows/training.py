@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from prefect import Flow
@@ -14,6 +15,7 @@ from blocks.domain.errors import MakerflowError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.specs import DatasetSpec, NamedValue, TrainingSpec
 from blocks.domain.template_overrides import TemplatedTrainingSpec
+from blocks.registry.names import under_free_name
 from blocks.registry.records import Training
 from flows.following import TrainingHandle, run_to_end
 from tasks.current_run import is_scheduled, run_key
@@ -81,8 +83,8 @@ def training_of(flow_run: FlowRun) -> Training:
     except NotFoundError:
         if "key" in flow_run.parameters:
             return trainings.get(flow_run.parameters["key"])
-        if "spec" not in flow_run.parameters:
-            raise
+        if "spec" not in flow_run.parameters or flow_run.auto_scheduled:
+            raise  # the name in a schedule's settings is that of the training which they are of
         # The flow took up one that an earlier run of the same settings had left.
         asked = _asked(flow_run.parameters["spec"])
         row = trainings.get(asked.name)
@@ -124,7 +126,8 @@ def copy_training_flow(
 
     Args:
         original: The training to copy: its name or id.
-        name: The name of the new one; empty for one that is made from the other's.
+        name: The name of the new one; empty for one that is made from the other's. On a schedule each training gets a
+            name of its own, made from this one.
         hyperparameters: Added to the other's; one of the same name takes its place.
         datasets: Added to the other's; one of the same name takes its place.
         settings: What takes the place of the other's, by the names that it has in Python and YAML, such as
@@ -133,9 +136,9 @@ def copy_training_flow(
     row = open_platform().registry.trainings.get(original)
     others = settings_of_texts(settings)
     spec = row.current_spec.changed(**others).changed(hyperparameters=hyperparameters, datasets=datasets)
-    if name:
+    if name and not is_scheduled():
         return _drive(register_training(spec.changed(name=name), run_key()))
-    return _drive(register_repeated(spec, run_key()))
+    return _drive(register_repeated(spec.changed(name=name or spec.name), run_key()))
 
 
 @flow(name="resume-training", flow_run_name="{key}", on_cancellation=[_stop_when_cancelled])
@@ -231,8 +234,13 @@ def create_training_from_template(template: str, *, wait: bool = True, **beside:
         TemplateOutdatedError: The template names something that is gone; nothing was made.
     """
     registry = open_platform().registry
-    name = beside.pop("name", None) or registry.trainings.free_name(registry.templates.summary(template).name)
-    return create_training(TemplatedTrainingSpec.given(template, {"name": name, **beside}), wait=wait)
+
+    def create(name: str) -> Training | TrainingHandle:
+        return create_training(TemplatedTrainingSpec.given(template, {**beside, "name": name}), wait=wait)
+
+    if beside.get("name"):
+        return create(beside["name"])
+    return under_free_name(partial(registry.trainings.free_name, registry.templates.summary(template).name), create)
 
 
 def resume_training(key: str) -> Training:
@@ -261,8 +269,13 @@ def copy_training(key: str, *, wait: bool = True, **overrides: Any) -> Training 
     """
     trainings = open_platform().registry.trainings
     row = trainings.get(key)
-    name = overrides.pop("name", None) or trainings.free_name(row.name)
-    return create_training(row.current_spec.changed(name=name, **overrides), wait=wait)
+
+    def create(name: str) -> Training | TrainingHandle:
+        return create_training(row.current_spec.changed(**{**overrides, "name": name}), wait=wait)
+
+    if overrides.get("name"):
+        return create(overrides["name"])
+    return under_free_name(partial(trainings.free_name, row.name), create)
 
 
 def change_training(key: str, *, description: str | None = None, tags: Mapping[str, str] | None = None) -> Training:

@@ -1,11 +1,13 @@
 """The steps of a template."""
 
 from contextlib import suppress
+from functools import partial
 
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import NotFoundError
 from blocks.domain.template_overrides import TemplateOverrides
 from blocks.domain.templates import TemplateSpec
+from blocks.registry.names import under_free_name
 from blocks.registry.records import Template
 from tasks.engine import step
 
@@ -37,10 +39,13 @@ def copy_template_row(changes: TemplateOverrides, key: str) -> Template:
     with suppress(NotFoundError):  # made already, of the template as it was then
         return templates.get(_template_id(key))
     row = templates.get(changes.template)
-    named = row.spec.changed(name=templates.free_name(row.name))
-    spec = changes.changed_template(named)
-    spec.check(platform.catalogue, row.spec)
-    return templates.create(spec, id=_template_id(key))
+
+    def create(name: str) -> Template:
+        spec = changes.changed_template(row.spec.changed(name=name))
+        spec.check(platform.catalogue, row.spec)
+        return templates.create(spec, id=_template_id(key))
+
+    return under_free_name(partial(templates.free_name, row.name), create)
 
 
 @step("change")

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
@@ -18,6 +19,7 @@ from blocks.domain.planning import check_outputs
 from blocks.domain.specs import ExperimentSpec, ProvidedAlgorithm, TrainingSpec
 from blocks.domain.template_overrides import TemplatedTrainingSpec
 from blocks.domain.templates import TemplateUse, named_by
+from blocks.registry.names import under_free_name
 from blocks.registry.records import Training
 from tasks.engine import step
 from tasks.log_collection import collect_logs
@@ -61,12 +63,13 @@ def register_repeated(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> 
     platform = open_platform()
     trainings = platform.registry.trainings
     spec, template, experiment = _prepared(platform, asked)
-    while True:
-        with suppress(NotFoundError):  # made already, under the name that was free then
-            return trainings.get(training_id_of(key)).id
-        named = spec.changed(name=trainings.free_name(spec.name))
-        with suppress(AlreadyExistsError):  # somebody has just taken the name
-            return trainings.create(named, experiment, id=training_id_of(key), template=template).id
+    with suppress(NotFoundError):  # made already, under the name that was free then
+        return trainings.get(training_id_of(key)).id
+
+    def create(name: str) -> str:
+        return trainings.create(spec.changed(name=name), experiment, id=training_id_of(key), template=template).id
+
+    return under_free_name(partial(trainings.free_name, spec.name), create)
 
 
 @step("change")

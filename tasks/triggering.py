@@ -24,7 +24,7 @@ DEPLOYMENT = "makerflow"
 """What the deployment of each flow is called: `create-training/makerflow`."""
 
 _UNTIL_STARTED = timedelta(minutes=1)
-"""When a run starts that was asked for in two steps, should whoever asks die between them."""
+"""When a run starts that was asked for in two steps, should whoever asks take longer, or die between them."""
 
 P = ParamSpec("P")
 
@@ -44,8 +44,8 @@ def handed_over(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Iterat
     """Let the runner of this home go on with what the block begins.
 
     Yields:
-        The key of the flow run that starts when the block ends, and never when it raises; empty where `makerflow up`
-        does not run on this home.
+        The key of the flow run that starts when the block ends, at the latest after a minute, and never when it raises
+        before; empty where `makerflow up` does not run on this home.
     """
     api = _own_api(read_settings())
     if not api:
@@ -57,9 +57,11 @@ def handed_over(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Iterat
         try:
             yield str(run)
         except BaseException:
-            client.delete_flow_run(run)
+            if _is_waiting(client, run):
+                client.delete_flow_run(run)
             raise
-        client.set_flow_run_state(run, Scheduled(), force=True)
+        if _is_waiting(client, run):
+            client.set_flow_run_state(run, Scheduled(), force=True)
 
 
 @contextmanager
@@ -89,6 +91,12 @@ def deployment_id(client: SyncPrefectClient, flow: Flow[..., Any]) -> UUID:
     except ObjectNotFound as error:
         why = f"it has no deployment {flow.name}/{DEPLOYMENT}; `makerflow up` and `prefect deploy --all` make it"
         raise WorkflowServerUnavailableError(str(client.api_url), why) from error
+
+
+def _is_waiting(client: SyncPrefectClient, run: UUID) -> bool:
+    """Whether the runner has not begun it yet, which it does by itself when the block takes long."""
+    state = client.read_flow_run(run).state
+    return state is not None and state.is_scheduled()
 
 
 def _own_api(settings: Settings) -> str:

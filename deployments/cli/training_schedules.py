@@ -53,7 +53,7 @@ def schedules(*, as_json: AsJson = False) -> None:
 
 
 def unschedule(
-    name: Annotated[str, typer.Argument(help="The schedule's name, as `schedules` lists it.")],
+    name: Annotated[str, typer.Argument(help="The schedule's name, as `schedules` lists it, or its id.")],
     *,
     as_json: AsJson = False,
 ) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.e2e.command_line import CommandLine
@@ -79,10 +80,14 @@ def start_training(command_line: CommandLine, name: str) -> str:
 
 
 def kill_one(command_line: CommandLine, chance: random.Random) -> str:
-    """Kill a part, not the guard, and wait until it is back and all is well; its name."""
-    parts = command_line.json("status")["parts"][1:]
-    part = chance.choice(parts)
+    """Kill a part and wait until it is back and all is well; its name. The guard is brought back by `up`."""
+    before = command_line.json("status")
+    (guard, *others), port = before["parts"], before["port"]
+    part = chance.choice([guard, *others])
     os.kill(part["pid"], signal.SIGKILL)
+    if part is guard:
+        psutil.wait_procs([psutil.Process(one["pid"]) for one in others if psutil.pid_exists(one["pid"])], timeout=60)
+        command_line.json("up", "--detach", "--port", str(port))
 
     def look() -> bool | None:
         document = command_line.run("status", "--json").document

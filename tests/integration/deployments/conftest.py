@@ -64,6 +64,7 @@ class Workflows:
     runner: Runner
     home: Path
     code: Path
+    temporary: Path
 
     def ask(self, deployment: str, **parameters: Any) -> UUID:
         """Ask for a run, as the form does; its id."""
@@ -100,7 +101,7 @@ class Workflows:
         announced.unlink()
 
     def await_state(self, run: UUID, *states: StateType) -> None:
-        wait_until(lambda: self.is_in(run, *states), f"the flow run to be {' or '.join(states)}")
+        wait_until(lambda: self.is_in(run, *states), f"the flow run to be {' or '.join(states)}", SECONDS)
 
     def await_status(self, name: str, *statuses: TrainingStatus) -> None:
         trainings = open_platform().registry.trainings
@@ -111,7 +112,7 @@ class Workflows:
             found[0] = page[0].status if page else "not there"
             return found[0] in statuses
 
-        wait_until(reached, f"{name} to be {' or '.join(statuses)}")
+        wait_until(reached, f"{name} to be {' or '.join(statuses)}", SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +135,8 @@ def workflows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflows]:
         stack.enter_context(temporary_settings(updates={PREFECT_API_URL: api}))
         client = stack.enter_context(get_client(sync_client=True))
         ours = DeploymentFilter(name=DeploymentFilterName(any_=[DEPLOYMENT]))
-        wait_until(lambda: len(client.read_deployments(deployment_filter=ours)) == len(list(catalogue())), "all")
-        yield Workflows(client, runner, home, code)
+        wait_until(
+            lambda: len(client.read_deployments(deployment_filter=ours)) == len(list(catalogue())), "all", SECONDS
+        )
+        yield Workflows(client, runner, home, code, temporary)
     assert processes_of(home) == []

@@ -10,15 +10,16 @@ from uuid import UUID
 
 import psutil
 import pytest
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.client.schemas.sorting import LogSort
 from prefect.settings import PREFECT_API_URL
-from prefect.states import AwaitingRetry, Cancelling, Scheduled
+from prefect.states import AwaitingRetry, Cancelling, Completed, Running, Scheduled
 
 from blocks.connections.platform import open_platform
-from blocks.domain.errors import AlreadyExistsError
+from blocks.domain.errors import AlreadyExistsError, InvalidInputError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.specs import ExperimentSpec
 from deployments.catalogue import catalogue
@@ -28,7 +29,7 @@ from flows.experiment import change_experiment_flow, create_experiment_flow
 from flows.following import TrainingHandle
 from flows.training import create_training, create_training_flow
 from tasks.training import training_id_of
-from tasks.triggering import DEPLOYMENT, deployment_id, trigger
+from tasks.triggering import DEPLOYMENT, deployment_id, handed_over, trigger
 from tests.integration.deployments.conftest import Workflows
 from tests.processes import processes_of
 from tests.waiting import wait_until
@@ -170,6 +171,59 @@ def test_what_a_schedule_and_a_copy_create_has_a_name_of_its_own(workflows: Work
     assert (copy.id, copy.tags, copy.spec.limits.max_minutes) == (training_id_of(str(copied)), {"team": "night"}, 7)
 
 
+def left_in(directory: Path, pattern: str) -> list[Path]:
+    return list(directory.glob(pattern))
+
+
+@pytest.mark.req("COM-04")
+def test_a_killed_fork_server_ends_no_flow_run_and_the_next_run_gets_another(
+    workflows: Workflows, tmp_path: Path
+) -> None:
+    run = workflows.train("unforked", waits(tmp_path / "go"))
+    workflows.await_status("unforked", TrainingStatus.RUNNING)
+    [server] = [one for one in psutil.Process(workflows.runner.process.pid).children() if "forkserver" in cmdline(one)]
+    server.kill()
+    workflows.await_state(workflows.train("forked-anew", "print('loss=1')"), StateType.COMPLETED)
+    assert workflows.is_in(run, StateType.RUNNING)
+    (tmp_path / "go").touch()
+    workflows.await_state(run, StateType.COMPLETED)
+    assert starts_of("unforked") == 1
+
+
+def cmdline(process: psutil.Process) -> str:
+    return " ".join(process.cmdline())
+
+
+@pytest.mark.req("COM-04", "TRN-14")
+def test_a_schedule_of_the_shell_and_those_of_the_ui_do_not_touch_each_other(workflows: Workflows) -> None:
+    workflows.await_state(workflows.train("weekly", "print('loss=1')"), StateType.COMPLETED)
+    client, deployment = workflows.client, deployment_id(workflows.client, create_training_flow)
+    parameters = {"spec": open_platform().registry.trainings.get("weekly").current_spec.model_dump(mode="json")}
+    wanted = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(days=7)), parameters=parameters)
+    of_the_ui = [str(one.id) for one in client.create_deployment_schedules(deployment, [wanted, wanted])]
+    made = schedule_training("weekly", every_seconds=86400)
+    again = schedule_training("weekly", cron="0 3 * * *", timezone="Asia/Tokyo")
+    assert (again.id, again.cron, again.every_seconds, again.active) == (made.id, "0 3 * * *", 0, True)
+    assert again in training_schedules()
+    assert {one.id for one in training_schedules()} == {made.id, *of_the_ui}
+    unschedule_training("weekly")
+    assert {one.id for one in training_schedules()} == set(of_the_ui)
+    with pytest.raises(InvalidInputError, match=of_the_ui[0]):
+        unschedule_training("weekly")
+    unschedule_training(of_the_ui[0])
+    unschedule_training("weekly")
+    assert training_schedules() == []
+
+
+@pytest.mark.req("COM-04")
+def test_a_hand_over_that_takes_long_leaves_a_flow_run_that_has_begun_as_it_is(workflows: Workflows) -> None:
+    spec = ExperimentSpec(name="slowly-handed-over")
+    with workflows.platform_runs(), handed_over(create_experiment_flow, spec) as key:
+        workflows.client.set_flow_run_state(UUID(key), Running(), force=True)
+    assert workflows.is_in(UUID(key), StateType.RUNNING)
+    workflows.client.set_flow_run_state(UUID(key), Completed(), force=True)
+
+
 def scheduled_run(workflows: Workflows) -> UUID:
     """The next run that the server has planned for a schedule of trainings."""
     # What the server's scheduler does in its own time.
@@ -220,9 +274,9 @@ def test_a_runner_ends_at_once_when_it_is_asked_to_and_what_it_started_goes_on(
 ) -> None:
     run = workflows.train("left-alone", waits(tmp_path / "go"))
     workflows.await_status("left-alone", TrainingStatus.RUNNING)
-    sockets = len(list((workflows.home.parent / "tmp").glob("pymp-*")))
     assert workflows.runner.end() < 2
-    assert len(list((workflows.home.parent / "tmp").glob("pymp-*"))) == sockets - 1, "its own is removed"
+    assert left_in(workflows.temporary, "pymp-*") == []
+    assert left_in(workflows.temporary, "runner_storage/*") == [], "what a killed one leaves is below the home"
     (tmp_path / "go").touch()
     workflows.await_state(run, StateType.COMPLETED)
     workflows.await_status("left-alone", TrainingStatus.COMPLETE)

@@ -2,12 +2,21 @@
 
 import threading
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
 
 from blocks.connections.platform import _platform, open_platform
-from blocks.domain.errors import AlreadyExistsError, BusyError, IllegalTransitionError, InUseError, InvalidInputError
+from blocks.domain.errors import (
+    AlreadyExistsError,
+    BusyError,
+    IllegalTransitionError,
+    InUseError,
+    InvalidInputError,
+    NotFoundError,
+)
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Training
 from flows.experiment import delete_experiment
@@ -15,11 +24,14 @@ from flows.training import (
     TrainingHandle,
     change_training,
     copy_training,
+    copy_training_flow,
     create_training,
     delete_training,
     resume_training,
     stop_training,
+    training_of,
 )
+from tasks.engine import run_flow
 from tasks.report import training_report
 from tasks.training import check_access, plan_run, register_training
 from tests.integration.flows.conftest import MakeSpec
@@ -298,3 +310,43 @@ def test_trainings_wait_in_the_order_of_their_creation_and_say_what_they_wait_fo
     for handle in (third, second):
         assert handle.stop().status is TrainingStatus.STOPPED
         assert not (home / "runs" / handle.id).exists()
+
+
+@pytest.mark.req("TRN-10", "TRN-13")
+def test_a_scheduled_run_without_a_training_yet_is_about_none(make_spec: MakeSpec) -> None:
+    create_training(make_spec("pass", "nightly"))
+    parameters = {"spec": open_platform().registry.trainings.get("nightly").current_spec.model_dump(mode="json")}
+    taken_up = FlowRun(flow_id=uuid4(), parameters=parameters)
+    assert training_of(taken_up).name == "nightly"
+    with pytest.raises(NotFoundError):
+        training_of(taken_up.model_copy(update={"auto_scheduled": True}))
+
+
+@pytest.mark.req("COM-04", "TRN-14")
+def test_a_scheduled_copy_with_a_name_gets_one_of_its_own_each_time(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_training(make_spec("pass", "original"))
+    monkeypatch.setattr("flows.training.is_scheduled", lambda: True)
+    names = [run_flow(copy_training_flow, "original", "weekly").name for _ in range(2)]
+    names.append(run_flow(copy_training_flow, "original").name)
+    assert names == ["weekly", "weekly-2", "original-2"]
+
+
+@pytest.mark.req("TRN-14")
+def test_two_copies_at_once_get_two_names(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_training(make_spec("pass", "original"))
+    trainings = open_platform().registry.trainings
+    free_name, asked = trainings.free_name, []
+
+    def taken_meanwhile(base: str) -> str:
+        name = free_name(base)
+        asked.append(name)
+        if len(asked) == 1:
+            create_training(make_spec("pass", name))
+        return name
+
+    monkeypatch.setattr(trainings, "free_name", taken_meanwhile)
+    copy = copy_training("original")
+    assert isinstance(copy, Training)
+    assert copy.name == "original-3"
