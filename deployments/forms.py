@@ -12,7 +12,11 @@ from prefect.utilities.callables import ParameterSchema
 from blocks.domain.catalogues import Catalogue, Flavor
 from blocks.domain.images import Image
 
-TITLES = {"grace_seconds": "Grace period (seconds)"}
+TITLES = {
+    "grace_seconds": "Grace period (seconds)",
+    "patience_seconds": "Patience (seconds)",
+    "original": "Training to copy",
+}
 """Prefect calls a form's field as the flow calls its parameter."""
 
 OF_THE_RESOURCE = ("spec", "changes", "key")

@@ -13,8 +13,10 @@ HEAD = """\
 # `makerflow up` registers all of this by itself. Where a Prefect server and its workers run already:
 #     prefect work-pool create makerflow --type process
 #     prefect deploy --all
+#     python -m deployments.finish_forms
 #     prefect worker start --pool makerflow
-# A worker needs the package makerflow in its environment, and this installation's MAKERFLOW_* settings.
+# The third gives the forms their titles and menus. A worker needs the package makerflow in its environment, and this
+# installation's MAKERFLOW_* settings.
 """
 
 

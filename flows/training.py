@@ -173,8 +173,8 @@ def change_training_flow(
 
     Args:
         key: Its name or id.
-        description: Free text, at most 1,000 characters; none leaves it as it is.
-        tags: All of them, at most 10; none leaves them as they are.
+        description: Free text, at most 1,000 characters; left empty: as it is.
+        tags: All of them, at most 10; left empty: as they are.
     """
     named = None if tags is None else {tag.name: tag.value for tag in tags}
     return change_training_row(open_platform().registry.trainings.get(key).id, description, named)

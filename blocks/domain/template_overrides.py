@@ -4,7 +4,7 @@ A form sends every field, so each has a value here that says "as in the template
 YAML may leave fields and groups out, and give mappings, as everywhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -73,8 +73,8 @@ class AlgorithmOverrides(Spec):
 class InstanceOverrides(Spec):
     """Where it runs. What is left empty is as in the template."""
 
-    image: str = Field(default="", title="Image", description="Another name of the image catalogue.")
-    flavor: str = Field(default="", title="Flavor", description="Another name of the instance-type catalogue.")
+    image: str = Field(default="", title="Image", description="Another name of the image catalogue; empty: as there.")
+    flavor: str = Field(default="", title="Flavor", description="Another instance type; empty: as there.")
     workers: int = Field(
         default=0, ge=0, title="Workers", description="Another number of distributed workers; 0: as in the template."
     )
@@ -175,8 +175,11 @@ class TemplateOverrides(SettingsSpec):
         """What Python or a command line gives, where an empty text means none instead of "as in the template".
 
         Raises:
+            InvalidInputError: A number is 0, which in a form means "as in the template".
             pydantic.ValidationError: A setting is unknown or wrong.
         """
+        for name in _zeros(settings):
+            raise InvalidInputError(f"{name} = 0", "it has to be above 0", "Leave it out to take the template's.")
         empty = [name for name, value in settings.items() if value == "" and name != "name"]
         kept = {name: value for name, value in settings.items() if name not in empty}
         unset = [*kept.pop("unset", ()), *empty]
@@ -229,6 +232,15 @@ class TemplatedTrainingSpec(TemplateOverrides):
             return TrainingSpec.model_validate(settings | {"name": self.name, "description": self.description})
         except ValidationError as error:
             raise _refusal(template.name, error) from error
+
+
+def _zeros(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the numbers that are 0, flat or in groups."""
+    for name, value in settings.items():
+        if name in GROUPS and isinstance(value, Mapping):
+            yield from _zeros(value)
+        elif type(value) in (int, float) and value == 0:
+            yield name
 
 
 def _given(group: Spec) -> dict[str, Any]:

@@ -47,6 +47,12 @@ def test_a_training_of_a_template_shows_where_it_came_from(cli: CommandLine, nig
     assert (copied["tags"], copied["template"]) == ({"night": "1"}, None)
 
 
+@pytest.mark.req("TPL-02", "COM-05")
+def test_zero_workers_beside_a_template_are_refused(cli: CommandLine, nightly: dict[str, Any]) -> None:
+    refused = cli.run("train", "--from-template", nightly["name"], "--workers", "0")
+    assert (refused.code, "workers" in refused.err, "Traceback" in refused.err) == (2, True, False)
+
+
 @pytest.mark.req("TPL-01", "COM-03")
 def test_a_template_is_changed_copied_and_deleted(cli: CommandLine, nightly: dict[str, Any]) -> None:
     copied = cli.json("template", "copy", "nightly", "--name", "weekly", "--hp", "lr=1", "--unset", "output")

@@ -23,6 +23,7 @@ from blocks.domain.errors import AlreadyExistsError, InvalidInputError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.specs import ExperimentSpec
 from deployments.catalogue import catalogue
+from deployments.finish_forms import finish_forms
 from deployments.flow_processes import process_name
 from deployments.schedules import schedule_training, training_schedules, unschedule_training
 from flows.experiment import change_experiment_flow, create_experiment_flow
@@ -284,7 +285,8 @@ def test_a_runner_ends_at_once_when_it_is_asked_to_and_what_it_started_goes_on(
 
 
 @pytest.mark.req("COM-04")
-def test_prefect_deploy_takes_the_file_of_all_deployments(workflows: Workflows) -> None:
+def test_prefect_deploy_takes_the_file_of_all_deployments_whose_forms_can_be_finished(workflows: Workflows) -> None:
+    registered = {one.entrypoint: one.parameter_openapi_schema for one in workflows.client.read_deployments()}
     for command in (
         ("work-pool", "create", DEPLOYMENT, "--type", "process"),
         ("deploy", "--all", "--prefect-file", str(Path(__file__).parents[3] / "prefect.yaml")),
@@ -296,3 +298,8 @@ def test_prefect_deploy_takes_the_file_of_all_deployments(workflows: Workflows) 
     assert {one.entrypoint for one in made if one.work_pool_name == DEPLOYMENT} == {
         entry.entrypoint for entry in catalogue()
     }
+    assert {one.entrypoint: one.parameter_openapi_schema for one in made} != registered
+    assert finish_forms() == len(registered)
+    again = workflows.client.read_deployments()
+    assert {one.entrypoint: one.parameter_openapi_schema for one in again} == registered
+    assert {one.entrypoint: one.tags for one in again} == {entry.entrypoint: entry.tags for entry in catalogue()}

@@ -143,6 +143,17 @@ def test_hyperparameters_datasets_and_tags_are_merged_by_name_and_can_be_left_ou
     assert training(unset=["hyperparameters", "tags"], tags={"a": "b"}).tags[0].name == "a"
 
 
+@pytest.mark.req("TPL-02")
+@pytest.mark.parametrize("setting", ["workers", "max_minutes", "storage_gb"])
+def test_zero_is_as_in_the_template_in_a_form_and_refused_elsewhere(setting):
+    assert TemplatedTrainingSpec.model_validate({"name": "t", "template": "x"}).settings() == {}
+    with pytest.raises(InvalidInputError, match=f"{setting} = 0.*above 0"):
+        TemplatedTrainingSpec.given("x", {"name": "t", setting: 0})
+    group = "instances" if setting == "workers" else "limits"
+    with pytest.raises(InvalidInputError, match=f"{setting} = 0"):
+        TemplatedTrainingSpec.given("x", {"name": "t", group: {setting: 0}})
+
+
 @pytest.mark.parametrize(
     ("unset", "why"),
     [
