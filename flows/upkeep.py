@@ -7,7 +7,8 @@ from blocks.domain.errors import IllegalTransitionError, NotFoundError
 from blocks.domain.lifecycle import UNDER_WAY
 from blocks.upkeep.findings import UpkeepReport
 from blocks.upkeep.trainings import PATIENCE_SECONDS
-from flows.training import stop_training, training_of
+from flows.training import stop_training
+from flows.training_flows import training_of
 from tasks.dead_flow_runs import DeadRun
 from tasks.engine import run_flow
 from tasks.flow_run_retention import remove_earlier_runs

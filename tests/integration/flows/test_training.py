@@ -29,8 +29,8 @@ from flows.training import (
     delete_training,
     resume_training,
     stop_training,
-    training_of,
 )
+from flows.training_flows import training_of
 from tasks.engine import run_flow
 from tasks.report import training_report
 from tasks.training import check_access, plan_run, register_training
@@ -327,7 +327,7 @@ def test_a_scheduled_copy_with_a_name_gets_one_of_its_own_each_time(
     make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_training(make_spec("pass", "original"))
-    monkeypatch.setattr("flows.training.is_scheduled", lambda: True)
+    monkeypatch.setattr("flows.training_flows.is_scheduled", lambda: True)
     names = [run_flow(copy_training_flow, "original", "weekly").name for _ in range(2)]
     names.append(run_flow(copy_training_flow, "original").name)
     assert names == ["weekly", "weekly-2", "original-2"]
