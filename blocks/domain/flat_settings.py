@@ -1,14 +1,18 @@
 """Settings without their groups: `workers=2` for `instances={"workers": 2}`, and one set of settings over another."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from blocks.domain.errors import InvalidInputError
+from blocks.domain.parameters import named_parameters
 from blocks.domain.spec_values import named_paths, named_values
 
-GROUPS: dict[str, dict[str, str]] = {
+Groups = Mapping[str, Mapping[str, str]]
+"""Group to (flat name to field of the group)."""
+
+GROUPS: Groups = {
     "algorithm": {
         "provided": "provided",
         "entry_point": "entry_point",
@@ -20,20 +24,18 @@ GROUPS: dict[str, dict[str, str]] = {
     "metrics": {"metric_expressions": "expressions", "metrics_of_all_workers": "all_workers"},
     "limits": {"max_minutes": "max_minutes", "storage_gb": "storage_gb", "log_management": "log_management"},
 }
-"""The flat names that stand beside the groups: group to (flat name to field of the group)."""
+"""The flat names that stand beside the groups of a training's settings."""
 
-NAMED = ("hyperparameters", "datasets", "tags")
+NAMED = ("hyperparameters", "datasets", "tags", "parameters")
 """Lists of named things: each can be set, changed and removed by itself."""
 
-_PLACES: dict[str, tuple[str, ...]] = {
-    **{flat: (group, field) for group, names in GROUPS.items() for flat, field in names.items()},
-    "algorithm": ("algorithm", "path"),
-    **{alone: (alone,) for alone in ("description", "experiment", "tags")},
-}
-"""Flat name to where its value is."""
+_READ: dict[str, Callable[[object], object]] = {"datasets": named_paths, "parameters": named_parameters}
+"""How such a list is read, where it is not one of names with values."""
+
+_ALONE = ("description", "experiment", "tags")
 
 
-def group_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+def group_fields(values: Mapping[str, Any], groups: Groups = GROUPS) -> dict[str, Any]:
     """Move flat names (`entry_point`, `workers`, `output`, ...) into their groups; grouped ones stay as they are.
 
     `algorithm` may be a path, and `max_time_seconds` stands for `max_minutes`.
@@ -48,7 +50,7 @@ def group_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         if "max_minutes" in grouped:
             raise ValueError("the maximum time is given twice, as max_time_seconds and as max_minutes")
         grouped["max_minutes"] = _minutes(grouped.pop("max_time_seconds"))
-    for group, names in GROUPS.items():
+    for group, names in groups.items():
         given = {names[flat]: grouped.pop(flat) for flat in list(names) if flat in grouped}
         if not given:
             continue
@@ -81,18 +83,18 @@ def merge_fields(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[
     return merged
 
 
-def drop_fields(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def drop_fields(settings: Mapping[str, Any], names: Iterable[str], groups: Groups = GROUPS) -> dict[str, Any]:
     """Grouped settings without those of these flat names: `workers`, or of a list of named things `tags.team`.
 
     Raises:
         InvalidInputError: There is no such setting, or nothing of this name in its list.
     """
-    kept = dict(settings)
+    kept, places = dict(settings), _places(groups)
     for name in names:
         flat, _, item = name.partition(".")
-        place = _PLACES.get(flat)
+        place = places.get(flat)
         if place is None or (item and flat not in NAMED):
-            raise InvalidInputError(f"unset {name!r}", "there is no such setting", f"One of: {', '.join(_PLACES)}.")
+            raise InvalidInputError(f"unset {name!r}", "there is no such setting", f"One of: {', '.join(places)}.")
         holder = kept
         for group in place[:-1]:
             holder[group] = holder = dict(holder.get(group) or {})
@@ -105,7 +107,7 @@ def drop_fields(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, 
 
 def flat_names(settings: Mapping[str, Any]) -> Iterator[str]:
     """The flat names of grouped settings, as `drop_fields` takes them."""
-    for flat, place in _PLACES.items():
+    for flat, place in _places(GROUPS).items():
         holder: Any = settings
         for part in place:
             holder = holder.get(part) if isinstance(holder, Mapping) else None
@@ -113,6 +115,15 @@ def flat_names(settings: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{flat}.{_name_of(item)}" for item in _listed(flat, holder or ()))
         elif holder is not None:
             yield flat
+
+
+def _places(groups: Groups) -> dict[str, tuple[str, ...]]:
+    """Flat name to where its value is."""
+    return {
+        **{flat: (group, field) for group, names in groups.items() for flat, field in names.items()},
+        "algorithm": ("algorithm", "path"),
+        **{alone: (alone,) for alone in _ALONE},
+    }
 
 
 def _of_the_same_kind(algorithm: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,7 +146,7 @@ def _without(name: str, kind: str, item: str, items: Iterable[Any]) -> list[Any]
 
 
 def _listed(key: str, items: object) -> list[Any]:
-    items = named_paths(items) if key == "datasets" else named_values(items)
+    items = _READ.get(key, named_values)(items)
     many = items if isinstance(items, list | tuple) else [items]
     return [item.model_dump() if isinstance(item, BaseModel) else item for item in many]
 

@@ -31,6 +31,33 @@ class TrainingStatus(StrEnum):
     COMPLETE_IN_PROGRESS = "COMPLETE IN PROGRESS"
 
 
+class TuningStatus(StrEnum):
+    """What a tuning can be."""
+
+    CREATE_REQUESTED = "CREATE REQUESTED"
+    CREATE_IN_PROGRESS = "CREATE IN PROGRESS"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    COMPLETE = "COMPLETE"
+    STOP_IN_PROGRESS = "STOP IN PROGRESS"
+    FAIL_HYPERPARAMETER_TUNING = "FAIL HYPERPARAMETER TUNING"
+    CREATE_FAILED = "CREATE FAILED"
+    FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS = "FAIL HYPERPARAMETER TUNING IN PROGRESS"
+    COMPLETE_IN_PROGRESS = "COMPLETE IN PROGRESS"
+
+
+class TrialStatus(StrEnum):
+    """What a trial of a tuning can be."""
+
+    CREATED = "CREATED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    KILLED = "KILLED"
+    FAILED = "FAILED"
+    METRICS_UNAVAILABLE = "METRICS_UNAVAILABLE"
+    EARLY_STOPPED = "EARLY_STOPPED"
+
+
 StatusT = TypeVar("StatusT", bound=StrEnum)
 
 
@@ -103,3 +130,53 @@ TRAINING: Lifecycle[TrainingStatus] = Lifecycle(
 
 UNDER_WAY = frozenset(s for s in TrainingStatus if not TRAINING.is_final(s) and s is not TrainingStatus.CREATE_FAILED)
 """Where something of a training may still happen by itself; CREATE FAILED is not final, but rests until resumed."""
+
+_U, _R = TuningStatus, TrialStatus
+
+TUNING: Lifecycle[TuningStatus] = Lifecycle(
+    "tuning",
+    {
+        _U.CREATE_REQUESTED: {_U.CREATE_IN_PROGRESS, _U.CREATE_FAILED, _U.STOP_IN_PROGRESS},
+        _U.CREATE_IN_PROGRESS: {
+            _U.RUNNING,
+            _U.CREATE_FAILED,
+            _U.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS,
+            _U.STOP_IN_PROGRESS,
+        },
+        _U.RUNNING: {_U.COMPLETE_IN_PROGRESS, _U.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS, _U.STOP_IN_PROGRESS},
+        _U.STOP_IN_PROGRESS: {_U.STOPPED},
+        _U.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS: {_U.FAIL_HYPERPARAMETER_TUNING},
+        _U.COMPLETE_IN_PROGRESS: {_U.COMPLETE, _U.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS},
+        # Asked for again (COM-10), and gone on with under raised limits (TUN-17): what is finished stays.
+        _U.CREATE_FAILED: {_U.CREATE_IN_PROGRESS},
+        _U.STOPPED: {_U.CREATE_IN_PROGRESS},
+        _U.COMPLETE: {_U.CREATE_IN_PROGRESS},
+        _U.FAIL_HYPERPARAMETER_TUNING: {_U.CREATE_IN_PROGRESS},
+    },
+)
+
+TUNING_ENDINGS = frozenset({_U.STOPPED, _U.COMPLETE, _U.FAIL_HYPERPARAMETER_TUNING})
+"""Where a tuning rests when it has run, until somebody goes on with it."""
+
+TUNING_UNDER_WAY = frozenset(TuningStatus) - TUNING_ENDINGS - {_U.CREATE_FAILED}
+"""Where something of a tuning may still happen by itself."""
+
+TRIAL: Lifecycle[TrialStatus] = Lifecycle(
+    "trial",
+    {
+        _R.CREATED: {_R.RUNNING, _R.KILLED, _R.FAILED},
+        _R.RUNNING: {_R.SUCCEEDED, _R.KILLED, _R.FAILED, _R.METRICS_UNAVAILABLE, _R.EARLY_STOPPED},
+        # Ended with its tuning, not by itself: going on with the tuning runs it again.
+        _R.KILLED: {_R.CREATED},
+        _R.SUCCEEDED: set(),
+        _R.FAILED: set(),
+        _R.METRICS_UNAVAILABLE: set(),
+        _R.EARLY_STOPPED: set(),
+    },
+)
+
+TRIAL_FINISHED = frozenset(status for status in TrialStatus if TRIAL.is_final(status))
+"""Where a trial counts as a training that has run."""
+
+TRIAL_FAILED = frozenset({_R.FAILED, _R.METRICS_UNAVAILABLE})
+"""Where it counts as failed."""

@@ -29,7 +29,7 @@ MAX_METRIC_EXPRESSIONS = 20
 DEFAULT_IMAGE = "python"
 DEFAULT_FLAVOR = "c1m2"
 
-_HYPERPARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
+HYPERPARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 
 
 class ProvidedAlgorithm(StrEnum):
@@ -81,7 +81,7 @@ class AlgorithmSettings(Spec):
     @classmethod
     def _names(cls, value: tuple[NamedValue, ...]) -> tuple[NamedValue, ...]:
         for pair in value:
-            if not _HYPERPARAMETER.fullmatch(pair.name):
+            if not HYPERPARAMETER_NAME.fullmatch(pair.name):
                 raise ValueError(
                     f"hyperparameter {pair.name!r}: a name is a letter or '_', then letters, digits, '_', '-' or '.'"
                 )

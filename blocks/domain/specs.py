@@ -6,12 +6,12 @@ of mappings. People who write Python or YAML may give mappings and leave the gro
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from blocks.domain.environment import environment_name
-from blocks.domain.flat_settings import GROUPS, drop_fields, group_fields, merge_fields
+from blocks.domain.flat_settings import GROUPS, Groups, drop_fields, group_fields, merge_fields
 from blocks.domain.spec_groups import (
     DEFAULT_FLAVOR,
     DEFAULT_IMAGE,
@@ -67,15 +67,17 @@ __all__ = [
 class SettingsSpec(Spec):
     """Settings in groups, which may also be given without them."""
 
+    groups: ClassVar[Groups] = GROUPS
+
     @model_validator(mode="before")
     @classmethod
     def _group(cls, value: Any) -> Any:
-        return group_fields(value) if isinstance(value, Mapping) else value
+        return group_fields(value, cls.groups) if isinstance(value, Mapping) else value
 
     @classmethod
     def known_names(cls) -> Iterable[str]:
         """Also those that stand beside the groups."""
-        return [*cls.model_fields, *(flat for names in GROUPS.values() for flat in names)]
+        return [*cls.model_fields, *(flat for names in cls.groups.values() for flat in names)]
 
     def changed(self, *, unset: Iterable[str] = (), **overrides: Any) -> Self:
         """A copy with some settings replaced, by their flat or grouped names; a group is merged field by field.
@@ -90,8 +92,8 @@ class SettingsSpec(Spec):
             InvalidInputError: There is nothing of this name to unset.
             pydantic.ValidationError: The result breaks a limit.
         """
-        kept = drop_fields(self.model_dump(mode="json"), unset)
-        return type(self).model_validate(merge_fields(kept, group_fields(overrides)))
+        kept = drop_fields(self.model_dump(mode="json"), unset, self.groups)
+        return type(self).model_validate(merge_fields(kept, group_fields(overrides, self.groups)))
 
 
 class TrainingSettings(SettingsSpec):

@@ -1,0 +1,237 @@
+"""What a trial has reported of its objective, what that makes of it, and what it means for the tuning: pure rules."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from blocks.domain.lifecycle import TRIAL_FAILED, TRIAL_FINISHED, TrialStatus
+from blocks.domain.plan import Frozen
+from blocks.domain.tunings import (
+    EarlyStoppingSpec,
+    ObjectiveSpec,
+    ObjectiveType,
+    ObjectiveValue,
+    StoppingRule,
+    TuningSpec,
+)
+
+
+class Report(Frozen):
+    """One report of a metric; `value` is None when it was no finite number."""
+
+    step: int
+    value: float | None
+
+
+@dataclass
+class History:
+    """A metric of one trial, report by report.
+
+    Attributes:
+        reports: How many there were, those that are no number included.
+        averages: After each report that many finite values' mean; None before the first.
+        best: The best finite value so far.
+        best_step: Its step; the first of several.
+        last: The last report's value.
+        last_step: Its step.
+    """
+
+    type: ObjectiveType
+    reports: int = 0
+    averages: list[float | None] = field(default_factory=list)
+    best: float | None = None
+    best_step: int = 0
+    last: float | None = None
+    last_step: int = 0
+    _sum: float = 0.0
+    _finite: int = 0
+
+    def add(self, value: float | None, step: int) -> None:
+        """Take the next report."""
+        self.reports += 1
+        self.last, self.last_step = value, step
+        if value is not None:
+            self._finite += 1
+            self._sum += value
+            if self.best is None or self.type.is_better(value, self.best):
+                self.best, self.best_step = value, step
+        self.averages.append(self._sum / self._finite if self._finite else None)
+
+    def average(self, reports: int) -> float | None:
+        """The mean of the finite values among the first `reports`; None where it has fewer reports, or none finite."""
+        return self.averages[reports - 1] if reports <= self.reports else None
+
+
+class MedianRule:
+    """The median stopping rule.
+
+    A trial is stopped at report s when its best value so far is strictly worse than the median of the running averages,
+    up to report s, of the finished trials (Golovin et al., "Google Vizier", KDD 2017, section 3.2.2). Values that are
+    not finite are in no average; a trial with fewer than s reports is in no median of report s.
+
+    Args:
+        spec: From how many finished trials, and from which report on it applies.
+        type: Whether less or more is better.
+    """
+
+    def __init__(self, spec: EarlyStoppingSpec, type: ObjectiveType) -> None:
+        self._spec = spec
+        self._type = type
+        self._finished: list[History] = []
+        self._medians: dict[int, tuple[int, float | None]] = {}
+
+    def add(self, finished: History) -> None:
+        """Take a trial that has SUCCEEDED; those that were ended early tell nothing about later reports."""
+        self._finished.append(finished)
+
+    def stops(self, running: History) -> str:
+        """Why a running trial is to be ended now; empty when it is not."""
+        reports = running.reports
+        if self._spec.rule is not StoppingRule.MEDIAN or reports < self._spec.start_step or running.best is None:
+            return ""
+        middle = self.median(reports)
+        if middle is None or not self._type.is_better(middle, running.best):
+            return ""
+        return (
+            f"its best value up to report {reports}, {running.best:.6g}, is worse than the median of the finished "
+            f"trials' running averages, {middle:.6g}"
+        )
+
+    def median(self, reports: int) -> float | None:
+        """That of the finished trials' averages up to this report; None while there are too few of them."""
+        known, value = self._medians.get(reports, (-1, None))
+        if known != len(self._finished):
+            averages = [a for history in self._finished if (a := history.average(reports)) is not None]
+            value = median(averages) if len(averages) >= self._spec.min_trainings_required else None
+            self._medians[reports] = (len(self._finished), value)
+        return value
+
+
+class Objective(Frozen):
+    """The objective value of a trial, and the step at which it was reported."""
+
+    value: float
+    step: int
+
+
+def objective_of(
+    spec: ObjectiveSpec, own: History, steps: History | None, reported: Mapping[int, float]
+) -> Objective | None:
+    """The objective value of a trial; None when it has none.
+
+    Args:
+        spec: Which report counts.
+        own: The objective metric's reports.
+        steps: Those of the metric that chooses the step, for `BEST_STEP`.
+        reported: Step to the objective metric's last finite value at it, for `BEST_STEP`.
+    """
+    if spec.value is ObjectiveValue.BEST_STEP:
+        if steps is None or steps.best is None or not reported:
+            return None
+        at = _at_or_before(reported, steps.best_step)
+        return Objective(value=reported[at], step=at)
+    if spec.value is ObjectiveValue.LAST:
+        return None if own.last is None else Objective(value=own.last, step=own.last_step)
+    return None if own.best is None else Objective(value=own.best, step=own.best_step)
+
+
+def _at_or_before(reported: Mapping[int, float], step: int) -> int:
+    """The step itself, else the last one before it, else the first one: metrics need not be printed together."""
+    steps = sorted(reported)
+    return steps[max(bisect_right(steps, step) - 1, 0)]
+
+
+class Ending(Frozen):
+    """That a tuning ends now, and how.
+
+    Attributes:
+        failed: Whether it has failed.
+        reason: For people.
+        winner: The running trial whose report reached the goal; 0 for none. It may come to its end by itself.
+    """
+
+    failed: bool
+    reason: str
+    winner: int = 0
+
+
+class Tally(Frozen):
+    """How a tuning stands: what its rules look at.
+
+    Attributes:
+        finished: Trials that have run, whatever came of them.
+        failed: Those of them that count as failed.
+        running: Trials that are created or run.
+        best: The best objective value of all trials, that of an early-stopped one included.
+        best_number: Its trial.
+    """
+
+    finished: int = 0
+    failed: int = 0
+    running: int = 0
+    best: float | None = None
+    best_number: int = 0
+
+
+def tally(type: ObjectiveType, trials: Iterable[tuple[int, TrialStatus, float | None]]) -> Tally:
+    """Count trials of (number, status, objective); what was killed with its tuning is neither finished nor best."""
+    finished = failed = running = best_number = 0
+    best: float | None = None
+    for number, status, value in trials:
+        running += status in (TrialStatus.CREATED, TrialStatus.RUNNING)
+        failed += status in TRIAL_FAILED
+        if status not in TRIAL_FINISHED:
+            continue
+        finished += 1
+        if value is not None and (best is None or type.is_better(value, best)):
+            best, best_number = value, number
+    return Tally(finished=finished, failed=failed, running=running, best=best, best_number=best_number)
+
+
+def ending(
+    spec: TuningSpec, now: Tally, *, reported: Mapping[int, float] | None = None, overdue: bool = False
+) -> Ending | None:
+    """Whether the tuning ends now: the goal first, then failed trials, then the number of trials, then the time.
+
+    Args:
+        spec: The tuning.
+        now: How it stands.
+        reported: Number of each running trial that has an objective value so far, and that value.
+        overdue: Whether the maximum time has passed.
+    """
+    if reached := _goal_reached(spec.objective, now, reported or {}):
+        return reached
+    most_failed = spec.trainings.max_failed_trainings
+    if most_failed is not None and now.failed >= most_failed:
+        return Ending(failed=True, reason=f"{now.failed} trainings failed, and max_failed_trainings is {most_failed}")
+    if now.finished >= spec.max_trainings:
+        return _completed(now, f"{now.finished} trainings have run, which is all of them")
+    if overdue:
+        minutes = f"{spec.trainings.max_tuning_minutes:g} minutes"
+        return _completed(now, f"The maximum time of {minutes} has passed; {now.finished} trainings have run")
+    return None
+
+
+def _goal_reached(spec: ObjectiveSpec, now: Tally, reported: Mapping[int, float]) -> Ending | None:
+    goal, type = spec.goal, spec.type
+    if goal is None:
+        return None
+    if now.best is not None and type.reaches(now.best, goal):
+        return Ending(failed=False, reason=_goal_text(spec, now.best, now.best_number))
+    for number, value in sorted(reported.items()):
+        if type.reaches(value, goal):
+            return Ending(failed=False, reason=_goal_text(spec, value, number), winner=number)
+    return None
+
+
+def _goal_text(spec: ObjectiveSpec, value: float, number: int) -> str:
+    return f"The goal {spec.goal:g} was reached by trial {number}: {spec.metric}={value:.6g}"
+
+
+def _completed(now: Tally, reason: str) -> Ending:
+    if now.finished == 0:
+        return Ending(failed=True, reason=reason)
+    if now.failed == now.finished:
+        return Ending(failed=True, reason=f"All {now.failed} trainings failed")
+    return Ending(failed=False, reason=reason)
