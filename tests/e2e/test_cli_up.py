@@ -192,10 +192,10 @@ def test_the_workflow_database_is_upgraded_when_it_is_older_and_refused_when_it_
     assert prepare_prefect_database(read_settings())  # the revision of Prefect's first release
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = 'of-the-future'")
-    newer = command_line.run("up")
+    newer = command_line.run("up", "--port", str(free_port()))
     assert (newer.code, "newer Prefect" in newer.err) == (2, True)
     database.write_bytes(b"no database at all" * 100)
-    damaged = command_line.run("up")
+    damaged = command_line.run("up", "--port", str(free_port()))
     assert (damaged.code, "damaged" in damaged.err) == (2, True)
     assert str(database) in damaged.err
 

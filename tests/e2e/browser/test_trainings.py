@@ -59,7 +59,7 @@ def test_a_training_is_seen_from_its_form_through_its_curves_to_its_end_and_its_
     ui.picture("walk-completed")
 
     form = ui.open_form("copy-training")
-    form.fill("walk", "Original")
+    form.fill("walk", "Training to copy")
     form.fill("walk-again", "Name")
     form.add("Hyperparameters", Name="lr", Value="0.25")
     ui.picture("walk-again-form")
