@@ -18,6 +18,7 @@ from blocks.registry.schema import ensure_schema
 from blocks.registry.sessions import Sessions
 from blocks.registry.templates import Templates
 from blocks.registry.trainings import Trainings
+from blocks.registry.tunings import Tunings
 
 
 class Registry:
@@ -34,6 +35,7 @@ class Registry:
         self._sessions = Sessions(driver)
         self.experiments = Experiments(self._reader, self._sessions)
         self.trainings = Trainings(self._reader, self._sessions)
+        self.tunings = Tunings(self._reader, self._sessions)
         self.templates = Templates(self._reader, self._sessions)
         self.metrics = Metrics(self._reader, self._sessions)
         self.monitoring = Monitoring(self._reader)

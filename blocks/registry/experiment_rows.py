@@ -1,5 +1,6 @@
 """Experiments, as they are written."""
 
+from sqlalchemy import ColumnElement
 from sqlmodel import col, select
 
 from blocks.domain.errors import AlreadyExistsError, BusyError, InUseError
@@ -8,7 +9,7 @@ from blocks.domain.specs import ExperimentSpec
 from blocks.registry.identity import now_us, storable
 from blocks.registry.status_rows import StatusRows
 from blocks.registry.storing import insert_new
-from blocks.registry.tables import ExperimentRow, TrainingRow
+from blocks.registry.tables import ExperimentRow, TrainingRow, TuningRow
 
 NAMED_BLOCKERS = 1000
 _CREATING = (ExperimentStatus.CREATE_REQUESTED, ExperimentStatus.CREATE_IN_PROGRESS)
@@ -71,24 +72,26 @@ class ExperimentRows(StatusRows[ExperimentRow, ExperimentStatus]):
         Raises:
             NotFoundError: There is no such experiment.
             BusyError: It is being created.
-            InUseError: Trainings belong to it; they are named.
+            InUseError: Trainings or tunings belong to it; they are named.
         """
         row = self.find(id)
         if row.status in _CREATING:
             remedy = "Wait until it is ACTIVE, then delete it."
             raise BusyError("experiment", row.name, id, row.status, "delete", remedy)
-        inside = (
-            select(TrainingRow.name, TrainingRow.id)
-            .where(TrainingRow.experiment_id == id)
-            .order_by(col(TrainingRow.created_us), col(TrainingRow.id))
-            .limit(NAMED_BLOCKERS)
-        )
-        blockers = [("training", name, training_id) for name, training_id in self._session.exec(inside)]
-        if blockers:
-            raise InUseError(
-                "experiment", row.name, "delete", blockers, "Delete them first: `makerflow training delete`."
-            )
+        trainings = self._inside(TrainingRow, id, col(TrainingRow.tuning_id).is_(None))
+        tunings = self._inside(TuningRow, id)
+        if blockers := [("training", *one) for one in trainings] + [("tuning", *one) for one in tunings]:
+            commands = [f"`makerflow {kind} delete`" for kind in sorted({kind for kind, _, _ in blockers})]
+            remedy = f"Delete them first: {' and '.join(commands)}."
+            raise InUseError("experiment", row.name, "delete", blockers, remedy)
         return row
+
+    def _inside(
+        self, kind: type[TrainingRow] | type[TuningRow], id: str, *only: ColumnElement[bool]
+    ) -> list[tuple[str, str]]:
+        """Name and id of what belongs to an experiment, the oldest first."""
+        inside = select(kind.name, kind.id).where(col(kind.experiment_id) == id, *only)
+        return list(self._session.exec(inside.order_by(col(kind.created_us), col(kind.id)).limit(NAMED_BLOCKERS)))
 
     def delete(self, id: str) -> None:
         """Delete it; the database refuses when a training came in meanwhile.

@@ -35,6 +35,7 @@ class Listing:
         tagged: Whether `t.tags` holds its tags.
         tags: The table by which a rare tag is found, with a column `{kind}_id`; empty where there are few rows.
         grouped: Whether it belongs to an experiment.
+        only: A condition on what is listed at all.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Listing:
     tagged: bool = False
     tags: str = ""
     grouped: bool = False
+    only: str = ""
 
 
 @dataclass
@@ -78,7 +80,7 @@ def list_page(listing: Listing, query: Query, reader: Reader, record: Callable[[
     if not 1 <= query.limit <= MAX_LIMIT:
         raise InvalidInputError(f"limit {query.limit}", "it is out of range", f"Ask for 1 to {MAX_LIMIT} at once.")
     column, descending = _order(listing, query.sort)
-    where = _Where()
+    where = _Where([listing.only] if listing.only else [])
     way, beyond = ("DESC", "<") if descending else ("ASC", ">")
     if query.cursor:
         value, id = _decode(query, column)

@@ -22,7 +22,8 @@ _UNDER_WAY = (
     f"(SELECT count(*) {_TAKEN_UP}) AS attempts, "
     f"(SELECT max(m.at_us) {_TAKEN_UP}) AS attempted_us "
     "FROM training t JOIN training_document d ON d.training_id = t.id "
-    f"WHERE t.status IN ({_STATUSES}) ORDER BY t.created_us, t.id"
+    # A trial is followed with its tuning.
+    f"WHERE t.status IN ({_STATUSES}) AND t.tuning_id IS NULL ORDER BY t.created_us, t.id"
 )
 _STANDING = (
     "SELECT t.id, t.name, t.status, d.logs_uploaded "

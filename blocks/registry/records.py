@@ -1,15 +1,17 @@
 """What the registry answers with: frozen records, apart from how they are stored."""
 
+import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from pydantic import Field
 
-from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus
+from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus, TrialStatus, TuningStatus
 from blocks.domain.plan import Frozen, RunHandle, RunPlan, Uploaded
 from blocks.domain.specs import NamedValue, TrainingSpec
 from blocks.domain.templates import TemplateSpec, TemplateUse
+from blocks.domain.tunings import TuningSpec
 
 
 class Experiment(Frozen):
@@ -32,6 +34,7 @@ class TrainingSummary(Frozen):
         ended: When it reached a final status.
         paused_seconds: How long of the time since its start no attempt of it ran.
         changed: When anything about it last changed, save for what following its run writes.
+        tuning_id: The tuning whose trial it is; None for one of its own.
     """
 
     id: str
@@ -47,6 +50,7 @@ class TrainingSummary(Frozen):
     started: datetime | None
     ended: datetime | None
     paused_seconds: float = 0.0
+    tuning_id: str | None = None
 
     @property
     def training_seconds(self) -> float:
@@ -88,6 +92,120 @@ class Training(TrainingSummary):
         """Its settings with the description and the tags that it has now."""
         tags = tuple(NamedValue(name=name, value=value) for name, value in self.tags.items())
         return self.spec.model_copy(update={"description": self.description, "tags": tags})
+
+
+class TuningSummary(Frozen):
+    """A tuning as a list shows it.
+
+    Attributes:
+        started: When its first trial was made.
+        ended: When it came to rest; None while it is under way.
+        paused_seconds: How long of the time since its start it rested before somebody went on with it.
+        completed: Trials that SUCCEEDED or were EARLY_STOPPED.
+        running: Trials that are CREATED or RUNNING.
+        failed: Trials that FAILED or are METRICS_UNAVAILABLE.
+        killed: Trials that were ended with the tuning.
+        best_number: The best trial of those that have run.
+        best_value: Its objective value.
+    """
+
+    id: str
+    name: str
+    description: str
+    experiment_id: str
+    experiment_name: str
+    status: TuningStatus
+    reason: str
+    tags: dict[str, str]
+    created: datetime
+    changed: datetime
+    started: datetime | None
+    ended: datetime | None
+    paused_seconds: float
+    completed: int
+    running: int
+    failed: int
+    killed: int
+    best_number: int | None
+    best_value: float | None
+
+    @property
+    def tuning_seconds(self) -> float:
+        """Time taken: from the start to the end, or to now, without what passed while it rested."""
+        if self.started is None:
+            return 0.0
+        return ((self.ended or datetime.now(UTC)) - self.started).total_seconds() - self.paused_seconds
+
+
+class LearnedTrial(Frozen):
+    """A finished trial of another tuning that this one learns from."""
+
+    tuning: str
+    number: int
+    parameters: dict[str, str]
+    status: TrialStatus
+    objective: float | None
+
+
+class Tuning(TuningSummary):
+    """A tuning with all that its flow needs to go on.
+
+    Attributes:
+        plan: What all of its trials have in common: the first plan that was kept.
+        learned: What it learns from, as it was when the tuning was planned.
+        template: The template that it was made from.
+    """
+
+    spec: TuningSpec
+    plan: RunPlan | None
+    learned: tuple[LearnedTrial, ...]
+    template: TemplateUse | None
+
+    @property
+    def current_spec(self) -> TuningSpec:
+        """Its settings with the description and the tags that it has now."""
+        tags = tuple(NamedValue(name=name, value=value) for name, value in self.tags.items())
+        return self.spec.model_copy(update={"description": self.description, "tags": tags})
+
+    @property
+    def random_state(self) -> int:
+        """That of its settings, or the one that its id stands for."""
+        given = self.spec.search.random_state
+        return int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:4]) if given is None else given
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When its maximum time is over; None while it has not started, and when there is none."""
+        minutes = self.spec.trainings.max_tuning_minutes
+        if minutes is None or self.started is None:
+            return None
+        return self.started + timedelta(minutes=minutes, seconds=self.paused_seconds)
+
+
+class Trial(Frozen):
+    """A trial of a tuning.
+
+    Attributes:
+        number: From 1.
+        training_id: The training that runs it; another one each time that it is run again.
+        reason: Why its status is what it is.
+        parameters: Its point, as the entry point gets it.
+        objective: Its objective value; None when it has none.
+        objective_step: The step at which it was reported.
+        runs: How often it was run, from 1: what was killed with its tuning is run again when that goes on.
+    """
+
+    tuning_id: str
+    number: int
+    training_id: str
+    status: TrialStatus
+    reason: str
+    parameters: dict[str, str]
+    objective: float | None
+    objective_step: int | None
+    runs: int
+    created: datetime
+    changed: datetime
 
 
 class TemplateSummary(Frozen):

@@ -11,9 +11,9 @@ from blocks.domain.errors import ConcurrentUpdateError, NotFoundError
 from blocks.domain.lifecycle import Lifecycle, StatusT
 from blocks.registry.identity import now_us, storable
 from blocks.registry.storing import changed_rows
-from blocks.registry.tables import ExperimentRow, MoveRow, TrainingRow
+from blocks.registry.tables import ExperimentRow, MoveRow, TrainingRow, TuningRow
 
-RowT = TypeVar("RowT", ExperimentRow, TrainingRow)
+RowT = TypeVar("RowT", ExperimentRow, TrainingRow, TuningRow)
 
 
 class StatusRows(Generic[RowT, StatusT]):
@@ -63,7 +63,7 @@ class StatusRows(Generic[RowT, StatusT]):
             return row
         self.lifecycle.check(id, source, target)
         at_us, reason = now_us(), storable(reason)
-        shown = reason or (row.reason if self.lifecycle.is_final(target) else "")
+        shown = reason or (row.reason if self.rests(target) else "")
         changes = {"status": target.value, "reason": shown, "changed_us": at_us, **self._also(row, target, at_us)}
         as_read = (col(self.row.id) == id, col(self.row.status) == source.value)
         if changed_rows(self._session, update(self.row).where(*as_read).values(changes)) != 1:
@@ -87,6 +87,10 @@ class StatusRows(Generic[RowT, StatusT]):
         if not removed:
             raise ConcurrentUpdateError(self.lifecycle.kind, row.id, row.status, "something else")
         self._session.execute(delete(MoveRow).where(col(MoveRow.resource_id) == row.id))
+
+    def rests(self, status: StatusT) -> bool:
+        """Whether a resource stays in this status by itself, and so keeps the reason of the one before."""
+        return self.lifecycle.is_final(status)
 
     def _also(self, row: RowT, target: StatusT, at_us: int) -> Mapping[str, Any]:
         """What else changes with a move."""

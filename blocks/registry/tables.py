@@ -80,7 +80,7 @@ class ExperimentRow(Table, table=True):
 
 
 class TrainingRow(Table, table=True):
-    """What a list shows of a training."""
+    """What a list shows of a training; one with a `tuning_id` is a trial's, which no list of trainings shows."""
 
     __tablename__ = "training"
     __table_args__ = (
@@ -90,6 +90,7 @@ class TrainingRow(Table, table=True):
         Index(None, "status", "created_us", "id"),
         Index(None, "status", "id"),
         Index(None, "experiment_id", "created_us", "id"),
+        Index(None, "tuning_id", "id"),
     )
 
     id: str = _key(primary_key=True)
@@ -105,6 +106,7 @@ class TrainingRow(Table, table=True):
     ended_us: int | None = _optional_integer()
     paused_us: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     seen_us: int | None = _optional_integer()
+    tuning_id: str | None = Field(default=None, sa_column=Column(Key, nullable=True))
 
 
 class TrainingDocumentRow(Table, table=True):
@@ -144,6 +146,70 @@ class TrainingTagRow(Table, table=True):
     name: str = _key(primary_key=True)
     value: str = _text()
     value_hash: int = _integer()
+
+
+class TuningRow(Table, table=True):
+    """What a list shows of a tuning."""
+
+    __tablename__ = "tuning"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        Index(None, "created_us", "id"),
+        Index(None, "changed_us", "id"),
+        Index(None, "status", "created_us", "id"),
+        Index(None, "experiment_id", "created_us", "id"),
+    )
+
+    id: str = _key(primary_key=True)
+    name: str = _key()
+    description: str = _text()
+    experiment_id: str = Field(sa_column=Column(Key, ForeignKey("experiment.id"), nullable=False))
+    status: str = _key()
+    reason: str = _text()
+    tags: str = _text("\n")
+    created_us: int = _integer()
+    changed_us: int = _integer()
+    started_us: int | None = _optional_integer()
+    ended_us: int | None = _optional_integer()
+    paused_us: int = _count()
+    best_number: int | None = _optional_integer()
+    best_value: float | None = None
+
+
+class TuningDocumentRow(Table, table=True):
+    """The wide part of a tuning."""
+
+    __tablename__ = "tuning_document"
+
+    tuning_id: str = Field(
+        sa_column=Column(Key, ForeignKey("tuning.id", ondelete="CASCADE"), primary_key=True, nullable=False)
+    )
+    spec: str = _text()
+    planned_us: int | None = _optional_integer()
+    plan: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+    learned: str = _text("[]")
+    template: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
+
+
+class TrialRow(Table, table=True):
+    """One trial of a tuning; what its run tells is kept with its training."""
+
+    __tablename__ = "trial"
+    __table_args__ = (Index(None, "tuning_id", "status"), Index(None, "training_id"), {"sqlite_with_rowid": False})
+
+    tuning_id: str = Field(
+        sa_column=Column(Key, ForeignKey("tuning.id", ondelete="CASCADE"), primary_key=True, nullable=False)
+    )
+    number: int = Field(sa_column=Column(BigInteger, primary_key=True, nullable=False))
+    training_id: str = Field(sa_column=Column(Key, ForeignKey("training.id"), nullable=False))
+    status: str = _key()
+    reason: str = _text()
+    parameters: str = _text("{}")
+    objective: float | None = None
+    objective_step: int | None = _optional_integer()
+    runs: int = _count()
+    created_us: int = _integer()
+    changed_us: int = _integer()
 
 
 class TemplateRow(Table, table=True):

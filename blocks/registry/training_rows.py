@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
-from blocks.domain.errors import AlreadyExistsError, BusyError, ConcurrentUpdateError, NotFoundError
+from blocks.domain.errors import AlreadyExistsError, BusyError, ConcurrentUpdateError, InUseError, NotFoundError
 from blocks.domain.lifecycle import TRAINING, UNDER_WAY, TrainingStatus
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded
 from blocks.domain.specs import TrainingSpec
@@ -18,7 +18,7 @@ from blocks.registry.identity import now_us, storable
 from blocks.registry.listing import join_tags, tag_hash
 from blocks.registry.status_rows import StatusRows
 from blocks.registry.storing import changed_rows, insert_new
-from blocks.registry.tables import MoveRow, TrainingDocumentRow, TrainingRow, TrainingTagRow
+from blocks.registry.tables import MoveRow, TrainingDocumentRow, TrainingRow, TrainingTagRow, TuningRow
 
 _UPLOADED = TypeAdapter(tuple[Uploaded, ...])
 
@@ -29,8 +29,24 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
     row = TrainingRow
     lifecycle = TRAINING
 
-    def create(self, spec: TrainingSpec, experiment_id: str, id: str, template: TemplateUse | None) -> None:
+    def create(
+        self,
+        spec: TrainingSpec,
+        experiment_id: str,
+        id: str,
+        template: TemplateUse | None = None,
+        *,
+        trial_of: tuple[str, int] | None = None,
+    ) -> None:
         """Insert it, or find the same request's row.
+
+        Args:
+            spec: Its settings.
+            experiment_id: Of an experiment that there is.
+            id: Its own.
+            template: The one that the settings came from.
+            trial_of: The id of a tuning and the number of the trial that it is; its name then ends in `/{number}`,
+                which no other training's can.
 
         Raises:
             AlreadyExistsError: The name or the id is taken by another.
@@ -38,10 +54,12 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         """
         at_us = now_us()
         status = TrainingStatus.CREATE_REQUESTED
-        tags = _storable_tags({tag.name: tag.value for tag in spec.tags})
+        tags = storable_tags({tag.name: tag.value for tag in spec.tags})
+        tuning_id, name = (trial_of[0], f"{spec.name}/{trial_of[1]}") if trial_of else (None, spec.name)
         row = TrainingRow(
             id=id,
-            name=spec.name,
+            name=name,
+            tuning_id=tuning_id,
             description=storable(spec.description),
             experiment_id=experiment_id,
             status=status.value,
@@ -54,7 +72,7 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         except IntegrityError as exc:
             raise NotFoundError("experiment", experiment_id) from exc
         if not inserted:
-            self._same_request(spec, id)
+            self._same_request(spec, name, id)
             return
         origin = template.model_dump_json() if template else None
         self._session.add(TrainingDocumentRow(training_id=id, spec=spec.model_dump_json(), template=origin))
@@ -72,11 +90,22 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
             row.description = storable(description)
         if tags is not None:
             self._session.execute(delete(TrainingTagRow).where(col(TrainingTagRow.training_id) == id))
-            clean = _storable_tags(tags)
+            clean = storable_tags(tags)
             row.tags = join_tags(clean)
             self._write_tags(id, clean)
         row.changed_us = now_us()
         self._session.add(row)
+
+    def give_up_name(self, id: str) -> None:
+        """Let another training have its name: it is about to be removed.
+
+        Raises:
+            NotFoundError: There is no such training.
+        """
+        row = self.find(id)
+        row.name = id
+        self._session.add(row)
+        self._session.flush()
 
     def explain(self, id: str, reason: str) -> None:
         """Say why its status is what it is, without a move.
@@ -186,9 +215,14 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         Raises:
             NotFoundError: There is no such training.
             BusyError: It is not over.
+            InUseError: It is a trial of a tuning, which is named.
         """
         row = self.find(id)
         status = TrainingStatus(row.status)
+        if row.tuning_id is not None:
+            tuning = self._session.exec(select(TuningRow.name).where(col(TuningRow.id) == row.tuning_id)).one()
+            remedy = f"Delete the tuning: `makerflow tuning delete {tuning}`."
+            raise InUseError("training", row.name, "delete", [("tuning", tuning, row.tuning_id)], remedy)
         if status in UNDER_WAY:
             remedy = f"Stop it first: `makerflow training stop {row.name}`."
             raise BusyError("training", row.name, id, status, "delete", remedy)
@@ -208,10 +242,10 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
             return {"started_us": at_us}
         return {"ended_us": at_us} if TRAINING.is_final(target) else {}
 
-    def _same_request(self, spec: TrainingSpec, id: str) -> None:
-        taken = self.named(spec.name)
+    def _same_request(self, spec: TrainingSpec, name: str, id: str) -> None:
+        taken = self.named(name)
         if taken is None or taken.id != id or self._spec(id) != spec.model_dump_json():
-            raise AlreadyExistsError("training", spec.name, taken.id if taken else id)
+            raise AlreadyExistsError("training", name, taken.id if taken else id)
 
     def _spec(self, id: str) -> str:
         return self._session.exec(
@@ -237,7 +271,8 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
             self._session.execute(insert(TrainingTagRow), rows)
 
 
-def _storable_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def storable_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags as both databases take them."""
     return {storable(name): storable(value) for name, value in tags.items()}
 
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from blocks.domain.errors import InvalidInputError, NotFoundError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import MetricPoint
-from blocks.domain.moments import from_microseconds, to_microseconds
+from blocks.domain.moments import from_microseconds
 from blocks.domain.plan import RunHandle, RunPlan, Uploaded, Usage
 from blocks.domain.specs import MAX_TAGS, NamedValue, TrainingSpec
 from blocks.domain.templates import TemplateUse
@@ -25,10 +25,19 @@ from blocks.registry.sessions import Sessions
 PREFIX = "trn"
 _COLUMNS = (
     "t.id, t.name, t.description, t.experiment_id, e.name AS experiment_name, t.status, t.reason, t.tags, "
-    "t.created_us, t.changed_us, t.started_us, t.ended_us, t.paused_us"
+    "t.created_us, t.changed_us, t.started_us, t.ended_us, t.paused_us, t.tuning_id"
 )
 _SOURCE = "training t JOIN experiment e ON e.id = t.experiment_id"
-_LISTING = Listing("training", _COLUMNS, _SOURCE, TrainingStatus, tagged=True, tags="training_tag", grouped=True)
+_LISTING = Listing(
+    "training",
+    _COLUMNS,
+    _SOURCE,
+    TrainingStatus,
+    tagged=True,
+    tags="training_tag",
+    grouped=True,
+    only="t.tuning_id IS NULL",  # trials are listed with their tuning
+)
 _DOCUMENTS = (
     "d.spec, d.planned_us, d.handle, d.event_cursor, d.log_cursors, d.reader_states, d.uploaded, d.logs_uploaded, "
     "d.points_refused, d.revision, d.template"
@@ -112,12 +121,7 @@ class Trainings:
             InvalidInputError: The query has an unknown status or order, or a cursor that is not of this list.
             NotFoundError: There is no such experiment.
         """
-        if query.experiment:
-            found = self._reader.row(_EXPERIMENT, key=query.experiment)
-            if found is None:
-                raise NotFoundError("experiment", query.experiment)
-            query = query.model_copy(update={"experiment": found["id"]})
-        return list_page(_LISTING, query, self._reader, _summary)
+        return list_page(_LISTING, of_experiment(query, self._reader), self._reader, _summary)
 
     def move(
         self, id: str, to: TrainingStatus, reason: str = "", *, expected: TrainingStatus | None = None
@@ -156,7 +160,7 @@ class Trainings:
             NotFoundError: There is no such training.
             InvalidInputError: More than 10 tags, or one that is too long.
         """
-        checked = None if tags is None else _checked_tags(tags)
+        checked = None if tags is None else checked_tags(tags)
         with self._sessions.begin() as write:
             write.trainings.change(id, description, checked)
             return self._find(write, id)
@@ -223,7 +227,6 @@ class Trainings:
             ConcurrentUpdateError: Somebody else has followed it: read the row again and go on from there.
         """
         with self._sessions.begin() as write:
-            refused = write.metrics.append(id, points) if points else 0
             write.trainings.follow(
                 id,
                 after=after,
@@ -232,14 +235,9 @@ class Trainings:
                 reader_states=reader_states,
                 uploaded=uploaded,
                 logs_uploaded=logs_uploaded,
-                points_refused=refused,
+                points_refused=write.metrics.append(id, points) if points else 0,
             )
-            if usage:
-                write.usage.append(id, usage)
-            if started:
-                write.trainings.note_start(id, to_microseconds(started))
-            if seen:
-                write.trainings.note_seen(id, to_microseconds(seen))
+            write.note(id, usage, started, seen)
             return self._find(write, id)
 
     def history(self, id: str) -> list[Move]:
@@ -265,7 +263,7 @@ class Trainings:
         found = rows.rows(_ONE, key=key)
         if not found:
             raise NotFoundError("training", key)
-        values = _plain(found[0])
+        values = plain_row(found[0])
         planned_us = values.pop("planned_us")
         return Training(
             **values
@@ -287,11 +285,26 @@ class Trainings:
         return plan
 
 
+def of_experiment(query: Query, reader: Reader) -> Query:
+    """The query with the id of the experiment that it names.
+
+    Raises:
+        NotFoundError: There is no such experiment.
+    """
+    if not query.experiment:
+        return query
+    found = reader.row(_EXPERIMENT, key=query.experiment)
+    if found is None:
+        raise NotFoundError("experiment", query.experiment)
+    return query.model_copy(update={"experiment": found["id"]})
+
+
 def _summary(row: Row) -> TrainingSummary:
-    return TrainingSummary(**_plain(row))
+    return TrainingSummary(**plain_row(row))
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def plain_row(row: Row) -> dict[str, Any]:
+    """The columns of a listed row as a record has them."""
     values = dict(row)
     values["tags"] = split_tags(values["tags"])
     for name in _MOMENTS:
@@ -301,9 +314,14 @@ def _plain(row: Row) -> dict[str, Any]:
     return values
 
 
-def _checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags within their limits.
+
+    Raises:
+        InvalidInputError: More than 10, or one that is too long.
+    """
     if len(tags) > MAX_TAGS:
-        raise InvalidInputError(f"{len(tags)} tags", f"a training has at most {MAX_TAGS}", "Leave some out.")
+        raise InvalidInputError(f"{len(tags)} tags", f"a resource has at most {MAX_TAGS}", "Leave some out.")
     try:
         return {tag.name: tag.value for tag in (NamedValue(name=name, value=value) for name, value in tags.items())}
     except ValidationError as error:

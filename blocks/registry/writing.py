@@ -1,11 +1,15 @@
 """What can be written in one transaction."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Engine, text
 from sqlmodel import Session
 
+from blocks.domain.moments import to_microseconds
+from blocks.domain.plan import Usage
 from blocks.registry.connection_rows import ConnectionRows
 from blocks.registry.experiment_rows import ExperimentRows
 from blocks.registry.flow_run_rows import FlowRunRows
@@ -13,6 +17,8 @@ from blocks.registry.metric_rows import MetricRows
 from blocks.registry.reading import Row
 from blocks.registry.template_rows import TemplateRows
 from blocks.registry.training_rows import TrainingRows
+from blocks.registry.trial_rows import TrialRows
+from blocks.registry.tuning_rows import TuningRows
 from blocks.registry.usage_rows import UsageRows
 
 
@@ -48,6 +54,16 @@ class Writing:
         return TemplateRows(self._session)
 
     @cached_property
+    def tunings(self) -> TuningRows:
+        """Tunings, their documents and moves."""
+        return TuningRows(self._session)
+
+    @cached_property
+    def trials(self) -> TrialRows:
+        """Trials of tunings."""
+        return TrialRows(self._session)
+
+    @cached_property
     def metrics(self) -> MetricRows:
         """Series and points."""
         return MetricRows(self._session)
@@ -66,3 +82,12 @@ class Writing:
     def connections(self) -> ConnectionRows:
         """The index of connections."""
         return ConnectionRows(self._session)
+
+    def note(self, training_id: str, usage: Sequence[Usage], started: datetime | None, seen: datetime | None) -> None:
+        """What the workers of a training used, that an attempt of them started, and that they were seen running."""
+        if usage:
+            self.usage.append(training_id, usage)
+        if started:
+            self.trainings.note_start(training_id, to_microseconds(started))
+        if seen:
+            self.trainings.note_seen(training_id, to_microseconds(seen))

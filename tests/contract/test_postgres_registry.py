@@ -13,6 +13,7 @@ from tests.contract.registry_monitoring_contract import MonitoringContract
 from tests.contract.registry_overview_contract import OverviewContract
 from tests.contract.registry_processes_contract import ProcessesContract
 from tests.contract.registry_templates_contract import TemplatesContract
+from tests.contract.registry_tunings_contract import TuningsContract
 from tests.servers import PostgresServer
 
 
@@ -54,6 +55,10 @@ class TestListsOnPostgres(ListingContract):
 
 
 class TestChangingListsOnPostgres(OnPostgres, ChangingListContract):
+    """See the contract."""
+
+
+class TestTuningsOnPostgres(OnPostgres, TuningsContract):
     """See the contract."""
 
 

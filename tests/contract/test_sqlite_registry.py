@@ -11,6 +11,7 @@ from tests.contract.registry_monitoring_contract import MonitoringContract
 from tests.contract.registry_overview_contract import OverviewContract
 from tests.contract.registry_processes_contract import ProcessesContract
 from tests.contract.registry_templates_contract import TemplatesContract
+from tests.contract.registry_tunings_contract import TuningsContract
 
 
 class OnSQLite(RegistryBase):
@@ -39,6 +40,10 @@ class TestListsOnSQLite(ListingContract):
 
 
 class TestChangingListsOnSQLite(OnSQLite, ChangingListContract):
+    """See the contract."""
+
+
+class TestTuningsOnSQLite(OnSQLite, TuningsContract):
     """See the contract."""
 
 
