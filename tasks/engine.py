@@ -44,11 +44,16 @@ class Step(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it now."""
+        return self.named(self.task.name, *args, **kwargs)
+
+    def named(self, name: str, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it now, and show it under this name."""
         journal = JOURNAL.get()
         if journal is None:
-            return cast(R, cast(Any, self.task)(*args, **kwargs))  # Prefect's overloads lose what a task returns
-        with journal.step(self.task.name):
-            return _retrying(self.task.retries)(self.task.fn, *args, **kwargs)
+            task = self.task if name == self.task.name else self.task.with_options(task_run_name=name)
+            return cast(R, cast(Any, task)(*args, **kwargs))  # Prefect's overloads lose what a task returns
+        with journal.step(name):
+            return retrying(self.task.retries)(self.task.fn, *args, **kwargs)
 
 
 def step(name: str) -> Callable[[Callable[P, R]], Step[P, R]]:
@@ -126,7 +131,8 @@ def _bind(flow: Flow[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
     return dict(bound.arguments)
 
 
-def _retrying(retries: int) -> Retrying:
+def retrying(retries: int = len(RETRY_DELAYS_SECONDS)) -> Retrying:
+    """Calls a function, again after each `TransientError`."""
     waits = [wait_fixed(delay) + wait_random(0, delay * RETRY_JITTER) for delay in RETRY_DELAYS_SECONDS]
     return Retrying(
         retry=retry_if_exception(is_transient),

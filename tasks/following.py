@@ -65,7 +65,7 @@ class Follower:
         self._platform = platform
         self._row = row
         self._handle = handle_of(row)
-        self._readers = {rank: self._reader(rank) for rank in self._ranks()}
+        self._readers = {rank: reader_of(row, rank) for rank in read_ranks(row)}
         self._scalars = ScalarWriter(events_directory(platform, row) / "metrics")
         self._next_check = 0.0
         self._next_report = monotonic() + FIRST_REPORT_SECONDS
@@ -113,7 +113,7 @@ class Follower:
             uploaded=uploaded,
             usage=[event] if isinstance(event, Usage) else (),
             started=event.at if isinstance(event, Started) else None,  # also one that is heard of much later
-            seen=_seen(event),
+            seen=seen_at(event),
             logs_uploaded=logs or self._row.logs_uploaded,
         )
         if page := page_log():
@@ -192,21 +192,23 @@ class Follower:
             grace = row.plan.stop_grace_seconds if row.plan else 0.0
             self._platform.cluster.stop(self._handle, grace)
 
-    def _ranks(self) -> range:
-        return range(self._row.spec.instances.workers if self._row.spec.metrics.all_workers else 1)
-
-    def _reader(self, rank: int) -> MetricReader:
-        suffix = f"/worker-{rank}" if self._row.spec.metrics.all_workers and rank else ""
-        state = self._row.reader_states.get(rank)
-        expressions = self._row.spec.metrics.expressions
-        return MetricReader(expressions, rank=rank, suffix=suffix, state=state)
-
     def _workers(self) -> str:
         count = self._row.spec.instances.workers
         return f"{count} worker{'s' if count > 1 else ''}"
 
 
-def _seen(event: RunEvent) -> datetime | None:
+def read_ranks(row: Training) -> range:
+    """The workers whose output is read for metrics."""
+    return range(row.spec.instances.workers if row.spec.metrics.all_workers else 1)
+
+
+def reader_of(row: Training, rank: int) -> MetricReader:
+    """What reads a worker's output, going on where an earlier process was."""
+    suffix = f"/worker-{rank}" if row.spec.metrics.all_workers and rank else ""
+    return MetricReader(row.spec.metrics.expressions, rank=rank, suffix=suffix, state=row.reader_states.get(rank))
+
+
+def seen_at(event: RunEvent) -> datetime | None:
     """When workers ran, as this event tells; of one that was lost it is only known when that was noticed."""
     match event:
         case Usage():

@@ -100,6 +100,12 @@ def metrics_line(series: Sequence[Series]) -> str:
     return f"step {max(one.last_step for one in series)}: {shown}{more}"
 
 
+def tell_page(text: str, level: int = logging.INFO) -> None:
+    """A line on the page of the current flow run, if it has one."""
+    if has_page():
+        _page.log(level, "%s", text)
+
+
 def _tell(entry: LogEntry, at: datetime) -> None:
     level = logging.getLevelNamesMapping()[entry.level]
     record = _page.makeRecord(_page.name, level, __file__, 0, entry.body, (), None)

@@ -8,14 +8,16 @@ from pathlib import Path
 from blocks.algorithms import algorithm_directory
 from blocks.connections.platform import Platform
 from blocks.domain.paths import StoragePath
-from blocks.domain.plan import InputKind, OutputKind, PlannedInput, PlannedOutput
-from blocks.domain.planning import check_entry_point, entry_point_of, training_plan
+from blocks.domain.plan import InputKind, OutputKind, PlannedInput, PlannedOutput, RunPlan
+from blocks.domain.planning import check_entry_point, entry_point_of, training_plan, trial_plan
 from blocks.domain.specs import ProvidedAlgorithm, TrainingSpec
 from blocks.domain.templates import TemplateUse, named_by
-from blocks.registry.records import Training
+from blocks.registry.records import LearnedTrial, Training, TrainingSummary, Trial, Tuning, TuningSummary
 from blocks.storage.base import Rights
 from blocks.upkeep.runs import REGISTRY
 from blocks.upkeep.scratch import mark_owner
+
+_TUNING = "tuning"
 
 LOGS = "makerflow-logs"
 """The folder beside the output that holds each worker's output."""
@@ -75,9 +77,80 @@ def keep_plan(platform: Platform, row: Training, *, replace: bool = False) -> No
     mark_owner(events_directory(platform, row).parent, platform.registry.id)
 
 
-def events_directory(platform: Platform, row: Training) -> Path:
+def keep_tuning_plan(platform: Platform, row: Tuning, learned: Sequence[LearnedTrial]) -> Tuning:
+    """Plan what all trials have in common and keep it, with what the tuning learns from; what was kept first stays.
+
+    Raises:
+        PermanentError: An input is missing, does not fit or cannot be staged.
+    """
+    spec = row.spec.training_spec(row.spec.first_point(), 0)
+    inputs = [_planned_input(platform, *place) for place in _input_places(spec)]
+    outputs = [
+        PlannedOutput(kind=kind, path=str(place), connection=platform.connection_name(place))
+        for kind, place in _tuning_places(platform, row).items()
+    ]
+    plan = training_plan(
+        row.id,
+        spec,
+        created=row.created,
+        labels={"tuning": row.id, "experiment": row.experiment_id, REGISTRY: platform.registry.id},
+        catalogue=platform.catalogue,
+        inputs=inputs,
+        outputs=outputs,
+    )
+    fixed = {pair.name: pair.value for pair in row.spec.algorithm.hyperparameters}
+    kept = platform.registry.tunings.keep_plan(row.id, plan.model_copy(update={"hyperparameters": fixed}), learned)
+    mark_owner(events_of_tuning(platform, row).parent, platform.registry.id)
+    return kept
+
+
+def plan_of_trial(platform: Platform, tuning: Tuning, trial: Trial) -> RunPlan:
+    """The plan of a trial's run.
+
+    Args:
+        platform: Where its events go.
+        tuning: Planned.
+        trial: One of its trials.
+    """
+    assert tuning.plan is not None  # noqa: S101 - for the type checker: no trial is made before the plan is kept
+    roots = {output.kind: output for output in tuning.plan.outputs}
+    model, checkpoints = (trial_folders(tuning, trial, kind)[-1] for kind in (OutputKind.MODEL, OutputKind.CHECKPOINT))
+    places = {
+        OutputKind.MODEL: model if tuning.spec.outputs.path else model / "model",
+        OutputKind.CHECKPOINT: checkpoints if tuning.spec.outputs.checkpoint else checkpoints / "checkpoints",
+        OutputKind.TENSORBOARD: StoragePath.parse(f"file://{events_of_tuning(platform, tuning) / str(trial.number)}"),
+    }
+    outputs = {kind: roots[kind].model_copy(update={"path": str(place)}) for kind, place in places.items()}
+    outputs[OutputKind.LOG] = roots[OutputKind.MODEL].model_copy(
+        update={"kind": OutputKind.LOG, "path": str(places[OutputKind.MODEL] / LOGS)}
+    )
+    name = f"{tuning.name}/{trial.number}"
+    return trial_plan(
+        tuning.plan,
+        run_id=trial.training_id,
+        created=trial.created if trial.runs == 1 else trial.changed,
+        labels={"training": trial.training_id, "trial": str(trial.number), "name": name},
+        point=trial.parameters,
+        outputs=tuple(outputs.values()),
+    )
+
+
+def trial_folders(tuning: Tuning, trial: Trial, kind: OutputKind) -> list[StoragePath]:
+    """The folders for what a trial makes, one for each time that it was run: `17`, `17.2`, ..."""
+    outputs = tuning.plan.outputs if tuning.plan else ()
+    root = StoragePath.parse(next(output.path for output in outputs if output.kind is kind))
+    return [root / (str(trial.number) if run == 1 else f"{trial.number}.{run}") for run in range(1, trial.runs + 1)]
+
+
+def events_directory(platform: Platform, row: TrainingSummary) -> Path:
     """Where its experiment's TensorBoard finds it."""
-    return platform.settings.home / "tensorboard" / row.experiment_id / row.name
+    folder = f"{_TUNING} {row.name}" if row.tuning_id else row.name
+    return platform.settings.home / "tensorboard" / row.experiment_id / folder
+
+
+def events_of_tuning(platform: Platform, row: TuningSummary) -> Path:
+    """The same of all trials of a tuning; no training's directory can be called so."""
+    return platform.settings.home / "tensorboard" / row.experiment_id / f"{_TUNING} {row.name}"
 
 
 def _input_places(spec: TrainingSpec) -> list[tuple[InputKind, str, StoragePath]]:
@@ -124,6 +197,19 @@ def _planned_outputs(platform: Platform, row: Training) -> Sequence[PlannedOutpu
         PlannedOutput(kind=kind, path=str(place), connection=platform.connection_name(place))
         for kind, place in places.items()
     ]
+
+
+def _tuning_places(platform: Platform, row: Tuning) -> dict[OutputKind, StoragePath]:
+    """The folders that those of the trials are in: the tuning's own, or one of its id where others' files are."""
+    spec, own = row.spec.outputs, f"file://{platform.settings.home}/outputs"
+    roots = {OutputKind.MODEL: spec.path, OutputKind.CHECKPOINT: spec.checkpoint}
+    places = {kind: StoragePath.parse(path or own) / row.name for kind, path in roots.items()}
+    free = {kind: platform.storage(place).is_empty(place) for kind, place in places.items()}
+    tensorboard = StoragePath.parse(f"file://{events_of_tuning(platform, row)}")
+    return {
+        **{kind: place if free[kind] else place / row.id for kind, place in places.items()},
+        OutputKind.TENSORBOARD: tensorboard,
+    }
 
 
 def _claim_of(place: StoragePath) -> str:

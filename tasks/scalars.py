@@ -5,12 +5,12 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from blocks.domain.metrics import MetricPoint
+from blocks.domain.metrics import MetricPoint, number
 
 DENSE = 5_000
 """Points of one metric that are all written; past it every second one, past twice as many every fourth, and so on."""
@@ -23,10 +23,16 @@ class ScalarWriter:
 
     They show what the registry holds, so a disk that is full is told once and ends the writing, not the training.
     TensorBoard's own writer leaves that to a thread, whose end by an error nobody can catch.
+
+    Args:
+        directory: Where the files are made.
+        hyperparameters: Shown, and compared, in TensorBoard's HParams; numbers as numbers.
+        name: The run's, beside them.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, hyperparameters: Mapping[str, str] | None = None, name: str = "") -> None:
         self._directory = directory
+        self._hyperparameters, self._name = hyperparameters or {}, name
         self._writer: Any = None
         self._failed = False
         self._seen: Counter[str] = Counter()
@@ -58,6 +64,9 @@ class ScalarWriter:
 
             self._writer = RecordWriter(_new_file(self._directory))
             self._writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+            if self._hyperparameters:
+                summary = hyperparameter_summary(self._hyperparameters, self._name)
+                self._writer.write(Event(wall_time=time.time(), summary=summary).SerializeToString())
         summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
         self._writer.write(Event(wall_time=wall_time, step=step, summary=summary).SerializeToString())
 
@@ -81,6 +90,14 @@ class ScalarWriter:
         except OSError as failure:
             if not self._failed:
                 self._give_up(failure)
+
+
+def hyperparameter_summary(hyperparameters: Mapping[str, str], name: str) -> Any:
+    """What TensorBoard's HParams plugin reads: see `tensorboard.plugins.hparams.summary_v2.hparams_pb`."""
+    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
+    values = {key: text if (value := number(text)) is None else value for key, text in hyperparameters.items()}
+    return hparams_pb(values, trial_id=name)
 
 
 def _new_file(directory: Path) -> Any:

@@ -1,12 +1,12 @@
-"""What a training's row says while something stands in its way that may pass, and when its flow gives up."""
+"""What a training or a tuning says while something stands in its way that may pass, and when its flow gives up."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from blocks.connections.platform import Platform
 from blocks.domain.errors import MakerflowError, TransientError
-from blocks.domain.lifecycle import UNDER_WAY
-from blocks.registry.records import Training
+from blocks.domain.lifecycle import TUNING_UNDER_WAY, UNDER_WAY
+from blocks.registry.records import Training, Tuning
 
 TRYING = "It is tried again."
 
@@ -21,6 +21,17 @@ def told_while_it_lasts(platform: Platform, row: Training) -> Iterator[None]:
         raise
     if row.reason.endswith(TRYING):
         _explain(platform, row.id, "It was tried again, and goes on.")
+
+
+@contextmanager
+def told_of_tuning(platform: Platform, row: Tuning) -> Iterator[None]:
+    """The same for a tuning, whose flow says further what became of it."""
+    try:
+        yield
+    except TransientError as error:
+        with suppress(MakerflowError):
+            platform.registry.tunings.explain(row.id, f"{error} {TRYING}")
+        raise
 
 
 @contextmanager
@@ -42,3 +53,17 @@ def _explain(platform: Platform, training_id: str, reason: str) -> None:
     with suppress(MakerflowError):
         if platform.registry.trainings.get(training_id).status in UNDER_WAY:
             platform.registry.trainings.explain(training_id, reason)
+
+
+@contextmanager
+def tuning_told_when_given_up(platform: Platform, tuning_id: str) -> Iterator[None]:
+    """The same for the steps of a tuning's flow."""
+    try:
+        yield
+    except TransientError as error:
+        with suppress(MakerflowError):
+            row = platform.registry.tunings.get(tuning_id)
+            remedy = f"Nobody goes on with it now: makerflow tuning resume {row.name}"
+            if row.status in TUNING_UNDER_WAY:
+                platform.registry.tunings.explain(tuning_id, f"{error} {remedy}")
+        raise

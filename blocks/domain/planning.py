@@ -1,6 +1,6 @@
 """From a training's settings to the plan of its run: pure, so that both kinds of cluster get the same plan."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from blocks.domain.catalogues import Catalogue
@@ -101,4 +101,34 @@ def training_plan(
         storage_mib=spec.limits.storage_gb * 10**9 // 2**20,
         time_limit_seconds=spec.limits.max_minutes * 60,
         logs=LogPolicy(kept=spec.limits.log_management),
+    )
+
+
+def trial_plan(
+    base: RunPlan,
+    *,
+    run_id: str,
+    created: datetime,
+    labels: Mapping[str, str],
+    point: Mapping[str, str],
+    outputs: Sequence[PlannedOutput],
+) -> RunPlan:
+    """The plan of one trial's run: what all trials of its tuning have in common, with its own point.
+
+    Args:
+        base: What they have in common; its inputs are planned once for all of them.
+        run_id: Of the trial's training.
+        created: When the trial was made, by which runs queue.
+        labels: Its own, beside those of the tuning.
+        point: The values of the parameters.
+        outputs: Where what it makes goes.
+    """
+    return base.model_copy(
+        update={
+            "run_id": run_id,
+            "created": created,
+            "labels": {**base.labels, **labels},
+            "hyperparameters": {**base.hyperparameters, **point},
+            "outputs": tuple(outputs),
+        }
     )

@@ -162,31 +162,31 @@ class Tally(Frozen):
     Attributes:
         finished: Trials that have run, whatever came of them.
         failed: Those of them that count as failed.
-        running: Trials that are created or run.
         best: The best objective value of all trials, that of an early-stopped one included.
         best_number: Its trial.
     """
 
     finished: int = 0
     failed: int = 0
-    running: int = 0
     best: float | None = None
     best_number: int = 0
 
+    def with_finished(self, type: ObjectiveType, number: int, status: TrialStatus, value: float | None) -> "Tally":
+        """With one more trial that is over; what was killed with its tuning is neither finished nor best."""
+        if status not in TRIAL_FINISHED:
+            return self
+        changes: dict[str, object] = {"finished": self.finished + 1, "failed": self.failed + (status in TRIAL_FAILED)}
+        if value is not None and (self.best is None or type.is_better(value, self.best)):
+            changes |= {"best": value, "best_number": number}
+        return self.model_copy(update=changes)
+
 
 def tally(type: ObjectiveType, trials: Iterable[tuple[int, TrialStatus, float | None]]) -> Tally:
-    """Count trials of (number, status, objective); what was killed with its tuning is neither finished nor best."""
-    finished = failed = running = best_number = 0
-    best: float | None = None
+    """Count trials of (number, status, objective)."""
+    counted = Tally()
     for number, status, value in trials:
-        running += status in (TrialStatus.CREATED, TrialStatus.RUNNING)
-        failed += status in TRIAL_FAILED
-        if status not in TRIAL_FINISHED:
-            continue
-        finished += 1
-        if value is not None and (best is None or type.is_better(value, best)):
-            best, best_number = value, number
-    return Tally(finished=finished, failed=failed, running=running, best=best, best_number=best_number)
+        counted = counted.with_finished(type, number, status, value)
+    return counted
 
 
 def ending(

@@ -125,6 +125,17 @@ class Tunings:
         """
         return _find(self._reader, key)
 
+    def status(self, id: str) -> TuningStatus:
+        """Only the status of a tuning, by its id.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        row = self._reader.row("SELECT status FROM tuning WHERE id = :id", id=id)
+        if row is None:
+            raise NotFoundError("tuning", id)
+        return TuningStatus(row["status"])
+
     def free_name(self, base: str) -> str:
         """`base` when no tuning has this name, else the first free of `base-2`, `base-3`, ..."""
         return free_name(self._reader, "tuning", base)

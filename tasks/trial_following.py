@@ -1,0 +1,213 @@
+"""What one trial's run tells: its events and its lines, kept in the registry as they come, and judged at its end."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from blocks.connections.platform import Platform
+from blocks.domain.errors import NotFoundError
+from blocks.domain.lifecycle import TrainingStatus, TrialStatus
+from blocks.domain.metrics import MetricPoint
+from blocks.domain.plan import ExitCause, Finished, OutputKind, Queued, RunEvent, Started, Uploaded, Usage
+from blocks.domain.trials import History, Objective, objective_of
+from blocks.domain.tunings import ObjectiveValue
+from blocks.registry.records import Trial, Tuning
+from blocks.registry.tunings import Followed, TrialMove
+from tasks.following import CHUNK_BYTES, read_ranks, reader_of, seen_at
+from tasks.planning import events_directory
+from tasks.scalars import ScalarWriter
+from tasks.trial_run import TrialRun
+
+_T = TrainingStatus
+_ENDINGS: Mapping[TrialStatus, tuple[TrainingStatus, ...]] = {
+    TrialStatus.SUCCEEDED: (_T.COMPLETE_IN_PROGRESS, _T.COMPLETE),
+    TrialStatus.METRICS_UNAVAILABLE: (_T.COMPLETE_IN_PROGRESS, _T.COMPLETE),
+    TrialStatus.FAILED: (_T.FAIL_TRAIN_IN_PROGRESS, _T.FAIL_TRAIN),
+    TrialStatus.KILLED: (_T.STOP_IN_PROGRESS, _T.STOPPED),
+    TrialStatus.EARLY_STOPPED: (_T.STOP_IN_PROGRESS, _T.STOPPED),
+}
+"""The way of a trial's training from RUNNING to its end."""
+
+
+class TrialFollower:
+    """Follows the run of one trial, for the control loop's thread.
+
+    Attributes:
+        run: Between this and the trial's own thread.
+        history: The reports of the objective metric so far.
+    """
+
+    def __init__(self, platform: Platform, tuning: Tuning, run: TrialRun) -> None:
+        self.run = run
+        self.trial = run.trial
+        self._platform, self._tuning = platform, tuning
+        self._objective = tuning.spec.objective
+        self._wanted = frozenset(tuning.spec.metrics.names)
+        row = platform.registry.trainings.get(run.plan.run_id)
+        self._revision, self._cursor = row.revision, row.event_cursor
+        self._log_cursors, self._logs_uploaded = dict(row.log_cursors), row.logs_uploaded
+        self._training = row.status
+        self._readers = {rank: reader_of(row, rank) for rank in read_ranks(row)}
+        self._scalars = ScalarWriter(events_directory(platform, row) / "metrics", run.plan.hyperparameters, run.name)
+        self.history = History(self._objective.type)
+        self._steps = History(self._objective.best_step_type) if self._objective.best_step_metric else None
+        self._at_steps: dict[int, float] = {}
+        self._recall()
+
+    @property
+    def event_cursor(self) -> int:
+        """The last event that was dealt with."""
+        return self._cursor
+
+    @property
+    def objective(self) -> Objective | None:
+        """The objective value, were this the trial's end."""
+        return objective_of(self._objective, self.history, self._steps, self._at_steps)
+
+    def take(self, event: RunEvent) -> None:
+        """Keep what an event tells; of the last one only `conclude` does.
+
+        Raises:
+            TransientError: The registry does not answer.
+            ConcurrentUpdateError: Somebody else follows the trial.
+        """
+        if event.sequence <= self._cursor or isinstance(event, Finished):
+            return
+        self._cursor = event.sequence
+        if isinstance(event, Queued):
+            self._platform.registry.trainings.explain(self.trial.training_id, event.reason)
+        if isinstance(event, Started):
+            move = self._begin() if self._training is _T.CREATE_IN_PROGRESS else None
+            self._keep(move, started=event.at, seen=event.at)
+        elif isinstance(event, Usage | Uploaded):
+            logs = isinstance(event, Uploaded) and event.output is OutputKind.LOG
+            self._logs_uploaded = self._logs_uploaded or logs
+            self._keep(
+                None,
+                usage=[event] if isinstance(event, Usage) else (),
+                uploaded=[event] if isinstance(event, Uploaded) else (),
+                seen=seen_at(event),
+            )
+
+    def read_lines(self) -> Sequence[MetricPoint]:
+        """Turn what the workers have printed since the last look into metrics; the points of it.
+
+        Raises:
+            TransientError: The cluster or the registry does not answer.
+        """
+        found = [point for rank in self._readers for point in self._read_rank(rank)]
+        if found:
+            self._keep(None, points=found)
+        return found
+
+    def conclude(self, cause: ExitCause, message: str, best: float | None) -> None:
+        """Judge the trial by how its run ended, and keep that; `trial` is then what became of it.
+
+        Args:
+            cause: Why the run ended.
+            message: In words.
+            best: The best objective value of the tuning so far.
+        """
+        while self.read_lines():
+            pass
+        self._scalars.__exit__(None, None, None)
+        objective = self.objective
+        status, reason = self._judge(cause, message, objective)
+        if status is TrialStatus.EARLY_STOPPED and self.history.last is not None:
+            objective = Objective(value=self.history.last, step=self.history.last_step)
+        if status not in (TrialStatus.FAILED, TrialStatus.KILLED) and self._training is _T.CREATE_IN_PROGRESS:
+            self._keep(self._begin())  # an agent that was killed between starting and saying so leaves that event out
+        shown = objective if status in (TrialStatus.SUCCEEDED, TrialStatus.EARLY_STOPPED) else None
+        move = TrialMove(status, reason, shown, best=self._is_best(shown, best), training=_ENDINGS[status])
+        self._keep(move, logs_uploaded=self._logs_uploaded)
+        self.trial = self._platform.registry.tunings.trial(self.trial.tuning_id, self.trial.number)
+
+    def _judge(self, cause: ExitCause, message: str, objective: Objective | None) -> tuple[TrialStatus, str]:
+        verdict, reason = self.run.verdict, self.run.reason
+        if cause is ExitCause.STOPPED and verdict is not None:
+            return verdict, reason
+        if cause is ExitCause.STOPPED:
+            return TrialStatus.KILLED, message
+        if cause is not ExitCause.OK:
+            return TrialStatus.FAILED, message
+        if objective is None:
+            return TrialStatus.METRICS_UNAVAILABLE, self._unavailable()
+        return TrialStatus.SUCCEEDED, message
+
+    def _unavailable(self) -> str:
+        metric = self._objective.metric
+        found = [series.name for series in self._platform.registry.metrics.names(self.trial.training_id)]
+        if metric in found:
+            return f"It ended well, but reported no finite number for {metric}."
+        names = f"it reported {', '.join(found[:10])}" if found else "it reported no metric at all"
+        return (
+            f"It ended well, but {names}, and not {metric}. What its lines give: "
+            f"`makerflow metrics test {self.run.name}`."
+        )
+
+    def _is_best(self, objective: Objective | None, best: float | None) -> bool:
+        return objective is not None and (best is None or self._objective.type.is_better(objective.value, best))
+
+    def _begin(self) -> TrialMove:
+        self._training = _T.RUNNING
+        return TrialMove(TrialStatus.RUNNING, training=(_T.RUNNING,))
+
+    def _keep(self, move: TrialMove | None, **told: object) -> None:
+        followed = Followed(
+            after=self._revision,
+            event_cursor=self._cursor,
+            log_cursors=self._log_cursors,
+            reader_states={rank: reader.state() for rank, reader in self._readers.items()},
+            **told,  # type: ignore[arg-type] # the fields of `Followed`
+        )
+        self._platform.registry.tunings.follow(self.trial, followed, move)
+        self._revision += 1
+
+    def _read_rank(self, rank: int) -> Sequence[MetricPoint]:
+        since = self._log_cursors.get(rank, 0)
+        try:
+            data, cursor = self._platform.cluster.read_output(self.run.handle, rank, since=since, at_most=CHUNK_BYTES)
+        except NotFoundError:  # not launched yet
+            return ()
+        if cursor == since:
+            return ()
+        self._log_cursors[rank] = cursor
+        points = [
+            point
+            for point in self._readers[rank].read(data, datetime.now(UTC))
+            if not self._wanted or point.name in self._wanted
+        ]
+        self._scalars.write(points)  # a kill before the next line shows them twice in TensorBoard, never not at all
+        for point in points:
+            self._note(point.name, point.value, point.step)
+        return points
+
+    def _note(self, name: str, value: float | None, step: int) -> None:
+        if name == self._objective.metric:
+            self.history.add(value, step)
+            if value is not None and self._objective.value is ObjectiveValue.BEST_STEP:
+                self._at_steps[step] = value
+        if self._steps is not None and name == self._objective.best_step_metric:
+            self._steps.add(value, step)
+
+    def _recall(self) -> None:
+        """What an earlier process has read of this run already."""
+        metrics = self._platform.registry.metrics
+        for name in dict.fromkeys((self._objective.metric, self._objective.best_step_metric)):
+            if name and any(series.name == name for series in metrics.names(self.trial.training_id)):
+                for point in metrics.curve(self.trial.training_id, name, 4096):
+                    self._note(name, point.value, point.step)
+
+
+def history_of(platform: Platform, tuning: Tuning, trial: Trial) -> History:
+    """The reports of the objective of a trial that is over; of more than 4,096 those that were kept."""
+    history, metrics = History(tuning.spec.objective.type), platform.registry.metrics
+    if any(series.name == tuning.spec.objective.metric for series in metrics.names(trial.training_id)):
+        for point in metrics.curve(trial.training_id, tuning.spec.objective.metric, 4096):
+            history.add(point.value, point.step)
+    return history
+
+
+def reports_of(platform: Platform, tuning: Tuning, trial: Trial) -> int:
+    """How often a trial that is over has reported the objective."""
+    series = platform.registry.metrics.names(trial.training_id)
+    return sum(one.count for one in series if one.name == tuning.spec.objective.metric)

@@ -1,0 +1,171 @@
+"""One run of a trial: a task of its own on the flow's timeline, which launches it and waits until it is over.
+
+Its events are read by the tuning's control loop, which says when it is over; so that however many trials run, one
+stream is watched.
+"""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from contextvars import copy_context
+
+from blocks.connections.platform import Platform
+from blocks.domain.errors import MakerflowError, RunFailedError
+from blocks.domain.lifecycle import TRIAL_FAILED, TrialStatus
+from blocks.domain.plan import RunHandle, RunPlan
+from blocks.registry.records import Trial, Tuning
+from tasks.engine import step
+from tasks.log_collection import collect_logs, collected_meanwhile
+
+STOP_SECONDS = 2.0
+"""Between asking a trial that is not needed any longer to end and ending it by force."""
+
+
+class TrialRun:
+    """A trial that runs, between the control loop and its own thread.
+
+    Args:
+        platform: Where it runs.
+        tuning: Whose trial it is.
+        trial: The trial.
+        plan: Of its run.
+
+    Attributes:
+        verdict: How the control loop wants it to end: KILLED, EARLY_STOPPED, or SUCCEEDED for one that has reached the
+            goal; None for as it ends by itself.
+        reason: Why.
+    """
+
+    def __init__(self, platform: Platform, tuning: Tuning, trial: Trial, plan: RunPlan) -> None:
+        self.trial = trial
+        self.plan = plan
+        self.verdict: TrialStatus | None = None
+        self.reason = ""
+        self.name = f"{tuning.name}/{trial.number}"
+        self._platform = platform
+        self._over = threading.Event()
+        self._left = False
+        self._launched = False
+        self._outcome: tuple[TrialStatus, str] = (TrialStatus.KILLED, "")
+
+    @property
+    def handle(self) -> RunHandle:
+        """The handle of its run."""
+        return RunHandle(cluster="", run_id=self.plan.run_id)
+
+    @property
+    def is_launched(self) -> bool:
+        """Whether the cluster has been asked to run it, so that it must know of it."""
+        return self._launched
+
+    @property
+    def is_concluded(self) -> bool:
+        """Whether the control loop is done with it."""
+        return self._over.is_set()
+
+    def leave(self) -> None:
+        """Let its thread end though it runs on: the control loop ends, and another one will follow it."""
+        self._left = True
+        self._over.set()
+
+    def conclude(self, status: TrialStatus, reason: str) -> None:
+        """Say how it ended, and let its thread go on: by the control loop, once all that it told is kept."""
+        self._outcome = (status, reason)
+        self._over.set()
+
+    def execute(self) -> TrialStatus:
+        """Launch it, or find it; wait until it is concluded; remove what it left on the cluster.
+
+        Raises:
+            RunFailedError: It failed.
+            CapacityError: It can never fit.
+            TransientError: The cluster does not answer.
+        """
+        if not self._over.is_set():
+            self.launch()
+        if self.verdict not in (None, TrialStatus.SUCCEEDED):  # before there was a run that could be stopped
+            self.stop()
+        row = self._platform.registry.trainings.get(self.plan.run_id)
+        kept = row.spec.limits.log_management
+        with collected_meanwhile(self._platform, row, self.handle) if kept else nullcontext():
+            self._over.wait()
+        status, reason = self._outcome
+        if self._left:
+            return status
+        if kept:
+            collect_logs(self._platform, row, self.handle)
+        if self._platform.registry.trainings.get(self.plan.run_id).logs_uploaded:
+            self._platform.cluster.remove(self.handle)
+        if status in TRIAL_FAILED:
+            raise RunFailedError("trial", self.name, status, reason)
+        return status
+
+    def launch(self) -> None:
+        """Start its run, or find it; also that of an agent that died without a word.
+
+        Raises:
+            CapacityError: It can never fit.
+            TransientError: The cluster does not answer.
+        """
+        self._platform.cluster.launch(self.plan, self._platform.secrets(self.plan))
+        self._launched = True
+
+    def is_over_within(self, seconds: float) -> bool:
+        """Wait so long for its end; whether it came."""
+        return self._over.wait(seconds)
+
+    def stop(self) -> None:
+        """End its run, and come back when nothing of it is left; the control loop hears of it by its last event."""
+        self._platform.cluster.stop(self.handle, STOP_SECONDS, self._platform.secrets(self.plan))
+
+    def __repr__(self) -> str:
+        return f"TrialRun({self.name})"
+
+
+@step("trial")
+def run_trial(run: TrialRun) -> TrialStatus:
+    """One trial, from its launch to its end; its truth is in the registry."""
+    return run.execute()
+
+
+class TrialThreads:
+    """The threads of trials that run, each in the context of the flow run, so that their tasks are seen in it.
+
+    Args:
+        parallel: How many run at once. Those that end still have to be removed while others begin.
+    """
+
+    def __init__(self, parallel: int) -> None:
+        self._runs = ThreadPoolExecutor(2 * parallel, thread_name_prefix="trial")
+        self._others = ThreadPoolExecutor(2 * parallel, thread_name_prefix="care of a trial")
+
+    def start(self, run: TrialRun) -> "Future[TrialStatus]":
+        """Run its task."""
+        return self._runs.submit(copy_context().run, run_trial.named, f"trial {run.trial.number}", run)
+
+    def launch_again(self, run: TrialRun) -> None:
+        """Have a run go on whose agent has died, without waiting for that."""
+        self._others.submit(self._launch, run)
+
+    def stop(self, run: TrialRun, after_seconds: float = 0) -> None:
+        """Have it ended, without waiting for that.
+
+        Args:
+            run: Which one.
+            after_seconds: So long it may go on to come to its end by itself.
+        """
+        self._others.submit(self._stop, run, after_seconds)
+
+    def close(self) -> None:
+        """Wait for all of them."""
+        self._others.shutdown()
+        self._runs.shutdown()
+
+    def _launch(self, run: TrialRun) -> None:
+        with suppress(MakerflowError):  # it is found lost again
+            run.launch()
+
+    def _stop(self, run: TrialRun, after_seconds: float) -> None:
+        if not run.is_over_within(after_seconds):
+            with suppress(MakerflowError):  # the control loop asks again as long as there is no last event
+                run.stop()

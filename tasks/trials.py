@@ -1,0 +1,337 @@
+"""The trials of a tuning: one control loop that starts them, hears of them, and ends them by the tuning's rules."""
+
+import logging
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from time import monotonic
+
+from blocks.cluster.base import Selector
+from blocks.connections.platform import Platform, open_platform
+from blocks.domain.errors import CapacityError
+from blocks.domain.lifecycle import TRIAL_FINISHED, TrialStatus, TuningStatus
+from blocks.domain.plan import ExitCause, Finished, RunEvent, RunPhase
+from blocks.domain.trials import Ending, MedianRule, ending, tally
+from blocks.domain.tunings import StoppingRule
+from blocks.registry.records import Trial, Tuning
+from blocks.search.base import PastTrial, Search
+from blocks.search.open import open_search
+from tasks.current_run import cancel_requested, has_page
+from tasks.engine import retrying
+from tasks.page_log import tell_page
+from tasks.planning import plan_of_trial
+from tasks.publishing import publish_report
+from tasks.trial_following import TrialFollower, history_of, reports_of
+from tasks.trial_run import TrialRun, TrialThreads
+from tasks.tuning import training_id_of_trial
+
+LOOK_SECONDS = 0.25
+"""So often the output of running trials is looked at."""
+
+CHECK_SECONDS = 2.0
+"""So often it is looked whether somebody else has stopped the tuning, or cancelled its flow run."""
+
+FIRST_REPORT_SECONDS = 1.0
+REPORT_SECONDS = 5.0
+REPORT_SHARE_OF_TIME = 20
+"""Between two reports passes so many times the time that one takes, however many trials there are to draw."""
+
+TOLD_TRIALS = 100
+"""So many trials are told of on the flow run's page one by one; later ones only when they are the best, or failed."""
+
+STOP_AGAIN_SECONDS = 30.0
+
+_ENDING = {
+    TuningStatus.STOP_IN_PROGRESS: "stopped on request",
+    TuningStatus.COMPLETE_IN_PROGRESS: "the tuning has ended",
+    TuningStatus.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS: "the tuning has failed",
+}
+"""Why trials that run are ended in these statuses."""
+
+logger = logging.getLogger("makerflow")
+
+
+def run_trials(tuning_id: str) -> None:
+    """Run trials until the tuning's rules, or somebody, ends it; goes on where an earlier process was.
+
+    Raises:
+        TransientError: The cluster or the registry did not answer, several times; running again goes on.
+    """
+    retrying()(_run, tuning_id)
+
+
+def _run(tuning_id: str) -> None:
+    platform = open_platform()
+    row = platform.registry.tunings.get(tuning_id)
+    if row.plan is not None and row.status in (TuningStatus.CREATE_IN_PROGRESS, TuningStatus.RUNNING, *_ENDING):
+        if row.status is TuningStatus.CREATE_IN_PROGRESS:
+            reason = row.reason if row.learned else "trials begin"
+            row = platform.registry.tunings.move(tuning_id, TuningStatus.RUNNING, reason)
+        control = _Control(platform, row)
+        try:
+            control.run()
+        finally:
+            control.close()
+
+
+class _Control:
+    """The control loop. All of it runs in the calling thread, but for what waits for a cluster."""
+
+    def __init__(self, platform: Platform, tuning: Tuning) -> None:
+        self._platform = platform
+        self._tuning = tuning
+        self._spec = tuning.spec
+        self._selector = Selector(labels={"tuning": tuning.id})
+        self._search: Search = open_search(tuning.spec, tuning.random_state)
+        self._median = MedianRule(tuning.spec.early_stopping, tuning.spec.objective.type)
+        self._threads = TrialThreads(tuning.spec.trainings.parallel_trainings)
+        self._running: dict[str, TrialFollower] = {}
+        self._futures: dict[str, Future[TrialStatus]] = {}
+        self._again: list[Trial] = []
+        self._stopping = _ENDING.get(tuning.status, "")
+        self._next_look = self._next_check = 0.0
+        self._next_report = monotonic() + FIRST_REPORT_SECONDS
+        self._asked_to_stop: dict[str, float] = {}
+        trials = platform.registry.tunings.trials(tuning.id)
+        self._next_number = max((trial.number for trial in trials), default=0) + 1
+        self._tally = tally(
+            tuning.spec.objective.type, ((trial.number, trial.status, trial.objective) for trial in trials)
+        )
+        self._known = trials
+
+    def run(self) -> None:
+        """Until no trial runs and none is to begin."""
+        self._recall(self._known)
+        if self._is_over():
+            return
+        since = {run_id: follower.event_cursor for run_id, follower in self._running.items()}
+        for event in self._platform.cluster.watch(self._selector, since, idle_seconds=LOOK_SECONDS):
+            if event is not None:
+                self._take(event)
+            self._look()
+            if self._is_over():
+                return
+
+    def close(self) -> None:
+        """Wait for what is being removed from the cluster. Trials that run go on by themselves."""
+        for follower in self._running.values():
+            follower.run.leave()
+        self._threads.close()
+
+    def _recall(self, trials: list[Trial]) -> None:
+        """Go on where an earlier process was: tell the search and the rules what is over, and follow what runs."""
+        for learned in self._tuning.learned:
+            self._search.tell(PastTrial(0, learned.parameters, learned.status, learned.objective))
+        found = {state.handle.run_id for state in self._platform.cluster.find(self._selector)}
+        for trial in trials:
+            self._tell(trial)
+            if trial.status is TrialStatus.SUCCEEDED:
+                self._remember(trial)
+            elif trial.status is TrialStatus.KILLED:
+                self._again.append(trial)
+            elif trial.status not in TRIAL_FINISHED:
+                self._follow(trial)
+                follower = self._running[trial.training_id]
+                if follower.event_cursor and trial.training_id not in found:
+                    self._lose(follower)
+
+    def _is_over(self) -> bool:
+        """Start what may start; whether nothing runs any more."""
+        if not self._stopping:
+            self._apply_rules()
+        while not self._stopping and self._has_room() and self._begin():
+            pass
+        self._report()
+        return not self._running and bool(self._stopping)
+
+    def _has_room(self) -> bool:
+        room = self._spec.trainings.parallel_trainings - len(self._running)
+        left = self._spec.max_trainings - self._tally.finished - len(self._running)
+        return room > 0 and left > 0
+
+    def _begin(self) -> bool:
+        """Start the next trial: one that was killed with the tuning, or a new one; whether there was one."""
+        if self._is_stopped_by_others():
+            return False
+        tunings = self._platform.registry.tunings
+        if self._again:
+            killed = self._again.pop(0)
+            id = training_id_of_trial(self._tuning.id, killed.number, killed.runs + 1)
+            self._follow(tunings.run_again(self._tuning, killed, id))
+            return True
+        point = self._search.suggest(self._next_number)
+        if point is None:
+            if not self._running:
+                self._end(TuningStatus.COMPLETE_IN_PROGRESS, "Every point of the space has been tried")
+            return False
+        id = training_id_of_trial(self._tuning.id, self._next_number, 1)
+        self._follow(tunings.add_trial(self._tuning, self._next_number, point, id))
+        self._next_number += 1
+        return True
+
+    def _follow(self, trial: Trial) -> None:
+        run = TrialRun(self._platform, self._tuning, trial, plan_of_trial(self._platform, self._tuning, trial))
+        self._running[trial.training_id] = TrialFollower(self._platform, self._tuning, run)
+        self._futures[trial.training_id] = self._threads.start(run)
+        if self._stopping:
+            self._stop(self._running[trial.training_id], TrialStatus.KILLED, self._stopping)
+
+    def _take(self, event: RunEvent) -> None:
+        follower = self._running.get(event.run_id)
+        if follower is None:
+            return  # of one that is over, whose last word was heard before
+        follower.take(event)
+        if isinstance(event, Finished):
+            self._conclude(follower, event.cause, event.message)
+        elif follower.read_lines():
+            self._judge(follower)
+
+    def _look(self) -> None:
+        """Now and then: what running trials have printed, and whether one could not even be launched."""
+        now = monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        for id, follower in list(self._running.items()):
+            error = self._futures[id].exception() if self._futures[id].done() else None
+            if error is not None:
+                self._could_not_launch(follower, error)
+            elif follower.read_lines():
+                self._judge(follower)
+        if now >= self._next_check:
+            self._next_check = now + CHECK_SECONDS
+            self._check()
+
+    def _check(self) -> None:
+        """Whether somebody else wants the tuning to end, or its time is over; whether a stop was not heard."""
+        if cancel_requested() and not self._stopping:
+            self._end(TuningStatus.STOP_IN_PROGRESS, "cancelled in the UI")
+        self._is_stopped_by_others()
+        self._check_runs()
+        for id, asked in list(self._asked_to_stop.items()):
+            if id in self._running and monotonic() - asked > STOP_AGAIN_SECONDS:
+                self._ask_to_stop(self._running[id], 0)
+
+    def _check_runs(self) -> None:
+        """Whether the cluster still has every run: one that died without a word goes on, one that is gone is killed."""
+        launched = {id for id, follower in self._running.items() if follower.run.is_launched}
+        phases = {state.handle.run_id: state.phase for state in self._platform.cluster.find(self._selector)}
+        for id in launched:
+            if id not in phases:
+                self._lose(self._running[id])
+            elif phases[id] is RunPhase.LOST:
+                self._threads.launch_again(self._running[id].run)
+
+    def _lose(self, follower: TrialFollower) -> None:
+        """Its run is gone from the cluster, and nobody can tell what became of it: it is run again from the start."""
+        self._conclude(follower, ExitCause.STOPPED, "Its run was removed from the cluster behind the tuning's back")
+        if not self._stopping:
+            self._again.append(follower.trial)
+
+    def _could_not_launch(self, follower: TrialFollower, error: BaseException) -> None:
+        if not isinstance(error, CapacityError):
+            raise error  # such as a cluster that does not answer: the trial can be launched later
+        self._conclude(follower, ExitCause.LAUNCHER_ERROR, str(error))
+        self._end(TuningStatus.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS, str(error))
+
+    def _is_stopped_by_others(self) -> bool:
+        status = self._platform.registry.tunings.status(self._tuning.id)
+        if status in _ENDING and not self._stopping:
+            self._stop_all(_ENDING[status])
+        return bool(self._stopping)
+
+    def _judge(self, follower: TrialFollower) -> None:
+        """Whether a running trial is to be ended early, by what it has reported."""
+        if follower.run.verdict is None and (why := self._median.stops(follower.history)):
+            self._stop(follower, TrialStatus.EARLY_STOPPED, why)
+
+    def _apply_rules(self) -> None:
+        reported = {
+            follower.trial.number: objective.value
+            for follower in self._running.values()
+            if self._spec.objective.goal is not None and (objective := follower.objective) is not None
+        }
+        deadline = self._tuning.deadline
+        overdue = deadline is not None and datetime.now(UTC) >= deadline
+        found = ending(self._spec, self._tally, reported=reported, overdue=overdue)
+        if found is not None:
+            self._finish(found)
+
+    def _finish(self, found: Ending) -> None:
+        for follower in self._running.values():
+            if follower.trial.number == found.winner:
+                grace = follower.run.plan.stop_grace_seconds
+                self._stop(follower, TrialStatus.SUCCEEDED, found.reason, after_seconds=grace)
+        failed = TuningStatus.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS
+        self._end(failed if found.failed else TuningStatus.COMPLETE_IN_PROGRESS, found.reason)
+
+    def _end(self, status: TuningStatus, reason: str) -> None:
+        """Move the tuning, and end what runs."""
+        self._platform.registry.tunings.move(self._tuning.id, status, reason)
+        self._stop_all(_ENDING[status] if status is TuningStatus.STOP_IN_PROGRESS else reason)
+
+    def _stop_all(self, reason: str) -> None:
+        self._stopping = reason
+        for follower in self._running.values():
+            if follower.run.verdict is None:
+                self._stop(follower, TrialStatus.KILLED, reason)
+
+    def _stop(self, follower: TrialFollower, verdict: TrialStatus, reason: str, after_seconds: float = 0) -> None:
+        follower.run.verdict, follower.run.reason = verdict, reason
+        self._ask_to_stop(follower, after_seconds)
+
+    def _ask_to_stop(self, follower: TrialFollower, after_seconds: float) -> None:
+        self._asked_to_stop[follower.trial.training_id] = monotonic() + after_seconds
+        self._threads.stop(follower.run, after_seconds)
+
+    def _conclude(self, follower: TrialFollower, cause: ExitCause, message: str) -> None:
+        follower.conclude(cause, message, self._tally.best)
+        trial = follower.trial
+        is_best = trial.objective is not None and (
+            self._tally.best is None or self._spec.objective.type.is_better(trial.objective, self._tally.best)
+        )
+        del self._running[trial.training_id]
+        self._futures.pop(trial.training_id)
+        self._asked_to_stop.pop(trial.training_id, None)
+        follower.run.conclude(trial.status, trial.reason)
+        self._tell(trial, follower)
+        if trial.status is TrialStatus.SUCCEEDED:
+            self._median.add(follower.history)
+        self._tally = self._tally.with_finished(self._spec.objective.type, trial.number, trial.status, trial.objective)
+        _tell_page(self._spec.objective.metric, trial, is_best=is_best)
+
+    def _tell(self, trial: Trial, follower: TrialFollower | None = None) -> None:
+        curve: dict[int, float] = {}
+        if trial.status is TrialStatus.EARLY_STOPPED and trial.objective is not None:
+            reports = follower.history.reports if follower else reports_of(self._platform, self._tuning, trial)
+            curve = {max(reports, 1): trial.objective}
+        self._search.tell(PastTrial(trial.number, trial.parameters, trial.status, trial.objective, curve))
+
+    def _remember(self, trial: Trial) -> None:
+        if self._spec.early_stopping.rule is not StoppingRule.NONE:
+            self._median.add(history_of(self._platform, self._tuning, trial))
+
+    def _report(self) -> None:
+        now = monotonic()
+        if now < self._next_report or not has_page():
+            return
+        report_tuning(self._platform, self._tuning.id)
+        self._next_report = now + max(REPORT_SECONDS, REPORT_SHARE_OF_TIME * (monotonic() - now))
+
+
+def report_tuning(platform: Platform, tuning_id: str) -> None:
+    """Show the tuning on the flow run's page in the workflow UI."""
+    from tasks.tuning_report import tuning_report
+
+    row = platform.registry.tunings.get(tuning_id)
+    report = tuning_report(row, platform.registry.tunings.trials(tuning_id))
+    publish_report(f"tuning-{row.id}", f"Tuning {row.name}: {row.status}", report)
+
+
+def _tell_page(metric: str, trial: Trial, *, is_best: bool) -> None:
+    failed = trial.status in (TrialStatus.FAILED, TrialStatus.METRICS_UNAVAILABLE)
+    if trial.number > TOLD_TRIALS and not failed and not is_best:
+        return
+    value = "" if trial.objective is None else f" {metric}={trial.objective:.6g}"
+    best = ", the best so far" if is_best else ""
+    why = f": {trial.reason}" if trial.reason and trial.status is not TrialStatus.SUCCEEDED else ""
+    tell_page(f"trial {trial.number} {trial.status}{value}{best}{why}", logging.WARNING if failed else logging.INFO)

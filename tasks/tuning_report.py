@@ -1,0 +1,104 @@
+"""The page where a user looks at a tuning: progress, the best so far, and a bounded table of trials."""
+
+from collections.abc import Sequence
+
+from blocks.domain.lifecycle import TRIAL_FINISHED, TrialStatus, TuningStatus
+from blocks.gateway.routes import BOARDS_PREFIX
+from blocks.registry.records import Trial, Tuning
+from tasks.markdown import chart, table
+from tasks.trial_outputs import best_trials
+
+SHOWN_TRIALS = 50
+PLOTTED_POINTS = 500
+
+_FAILED = (
+    TuningStatus.FAIL_HYPERPARAMETER_TUNING,
+    TuningStatus.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS,
+    TuningStatus.CREATE_FAILED,
+)
+
+
+def tuning_report(row: Tuning, trials: Sequence[Trial]) -> str:
+    """The report of one tuning as Markdown."""
+    best = best_trials(row, list(trials))
+    parts = [f"## {row.status}\n\n    {row.reason}"] if row.status in _FAILED else []
+    parts += [_progress(row, trials, best[:1]), _best_so_far(row, trials), _trials(row, trials, best), _elsewhere(row)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _progress(row: Tuning, trials: Sequence[Trial], best: Sequence[Trial]) -> str:
+    spec = row.spec
+    finished = row.completed + row.failed
+    rows = {
+        "Status": f"{row.status}: {row.reason}" if row.reason else row.status,
+        "Trainings": f"{finished} of {spec.max_trainings} have run; {row.completed} completed, {row.failed} failed, "
+        f"{row.running} run now",
+        "Objective": f"{spec.objective.type} {spec.objective.metric}",
+        "Goal": "" if spec.objective.goal is None else f"{spec.objective.goal:g}",
+        "Strategy": f"{spec.search.strategy}, random state {row.random_state}",
+        "Learned from": f"{len(row.learned)} trials of {spec.search.warm_start}" if spec.search.warm_start else "",
+        "Time": f"{row.tuning_seconds / 60:.1f} minutes",
+        "Remaining": _remaining(row, finished),
+    }
+    if best:
+        rows["Best"] = f"{best[0].objective:.6g} by trial {best[0].number}"
+        rows |= {f"Best --{name}": value for name, value in best[0].parameters.items()}
+    return table(("Tuning", "Value"), [(name, str(value)) for name, value in rows.items() if value != ""])
+
+
+def _remaining(row: Tuning, finished: int) -> str:
+    if row.status is not TuningStatus.RUNNING or not finished:
+        return ""
+    return f"about {row.tuning_seconds / finished * (row.spec.max_trainings - finished) / 60:.1f} minutes"
+
+
+def _best_so_far(row: Tuning, trials: Sequence[Trial]) -> str:
+    """The objective values of the trials, and the best of them so far."""
+    done = [t for t in trials if t.status in TRIAL_FINISHED and t.objective is not None]
+    if not done:
+        return ""
+    type, best = row.spec.objective.type, done[0].objective or 0.0
+    curve: list[tuple[float, float]] = []
+    for trial in done:
+        value = trial.objective or 0.0
+        best = value if type.is_better(value, best) else best
+        curve.append((trial.number, best))
+    step = max(1, len(curve) // PLOTTED_POINTS)
+    values = [(float(t.number), t.objective or 0.0) for t in done]
+    curves = {"best so far": curve[::step] + curve[-1:], "trials": values[::step]}
+    return chart(f"{row.spec.objective.metric} ({type.lower()})", curves, below="trial")
+
+
+def _trials(row: Tuning, trials: Sequence[Trial], best: Sequence[Trial]) -> str:
+    if not trials:
+        return ""
+    running = [t for t in trials if t.status in (TrialStatus.CREATED, TrialStatus.RUNNING)]
+    latest = sorted(trials, key=lambda trial: trial.changed, reverse=True)
+    chosen = {t.number: t for t in (*running[:SHOWN_TRIALS], *best[: SHOWN_TRIALS // 2], *latest)}
+    shown = sorted(list(chosen.values())[:SHOWN_TRIALS], key=lambda trial: trial.number)
+    names = [parameter.name for parameter in row.spec.search.parameters]
+    rows = [
+        (
+            str(t.number),
+            t.status.value,
+            "" if t.objective is None else f"{t.objective:.6g}",
+            *(t.parameters.get(name, "") for name in names),
+            t.reason.splitlines()[0] if t.reason else "",
+        )
+        for t in shown
+    ]
+    more = (
+        f"\n\n{len(trials) - len(shown)} more: `makerflow tuning trials {row.name}`."
+        if len(shown) < len(trials)
+        else ""
+    )
+    return table(("Trial", "Status", row.spec.objective.metric, *names, "Reason"), rows) + more
+
+
+def _elsewhere(row: Tuning) -> str:
+    board = f"{BOARDS_PREFIX}/{row.experiment_id}/"
+    return (
+        f"TensorBoard, with all trials and their hyperparameters: [{board}]({board}) when `makerflow up` serves this "
+        f"page, else `makerflow experiment tensorboard {row.experiment_name}`.\n\n"
+        f"Trials: `makerflow tuning trials {row.name}`. Logs of one: `makerflow training logs {row.name}/1`."
+    )
