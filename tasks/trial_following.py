@@ -1,6 +1,6 @@
 """What one trial's run tells: its events and its lines, kept in the registry as they come, and judged at its end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from blocks.connections.platform import Platform
@@ -31,12 +31,20 @@ _ENDINGS: Mapping[TrialStatus, tuple[TrainingStatus, ...]] = {
 class TrialFollower:
     """Follows the run of one trial, for the control loop's thread.
 
-    Attributes:
+    Args:
+        platform: Where it runs.
+        tuning: Whose trial it is.
         run: Between this and the trial's own thread.
+        judge: Asked at every report of the objective; why the trial is to be ended early, or an empty text.
+
+    Attributes:
         history: The reports of the objective metric so far.
+        doubt: Why it is to be ended early, as soon as there is a reason.
     """
 
-    def __init__(self, platform: Platform, tuning: Tuning, run: TrialRun) -> None:
+    def __init__(
+        self, platform: Platform, tuning: Tuning, run: TrialRun, judge: Callable[[History], str] = lambda _: ""
+    ) -> None:
         self.run = run
         self.trial = run.trial
         self._platform, self._tuning = platform, tuning
@@ -51,6 +59,7 @@ class TrialFollower:
         self.history = History(self._objective.type)
         self._steps = History(self._objective.best_step_type) if self._objective.best_step_metric else None
         self._at_steps: dict[int, float] = {}
+        self._judge_report, self.doubt = judge, ""
         self._recall()
 
     @property
@@ -184,6 +193,7 @@ class TrialFollower:
     def _note(self, name: str, value: float | None, step: int) -> None:
         if name == self._objective.metric:
             self.history.add(value, step)
+            self.doubt = self.doubt or self._judge_report(self.history)
             if value is not None and self._objective.value is ObjectiveValue.BEST_STEP:
                 self._at_steps[step] = value
         if self._steps is not None and name == self._objective.best_step_metric:

@@ -170,7 +170,7 @@ class _Control:
 
     def _follow(self, trial: Trial) -> None:
         run = TrialRun(self._platform, self._tuning, trial, plan_of_trial(self._platform, self._tuning, trial))
-        self._running[trial.training_id] = TrialFollower(self._platform, self._tuning, run)
+        self._running[trial.training_id] = TrialFollower(self._platform, self._tuning, run, self._median.stops)
         self._futures[trial.training_id] = self._threads.start(run)
         if self._stopping:
             self._stop(self._running[trial.training_id], TrialStatus.KILLED, self._stopping)
@@ -241,8 +241,8 @@ class _Control:
 
     def _judge(self, follower: TrialFollower) -> None:
         """Whether a running trial is to be ended early, by what it has reported."""
-        if follower.run.verdict is None and (why := self._median.stops(follower.history)):
-            self._stop(follower, TrialStatus.EARLY_STOPPED, why)
+        if follower.run.verdict is None and follower.doubt:
+            self._stop(follower, TrialStatus.EARLY_STOPPED, follower.doubt)
 
     def _apply_rules(self) -> None:
         reported = {

@@ -38,7 +38,7 @@ def free_name(reader: Reader, table: str, base: str) -> str:
     At most as long as a name may be, which can cut `base` short. Nothing is reserved: who creates the resource first
     has the name.
     """
-    base = base[:MAX_NAME_LENGTH]
+    base = base.replace("/", "-")[:MAX_NAME_LENGTH]  # a trial's name, of which a training of its own is to be made
     stem = base[: MAX_NAME_LENGTH - _NUMBER_LENGTH]
     similar = f"SELECT name FROM {table} WHERE name = :base OR (name >= :low AND name < :high)"  # noqa: S608 - a constant
     taken = {row["name"] for row in reader.rows(similar, base=base, low=f"{stem}-", high=f"{stem}.")}
