@@ -7,10 +7,11 @@ from typing import Any
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled
+from pydantic import ValidationError
 
 from blocks.connections.platform import open_platform
 from blocks.domain.copies import settings_of_texts
-from blocks.domain.errors import NotFoundError, RunFailedError
+from blocks.domain.errors import IllegalTransitionError, InvalidInputError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.specs import DatasetSpec, NamedValue, TrainingSpec
 from blocks.domain.template_overrides import TemplatedTrainingSpec
@@ -43,14 +44,14 @@ UNTIL_LAUNCHED = (check_access, plan_run, launch_workers)
 
 def _stop_when_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Cancelled in the UI: end the workers. It runs in another process, so it knows the flow run only."""
-    with suppress(NotFoundError):  # cancelled before there was a row
+    with suppress(NotFoundError, IllegalTransitionError):  # cancelled before there was a row, or when it was over
         row = training_of(flow_run)
         if row.status in UNDER_WAY:
             run_flow(stop_training_flow, row.id)
 
 
 def training_of(flow_run: FlowRun) -> Training:
-    """The training that a flow run is about.
+    """The training that a run of a flow that creates or follows one is about.
 
     Raises:
         NotFoundError: It is about none, or ended before there was one.
@@ -64,11 +65,10 @@ def training_of(flow_run: FlowRun) -> Training:
         if "spec" not in flow_run.parameters or flow_run.auto_scheduled:
             raise  # the name in a schedule's settings is that of the training which they are of
         # The flow took up one that an earlier run of the same settings had left.
-        asked = asked_for(flow_run.parameters["spec"])
-        row = trainings.get(asked.name)
-        if row.spec == settings_of(open_platform(), asked)[0]:
-            return row
-        raise
+        row = _of_settings(flow_run.parameters["spec"])
+        if row is None:
+            raise
+        return row
 
 
 @flow(name="create-training", flow_run_name="{spec.name}", on_cancellation=[_stop_when_cancelled])
@@ -173,6 +173,17 @@ def asked_for(spec: TrainingSpec | TemplatedTrainingSpec | Mapping[str, Any]) ->
     if isinstance(spec, TemplatedTrainingSpec) or (isinstance(spec, Mapping) and "template" in spec):
         return TemplatedTrainingSpec.of(spec)
     return TrainingSpec.of(spec)
+
+
+def _of_settings(spec: Mapping[str, Any]) -> Training | None:
+    """The training that has the name and the settings; None when there is none, or when they are no settings."""
+    platform = open_platform()
+    try:
+        asked = asked_for(spec)
+        row = platform.registry.trainings.get(asked.name)
+        return row if row.spec == settings_of(platform, asked)[0] else None
+    except (NotFoundError, InvalidInputError, ValidationError):
+        return None
 
 
 def _registered(asked: TrainingSpec | TemplatedTrainingSpec) -> str:

@@ -1,15 +1,19 @@
 """Upkeep: what lost its process goes on, what has no owner ends, what is over leaves nothing behind."""
 
-from contextlib import suppress
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun
 
 from blocks.connections.platform import open_platform
-from blocks.domain.errors import IllegalTransitionError, NotFoundError
-from blocks.domain.lifecycle import UNDER_WAY
 from blocks.upkeep.findings import UpkeepReport
 from blocks.upkeep.trainings import PATIENCE_SECONDS
-from flows.training import stop_training
-from flows.training_flows import training_of
-from tasks.dead_flow_runs import DeadRun
+from flows.training_flows import (
+    copy_training_flow,
+    create_training_flow,
+    create_training_from_template_flow,
+    resume_training_flow,
+)
 from tasks.engine import run_flow
 from tasks.flow_run_retention import remove_earlier_runs
 from tasks.liveness import flow
@@ -19,6 +23,15 @@ from tasks.upkeep import end_runs, follow_trainings, mend_experiments, mend_flow
 from tasks.upkeep_report import upkeep_report
 
 LEASE = "upkeep"
+
+_FLOWS: tuple[Flow[..., Any], ...] = (
+    create_training_flow,
+    create_training_from_template_flow,
+    copy_training_flow,
+    resume_training_flow,
+)
+CANCELLABLE = {flow.name: flow for flow in _FLOWS}
+"""The flows whose cancellation ends more than a process: their `on_cancellation` says what."""
 
 
 @flow(name="upkeep", flow_run_name="upkeep")
@@ -63,10 +76,11 @@ def upkeep(*, dry_run: bool = False, thorough: bool = True, patience_seconds: fl
     return run_flow(upkeep_flow, dry_run, thorough, patience_seconds)
 
 
-def _stop_cancelled(dead: DeadRun) -> str:
-    """The runner that would have stopped the training of a cancelled flow run was gone as well."""
-    with suppress(NotFoundError, IllegalTransitionError):
-        row = training_of(dead.run) if dead.run is not None else None
-        if row is not None and row.status in UNDER_WAY:
-            return f", and the training {stop_training(row.id).name} stopped"
-    return ""
+def _stop_cancelled(flow_name: str, run: FlowRun) -> str:
+    """Do what the runner does with a cancelled flow run, for the runner was gone as well."""
+    flow = CANCELLABLE.get(flow_name)
+    if flow is None or run.state is None:
+        return ""
+    for hook in flow.on_cancellation_hooks:
+        hook(flow, run, run.state)
+    return "; what it was about has ended"

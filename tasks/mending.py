@@ -6,13 +6,14 @@ from typing import TypeVar
 
 import httpx
 from prefect.exceptions import PrefectException
+from pydantic import ValidationError
 
 from blocks.domain.errors import MakerflowError
 from blocks.upkeep.findings import Finding, Kind
 
 T = TypeVar("T")
 
-TROUBLE = (MakerflowError, OSError, subprocess.SubprocessError, httpx.HTTPError, PrefectException)
+TROUBLE = (MakerflowError, OSError, subprocess.SubprocessError, httpx.HTTPError, PrefectException, ValidationError)
 """What may stand in the way of mending one thing."""
 
 WOULD_GO = "would be removed"

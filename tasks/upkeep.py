@@ -13,6 +13,7 @@ from pathlib import Path
 from time import time
 
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
 
 from blocks.connections.client import client_of
 from blocks.connections.platform import Platform, open_platform
@@ -34,8 +35,8 @@ from tasks.taking_up import GRACE_SECONDS, give_up, secrets_of, take_up
 COUNTED_SECONDS = 3600.0
 """Files are counted at most so often unless somebody asks: that takes a second for each hundred thousand."""
 
-StopCancelled = Callable[[DeadRun], str]
-"""Stops the training of a flow run that was cancelled when nobody was there to do it; what it did."""
+StopCancelled = Callable[[str, FlowRun], str]
+"""Ends what a cancelled run of the flow of this name was about, when nobody was there to do so; says what it did."""
 
 
 @step("mend flow runs")
@@ -165,7 +166,9 @@ def _end_entry(platform: Platform, dead: DeadRun) -> str:
 
 
 def _close_run(platform: Platform, client: SyncPrefectClient, dead: DeadRun, stop: StopCancelled) -> str:
-    stopped = stop(dead) if dead.is_cancelling else ""
+    stopped = ""
+    if dead.is_cancelling and dead.run is not None:
+        stopped = stop(client.read_flow(dead.run.flow_id).name, dead.run)
     done = close_run(client, dead)
     platform.registry.flow_runs.end(dead.id)
     return done + stopped

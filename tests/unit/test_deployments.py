@@ -6,6 +6,7 @@ import pytest
 
 from deployments.catalogue import catalogue
 from deployments.prefect_yaml import prefect_yaml
+from flows.upkeep import CANCELLABLE
 
 
 @pytest.mark.req("COM-04")
@@ -23,3 +24,8 @@ def test_every_deployment_has_a_name_of_its_own_a_description_and_a_parameter_fo
         assert "Args:" not in entry.description
         form = entry.flow.parameters.properties
         assert all(field.get("description") for field in form.values()), entry.name
+
+
+@pytest.mark.req("COM-04", "TRN-13")
+def test_upkeep_knows_every_flow_whose_cancellation_ends_more_than_a_process():
+    assert {e.flow.name for e in catalogue() if e.flow.on_cancellation_hooks} == set(CANCELLABLE)

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from prefect import flow
+from prefect import Flow, flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun, State
@@ -30,6 +30,7 @@ from blocks.connections.settings import Settings
 from blocks.domain.errors import NotFoundError, WorkflowServerUnavailableError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import FlowRunRecord, Training
+from deployments.catalogue import catalogue
 from flows.training import create_training, resume_training, stop_training
 from flows.upkeep import upkeep
 from tasks.dead_flow_runs import MOST_STARTS
@@ -308,6 +309,42 @@ def test_upkeep_closes_flow_runs_of_this_home_that_died_before_they_could_say_th
     assert [state.name for state in states if state] == ["Crashed", "AwaitingRetry", "Cancelled", "Running"]
     assert report.counts["flow run"] == 3
     assert registry.trainings.get(training).status is TrainingStatus.STOPPED
+
+
+@pytest.mark.req("COM-04", "TRN-13")
+def test_upkeep_stops_for_a_cancelled_flow_run_what_its_flow_says_and_never_what_only_has_the_same_name(
+    api: str, client: SyncPrefectClient, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.dead_flow_runs.STARTING", timedelta(0))
+    settings = open_platform().settings
+    settings.server_file.parent.mkdir(parents=True)
+    settings.server_file.write_text(api)
+    flows = [entry.flow for entry in catalogue()]
+
+    def cancelled(flow: Flow[..., Any]) -> UUID:
+        """A run of it that is dead, with the name of a training as that of what it is about."""
+        name = flow.name
+        parameters = {"key": name} if "key" in flow.parameters.properties else {"spec": {"name": name}}
+        deployment = client.create_deployment(client.create_flow_from_name(name), f"makerflow-{name}")
+        run = client.create_flow_run_from_deployment(deployment, parameters=parameters, tags=["makerflow"]).id
+        is_known_by_its_run = flow.on_cancellation_hooks and "key" not in parameters
+        register_training.task.fn(make_spec("pass", name), str(run) if is_known_by_its_run else name)
+        for state in (Running(), Cancelling()):
+            client.set_flow_run_state(run, state, force=True)
+        return run
+
+    runs = [cancelled(flow) for flow in flows]
+    report = upkeep(patience_seconds=3600)
+    assert report.failed == ()
+    states = [client.read_flow_run(run).state for run in runs]
+    assert {state.name for state in states if state} == {"Cancelled"}
+    rows = open_platform().registry.trainings.page().items
+    assert {row.name for row in rows if row.status is TrainingStatus.STOPPED} == {
+        "create-training",
+        "create-training-from-template",
+        "copy-training",
+        "resume-training",
+    }
 
 
 @pytest.mark.req("COM-04", "COM-10")

@@ -320,6 +320,8 @@ def test_a_scheduled_run_without_a_training_yet_is_about_none(make_spec: MakeSpe
     assert training_of(taken_up).name == "nightly"
     with pytest.raises(NotFoundError):
         training_of(taken_up.model_copy(update={"auto_scheduled": True}))
+    with pytest.raises(NotFoundError):
+        training_of(taken_up.model_copy(update={"parameters": {"spec": {"name": "nightly"}}}))
 
 
 @pytest.mark.req("COM-04", "TRN-14")
