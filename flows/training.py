@@ -27,7 +27,7 @@ from flows.training_flows import (
 )
 from tasks.current_run import run_key
 from tasks.engine import run_flow
-from tasks.training import check_settings, register_training, settings_of
+from tasks.training import check_settings, register_training, settings_of, taking_up
 from tasks.triggering import handed_over
 
 __all__ = [
@@ -50,7 +50,7 @@ __all__ = [
 
 
 def create_training(
-    spec: TrainingSpec | TemplatedTrainingSpec | Mapping[str, Any], *, wait: bool = True
+    spec: TrainingSpec | TemplatedTrainingSpec | Mapping[str, Any], *, wait: bool = True, take_up: bool = True
 ) -> Training | TrainingHandle:
     """Create a training.
 
@@ -58,6 +58,8 @@ def create_training(
         spec: What is run; also as a mapping of the settings, which may name a `template`.
         wait: Follow it in this process to its end; otherwise the runner of `makerflow up` does, as a flow run that can
             be cancelled in its UI, or a process of its own where that does not run.
+        take_up: Go on with a training of this name and these settings that is unfinished and that nobody follows, as
+            one whose process was killed. Otherwise its name is taken.
 
     Returns:
         The finished training, whatever its status: `status` and `reason` say how it went. Without `wait` a handle.
@@ -72,8 +74,9 @@ def create_training(
     check_settings(platform, settings, template)
     flow: Flow[[Any], Any] = create_training_from_template_flow if template else create_training_flow
     if wait:
-        return run_to_end(flow, asked, asked.name)
-    with handed_over(flow, asked) as key:
+        with taking_up(take_up):
+            return run_to_end(flow, asked, asked.name)
+    with taking_up(take_up), handed_over(flow, asked) as key:
         training_id = register_training.task.fn(asked, key or run_key())
         with suppress(MakerflowError):  # the row says why it failed, and who follows it tries again what may pass
             _launch(training_id)  # here and now, so that trainings queue in the order in which they are created
@@ -94,11 +97,12 @@ def create_training_from_template(template: str, *, wait: bool = True, **beside:
     """
     registry = open_platform().registry
 
-    def create(name: str) -> Training | TrainingHandle:
-        return create_training(TemplatedTrainingSpec.given(template, {**beside, "name": name}), wait=wait)
+    def create(name: str, *, take_up: bool = False) -> Training | TrainingHandle:
+        spec = TemplatedTrainingSpec.given(template, {**beside, "name": name})
+        return create_training(spec, wait=wait, take_up=take_up)
 
     if beside.get("name"):
-        return create(beside["name"])
+        return create(beside["name"], take_up=True)
     return under_free_name(partial(registry.trainings.free_name, registry.templates.summary(template).name), create)
 
 
@@ -129,11 +133,12 @@ def copy_training(key: str, *, wait: bool = True, **overrides: Any) -> Training 
     trainings = open_platform().registry.trainings
     row = trainings.get(key)
 
-    def create(name: str) -> Training | TrainingHandle:
-        return create_training(row.current_spec.changed(**{**overrides, "name": name}), wait=wait)
+    def create(name: str, *, take_up: bool = False) -> Training | TrainingHandle:
+        spec = row.current_spec.changed(**{**overrides, "name": name})
+        return create_training(spec, wait=wait, take_up=take_up)
 
     if overrides.get("name"):
-        return create(overrides["name"])
+        return create(overrides["name"], take_up=True)
     return under_free_name(partial(trainings.free_name, row.name), create)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 
 from blocks.cluster.base import Selector
@@ -26,12 +27,28 @@ from tasks.log_collection import collect_logs
 from tasks.planning import check_paths, events_directory, keep_plan
 from tasks.trouble import told_while_it_lasts
 
+_TAKES_UP: ContextVar[bool] = ContextVar("takes_up", default=True)
+
+
+@contextmanager
+def taking_up(allowed: bool) -> Iterator[None]:
+    """Whether registering takes up, while the block lasts, what somebody has left unfinished of the same name.
+
+    Who has not chosen the name means no such training: the first free name may be another's meanwhile.
+    """
+    token = _TAKES_UP.set(allowed)
+    try:
+        yield
+    finally:
+        _TAKES_UP.reset(token)
+
 
 @step("register")
 def register_training(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> str:
     """Make the row; its id. `key` names the request, so that asking again finds the row.
 
-    A row of this name that the same request left unfinished is taken up again.
+    A row of this name and these settings that is unfinished and that nobody follows is taken up, save where `taking_up`
+    forbids it.
 
     Raises:
         InvalidInputError: The settings can be refused without looking at any store.
@@ -47,7 +64,8 @@ def register_training(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> 
         return platform.registry.trainings.create(spec, experiment, id=training_id_of(key), template=template).id
     except AlreadyExistsError as error:
         row = platform.registry.trainings.get(error.id)
-        if row.spec == spec and row.status in UNDER_WAY and not platform.registry.is_leased(row.id):
+        is_same = _TAKES_UP.get() and row.spec == spec
+        if is_same and row.status in UNDER_WAY and not platform.registry.is_leased(row.id):
             return row.id
         raise
 

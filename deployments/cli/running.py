@@ -29,8 +29,16 @@ if TYPE_CHECKING:
 Find = Callable[[], "Training | None"]
 
 
-def start_training(spec: "TrainingSpec | TemplatedTrainingSpec", *, detach: bool, as_json: bool) -> None:
+def start_training(
+    spec: "TrainingSpec | TemplatedTrainingSpec", *, detach: bool, as_json: bool, take_up: bool = True
+) -> None:
     """Create a training; follow it to its end unless it is to be detached.
+
+    Args:
+        spec: Its settings.
+        detach: Return at once.
+        as_json: Print one document at the end.
+        take_up: As `create_training` takes it.
 
     Raises:
         typer.Exit: With the exit code that tells how it went.
@@ -39,13 +47,13 @@ def start_training(spec: "TrainingSpec | TemplatedTrainingSpec", *, detach: bool
     from blocks.connections.platform import open_platform
 
     if detach:
-        _detach(spec, as_json=as_json)
+        _detach(spec, take_up=take_up, as_json=as_json)
         return
 
     def run() -> None:
         from flows.training import create_training
 
-        create_training(spec)
+        create_training(spec, take_up=take_up)
 
     registry = open_platform().registry
 
@@ -142,7 +150,7 @@ def _print_end(row: "Training", failure: Failure | None, *, as_json: bool) -> No
         write(f"Error: {clean_block(failure.message)}", error=True)
 
 
-def _detach(spec: "TrainingSpec | TemplatedTrainingSpec", *, as_json: bool) -> None:
+def _detach(spec: "TrainingSpec | TemplatedTrainingSpec", *, take_up: bool, as_json: bool) -> None:
     from deployments.cli.access import open_registry
 
     with reserved_stdout():
@@ -150,7 +158,7 @@ def _detach(spec: "TrainingSpec | TemplatedTrainingSpec", *, as_json: bool) -> N
 
     unsure = f"Interrupted. Whether it was started: makerflow training list --name {spec.name}"
     with _interrupted_says(unsure), reserved_stdout():
-        row = open_registry().trainings.get(create_training(spec, wait=False).id)
+        row = open_registry().trainings.get(create_training(spec, wait=False, take_up=take_up).id)
     if as_json:
         write_document(documents.training_summary(row))
         return

@@ -1,6 +1,7 @@
 """`makerflow training ...`: list, show, logs, metrics, monitor, resume, stop, copy, change, schedule, delete."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -238,15 +239,23 @@ def copy(training: Key, settings: Settings, *, detach: Detach = False, as_json: 
 
     Settings that are given here take the place of the other's.
     """
+    from blocks.registry.names import under_free_name
     from deployments.cli.access import open_registry
     from deployments.cli.running import start_training
     from deployments.cli.settings_options import read_settings
 
-    trainings = open_registry().trainings
+    trainings, given = open_registry().trainings, read_settings(settings)
     row = trainings.get(training)
-    # As `copy_training` does it; the display of its creation needs its settings first.
-    overrides = {"name": trainings.free_name(row.name)} | read_settings(settings)
-    start_training(row.current_spec.changed(**overrides), detach=detach, as_json=as_json)
+
+    def start(name: str, *, take_up: bool = False) -> None:
+        # As `copy_training` does it; the display of its creation needs its settings first.
+        spec = row.current_spec.changed(**{**given, "name": name})
+        start_training(spec, detach=detach, take_up=take_up, as_json=as_json)
+
+    if "name" in given:
+        start(given["name"], take_up=True)
+    else:
+        under_free_name(partial(trainings.free_name, row.name), start)
 
 
 @app.command("change")

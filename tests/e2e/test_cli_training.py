@@ -7,6 +7,11 @@ from typing import Any
 
 import pytest
 
+from blocks.connections.platform import open_platform
+from blocks.domain.lifecycle import TrainingStatus
+from blocks.registry.trainings import Trainings
+from flows.training import delete_training, stop_training
+from tasks.training import register_training
 from tests.e2e.command_line import CommandLine
 
 
@@ -89,6 +94,32 @@ def test_a_copy_has_the_same_settings_but_those_that_are_overridden(cli: Command
     assert copied["metrics"]["loss"]["first"] == 0.6
     assert copied["tags"] == {"team": "vision"}
     assert cli.run("training", "delete", "finished-2", "--yes").code == 0  # the list's test knows of one such alone
+
+
+@pytest.mark.req("TRN-14")
+@pytest.mark.parametrize("detach", [(), ("--detach",)], ids=["followed", "detached"])
+def test_a_copy_without_a_name_is_a_training_of_its_own_also_when_another_takes_the_free_name_first(
+    cli: CommandLine, finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch, detach: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("MAKERFLOW_HOME", str(cli.home))
+    trainings = open_platform().registry.trainings
+    free_name, others = trainings.free_name, []
+
+    def taken_meanwhile(_: object, base: str) -> str:
+        name = free_name(base)
+        if not others:
+            spec = trainings.get("finished").current_spec.changed(name=name)
+            others.append(register_training.task.fn(spec, f"another {detach}"))
+        return name
+
+    monkeypatch.setattr(Trainings, "free_name", taken_meanwhile)
+    copied = cli.json("training", "copy", "finished", *detach)
+    cli.wait_for_status(copied["name"], "COMPLETE")
+    assert (copied["name"], copied["id"] in others) == ("finished-3", False)
+    assert trainings.get(others[0]).status is TrainingStatus.CREATE_REQUESTED
+    stop_training(others[0])
+    for name in ("finished-2", "finished-3"):
+        delete_training(name)
 
 
 @pytest.mark.req("COM-01")

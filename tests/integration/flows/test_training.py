@@ -336,19 +336,35 @@ def test_a_scheduled_copy_with_a_name_gets_one_of_its_own_each_time(
 
 
 @pytest.mark.req("TRN-14")
-def test_two_copies_at_once_get_two_names(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wait", [True, False], ids=["followed", "detached"])
+def test_two_copies_at_once_are_two_trainings_also_while_nobody_follows_the_other_yet(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, wait: bool
+) -> None:
     create_training(make_spec("pass", "original"))
     trainings = open_platform().registry.trainings
-    free_name, asked = trainings.free_name, []
+    free_name, others = trainings.free_name, []
 
     def taken_meanwhile(base: str) -> str:
         name = free_name(base)
-        asked.append(name)
-        if len(asked) == 1:
-            create_training(make_spec("pass", name))
+        if not others:
+            spec = trainings.get("original").current_spec.changed(name=name)
+            others.append(register_training.task.fn(spec, "another"))
         return name
 
     monkeypatch.setattr(trainings, "free_name", taken_meanwhile)
-    copy = copy_training("original")
-    assert isinstance(copy, Training)
-    assert copy.name == "original-3"
+    copy = copy_training("original", wait=wait)
+    row = copy.wait() if isinstance(copy, TrainingHandle) else copy
+    assert (row.name, row.status) == ("original-3", TrainingStatus.COMPLETE)
+    assert trainings.get(others[0]).status is TrainingStatus.CREATE_REQUESTED
+
+
+@pytest.mark.req("COM-10")
+def test_a_training_that_was_left_unfinished_is_taken_up_by_whoever_asks_for_its_name_again(
+    make_spec: MakeSpec,
+) -> None:
+    left = register_training.task.fn(spec := make_spec("pass", "left"), "a request that died")
+    with pytest.raises(AlreadyExistsError):
+        create_training(spec, take_up=False)
+    row = create_training(spec)
+    assert isinstance(row, Training)
+    assert (row.id, row.status) == (left, TrainingStatus.COMPLETE)
