@@ -28,6 +28,7 @@ from tasks.training import (
     conclude,
     delete_training_row,
     launch_workers,
+    made_already,
     plan_run,
     register_repeated,
     register_training,
@@ -111,12 +112,15 @@ def copy_training_flow(
         settings: What takes the place of the other's, by the names that it has in Python and YAML, such as
             workers = 2, max_minutes = 90 or output = s3://bucket/path; a list as JSON.
     """
+    key = run_key()
+    if made := made_already(key):
+        return _drive(made)
     row = open_platform().registry.trainings.get(original)
     others = settings_of_texts(settings)
     spec = row.current_spec.changed(**others).changed(hyperparameters=hyperparameters, datasets=datasets)
     if name and not is_scheduled():
-        return _drive(register_training(spec.changed(name=name), run_key()))
-    return _drive(register_repeated(spec.changed(name=name or spec.name), run_key()))
+        return _drive(register_training(spec.changed(name=name), key))
+    return _drive(register_repeated(spec.changed(name=name or spec.name), key))
 
 
 @flow(name="resume-training", flow_run_name="{key}", on_cancellation=[_stop_when_cancelled])

@@ -56,9 +56,8 @@ def register_training(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> 
         NotFoundError: There is no such template.
     """
     platform = open_platform()
-    if isinstance(asked, TemplatedTrainingSpec):
-        with suppress(NotFoundError):  # made already, of the template as it was then
-            return platform.registry.trainings.get(training_id_of(key)).id
+    if made := made_already(key):
+        return made
     spec, template, experiment = _prepared(platform, asked)
     try:
         return platform.registry.trainings.create(spec, experiment, id=training_id_of(key), template=template).id
@@ -80,9 +79,9 @@ def register_repeated(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> 
     """
     platform = open_platform()
     trainings = platform.registry.trainings
+    if made := made_already(key):
+        return made
     spec, template, experiment = _prepared(platform, asked)
-    with suppress(NotFoundError):  # made already, under the name that was free then
-        return trainings.get(training_id_of(key)).id
 
     def create(name: str) -> str:
         return trainings.create(spec.changed(name=name), experiment, id=training_id_of(key), template=template).id
@@ -230,6 +229,16 @@ CONCLUSIONS = {
 def training_id_of(key: str) -> str:
     """The id of the training that the request `key` asks for: the same however often it asks."""
     return "trn-" + hashlib.sha256(key.encode()).hexdigest()[:20]
+
+
+def made_already(key: str) -> str:
+    """The id of the training that the request `key` has made; empty when it has made none.
+
+    To be asked before anything that the request names is looked at: that may have changed, or be gone, since.
+    """
+    with suppress(NotFoundError):
+        return open_platform().registry.trainings.get(training_id_of(key)).id
+    return ""
 
 
 def handle_of(row: Training) -> RunHandle:

@@ -28,7 +28,7 @@ from flows.training import (
 )
 from tasks.engine import run_flow
 from tasks.template import change_template_row, copy_template_row, register_template
-from tasks.training import check_access, register_training
+from tasks.training import check_access, register_repeated, register_training
 
 PRINTS_ARGUMENTS = "import os, sys\nprint(*sys.argv[1:], 'world', os.environ['WORLD_SIZE'])\nprint('loss=1')\n"
 
@@ -122,11 +122,13 @@ def test_each_step_that_is_run_again_finds_what_it_has_made(code: Path) -> None:
     copied = copy_template_row.task.fn(TemplateOverrides(template="nightly"), "key-2")
     asked = TemplatedTrainingSpec(name="t", template="nightly", instances={"workers": 2})
     training_id = register_training.task.fn(asked, "key-3")
+    repeated = register_repeated.task.fn(asked, "key-4")
     change_template("nightly", flavor="c2m4")
     delete_template("nightly")
 
     assert copy_template_row.task.fn(TemplateOverrides(template="nightly"), "key-2") == copied
     assert register_training.task.fn(asked, "key-3") == training_id
+    assert register_repeated.task.fn(asked, "key-4") == repeated
     assert finished(resume_training(training_id)).spec.instances.flavor == "c1m2"
 
 

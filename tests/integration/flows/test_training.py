@@ -335,6 +335,17 @@ def test_a_scheduled_copy_with_a_name_gets_one_of_its_own_each_time(
     assert names == ["weekly", "weekly-2", "original-2"]
 
 
+@pytest.mark.req("COM-04", "COM-10", "TRN-14")
+def test_a_copy_that_is_retried_goes_on_with_its_training_also_when_the_original_is_gone(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_training(make_spec("pass", "original"))
+    monkeypatch.setattr("flows.training_flows.run_key", lambda: "the same run")
+    copy = run_flow(copy_training_flow, "original")
+    delete_training("original")
+    assert run_flow(copy_training_flow, "original").id == copy.id
+
+
 @pytest.mark.req("TRN-14")
 @pytest.mark.parametrize("wait", [True, False], ids=["followed", "detached"])
 def test_two_copies_at_once_are_two_trainings_also_while_nobody_follows_the_other_yet(
