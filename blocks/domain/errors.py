@@ -217,7 +217,7 @@ class LogStoreUnusableError(PermanentError):
 
 
 class LogStoreFullError(LogStoreUnusableError):
-    """The current day is as large as the whole store may be."""
+    """The current day is as large as one day of the store may be."""
 
 
 class AccessDeniedError(PermanentError, PermissionError):

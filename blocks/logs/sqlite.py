@@ -24,6 +24,9 @@ from blocks.logs.day_file import SEARCH_SECONDS, DayFile
 from blocks.logs.query import parse_query
 from blocks.logs.statements import Split, split
 
+DAY_SHARE = 4
+"""The part of the bound that one day may take: days before it and the one behind it have room beside it."""
+
 LONGEST_RUN = timedelta(days=366)
 """Cursors are kept for this long: a training may last a year."""
 
@@ -43,7 +46,8 @@ class SQLiteLogStore(LogStore):
     Args:
         directory: Made by the first line that is kept.
         now: The time by which days begin and end, UTC.
-        most_bytes: What one day may hold; a whole store is brought back to it by removing what `expired` tells.
+        most_bytes: The bound to which the store is brought back by removing what `expired` tells. One day takes a part
+            of it, `DAY_SHARE`, and no line more.
 
     Attributes:
         directory: As given.
@@ -58,7 +62,7 @@ class SQLiteLogStore(LogStore):
     ) -> None:
         self.directory = directory
         self._now = now
-        self._most_bytes = most_bytes
+        self._day_bytes = most_bytes // DAY_SHARE
         self._lock = threading.Lock()
         self._current: DayFile | None = None
 
@@ -204,9 +208,12 @@ class SQLiteLogStore(LogStore):
 
     def _check_room(self, day: str) -> None:
         """One training that prints without end is not to fill the disk on which everything else is, too."""
-        if _size(self._path(day)) >= self._most_bytes:
-            why = f"the day's lines have reached the store's bound of {self._most_bytes / 10**9:g} GB"
-            remedy = "Later lines are in the logs at their training's output only; MAKERFLOW_LOG_STORE_GB is the bound."
+        if _size(self._path(day)) >= self._day_bytes:
+            why = f"the day's lines have reached a day's part of the store, {self._day_bytes / 10**9:g} GB"
+            remedy = (
+                "Later lines are in the logs at their training's output only; "
+                f"a day may take 1/{DAY_SHARE} of MAKERFLOW_LOG_STORE_GB."
+            )
             raise LogStoreFullError(self._path(day).name, why, remedy)
 
     def _close_current(self) -> None:

@@ -148,9 +148,9 @@ def test_days_that_no_line_of_the_time_can_be_in_are_not_opened(
 
 
 @pytest.mark.req("LOG-01")
-def test_a_day_takes_no_more_than_the_bound_and_the_next_one_goes_on(tmp_path):
+def test_a_day_takes_no_more_than_its_share_of_the_bound_and_the_next_one_goes_on(tmp_path):
     days = [datetime(2026, 11, 1, 12, tzinfo=UTC)]
-    store = SQLiteLogStore(tmp_path, lambda: days[-1], most_bytes=200_000)
+    store = SQLiteLogStore(tmp_path, lambda: days[-1], most_bytes=800_000)
     refused = ""
     for _ in range(300):
         try:
@@ -165,4 +165,25 @@ def test_a_day_takes_no_more_than_the_bound_and_the_next_one_goes_on(tmp_path):
     say(store, "the next day")
     assert bodies(store, "next") == ["the next day"]
     assert store.usage().records == kept + 1
+    store.close()
+
+
+def print_without_end(store: SQLiteLogStore) -> None:
+    while True:
+        say(store, "x" * 200_000)
+
+
+@pytest.mark.req("LOG-01")
+def test_days_that_are_printed_full_leave_room_for_what_was_kept_before_and_stay_themselves(tmp_path):
+    now, bound = [datetime(2026, 11, 1, 12, tzinfo=UTC)], 40_000_000
+    store = SQLiteLogStore(tmp_path, lambda: now[0], most_bytes=bound)
+    say(store, "what was kept before")
+    for _ in range(2):
+        now[0] += timedelta(days=1)
+        with pytest.raises(LogStoreFullError):
+            print_without_end(store)
+        assert store.expired(30, bound) == []
+    now[0] += timedelta(days=1)
+    assert store.expired(30, bound) == [], "the day that was printed full is over"
+    assert bodies(store, "before") == ["what was kept before"]
     store.close()
