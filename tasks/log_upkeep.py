@@ -22,7 +22,8 @@ def tidy_log_store(dry_run: bool) -> tuple[Finding, ...]:
         found = f"It is older than {settings.keep_log_store_days} days, or above {settings.log_store_gb:g} GB."
         mending.mend(Kind.SCRATCH, f"logs of {day}", found, partial(_remove, store, day), would=WOULD_GO)
     if not dry_run:
-        forward_logs(platform)
+        for _ in mending.each(Kind.SCRATCH, "log collector", lambda: [forward_logs(platform)]):
+            pass
     return mending.findings
 
 

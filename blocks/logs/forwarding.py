@@ -23,7 +23,7 @@ from tenacity import (
     wait_random,
 )
 
-from blocks.domain.errors import LogCollectorUnavailableError
+from blocks.domain.errors import LogCollectorUnavailableError, LogStoreUnavailableError
 from blocks.domain.log_records import LogRecord
 from blocks.locks import try_lock
 from blocks.logs.base import LogStore
@@ -64,7 +64,7 @@ class Forwarder:
 
         Raises:
             LogCollectorUnavailableError: The collector took nothing for so long.
-            LogStoreUnavailableError: The store could not be read.
+            LogStoreUnavailableError: The store, or how far it was sent, could not be read or written.
         """
         over = over or threading.Event()
         end, sent = time.monotonic() + seconds, 0
@@ -109,26 +109,43 @@ class Forwarder:
 class _Position:
     """How far the records were sent, in a file that is locked meanwhile."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, place: Path, descriptor: int) -> None:
+        self._place = place
         self._descriptor = descriptor
 
     def get(self) -> str:
-        return os.pread(self._descriptor, _POSITION_BYTES, 0).decode(errors="replace").strip()
+        with _usable(self._place):
+            return os.pread(self._descriptor, _POSITION_BYTES, 0).decode(errors="replace").strip()
 
     def set(self, position: str) -> None:
         """In one write of one length, so that no reader after a crash finds half of it."""
-        os.pwrite(self._descriptor, position.ljust(_POSITION_BYTES).encode(), 0)
+        with _usable(self._place):
+            os.pwrite(self._descriptor, position.ljust(_POSITION_BYTES).encode(), 0)
 
 
 @contextmanager
 def _position(place: Path) -> Iterator[_Position | None]:
     """The position; None while somebody else has it, or before there is a store."""
     try:
-        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _usable(place):
+            descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         yield None
         return
     try:
-        yield _Position(descriptor) if try_lock(descriptor) else None
+        with _usable(place):
+            is_ours = try_lock(descriptor)
+        yield _Position(place, descriptor) if is_ours else None
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _usable(place: Path) -> Iterator[None]:
+    """A disk that is full, or a file of somebody else, is told as what may pass."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LogStoreUnavailableError(str(place), error.strerror or str(error)) from error

@@ -217,6 +217,18 @@ def test_a_collector_that_is_away_holds_up_no_training(
     assert "did not take the records" in caplog.text
 
 
+def test_a_place_of_the_forwarder_that_cannot_be_used_is_told_and_fails_neither_training_nor_upkeep(
+    make_spec: MakeSpec, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MAKERFLOW_LOG_COLLECTOR_URL", "http://127.0.0.1:1/")
+    (home / "logs" / "store" / "forwarded").mkdir(parents=True)
+    training = create_training(make_spec("print('hello')", log_management=True))
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.COMPLETE
+    assert "forwarded is not available: Is a directory" in caplog.text
+    assert upkeep().findings == ()
+
+
 def test_a_collector_that_never_answers_holds_up_no_training(
     make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
