@@ -10,6 +10,9 @@ from blocks.gateway.routes import ACCESS_SOCKET, ADMIN_SOCKET, PREFECT_SOCKET
 SOCKET_BYTES = 107
 """What the kernel lets the path of a Unix socket be."""
 
+_SUFFIX = f".{2**22}"
+"""Supervisord binds its socket with its process id behind the name, then renames it; no id on Linux is longer."""
+
 _COMMENTS = (" ;", " #", "\t;", "\t#", "\n")
 """What supervisor's configuration would take for the beginning of a comment, wherever it stands."""
 
@@ -105,7 +108,7 @@ def make_layout(settings: Settings) -> Layout:
 def _check(layout: Layout) -> None:
     what = f"MAKERFLOW_HOME={layout.home}"
     remedy = "Set MAKERFLOW_HOME to another directory, e.g. MAKERFLOW_HOME=~/.makerflow."
-    too_long = len(str(layout.supervisor_socket).encode()) - SOCKET_BYTES
+    too_long = len(f"{layout.supervisor_socket}{_SUFFIX}".encode()) - SOCKET_BYTES
     if too_long > 0:
         limit = f"a socket's path has at most {SOCKET_BYTES} bytes"
         raise InvalidInputError(what, f"it is {too_long} bytes too long for the sockets in it ({limit})", remedy)

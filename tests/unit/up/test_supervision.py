@@ -1,8 +1,10 @@
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from supervisor.options import ServerOptions
@@ -66,3 +68,12 @@ def test_a_tied_program_does_not_start_when_whoever_started_it_has_died(tmp_path
     assert starts.read_text() == "."
     assert start(1).returncode != 0
     assert starts.read_text() == "."
+
+
+def test_the_longest_home_that_is_taken_has_room_for_the_socket_that_supervisord_binds_first() -> None:
+    with TemporaryDirectory(dir="/tmp") as directory, socket.socket(socket.AF_UNIX) as first:
+        longest = Path(directory, "d" * (80 - len(f"{directory}/")))
+        layout = make_layout(Settings(home=longest))
+        first.bind(f"{layout.supervisor_socket}.{2**22}")
+        with pytest.raises(InvalidInputError, match="1 bytes too long"):
+            make_layout(Settings(home=Path(f"{longest}d")))
