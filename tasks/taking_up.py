@@ -45,6 +45,8 @@ def give_up(platform: Platform, row: UnderWay) -> str:
         f"Upkeep has given it up: its follower died {row.attempts} times while it was {row.status.value}. "
         f"Its log, {platform.settings.home / 'logs' / row.id}.log, and `makerflow doctor` may say why."
     )
+    if platform.registry.is_leased(row.id):
+        return NOTHING  # somebody follows it again, and upkeep waits for nobody
     with platform.registry.lease(row.id), history_logged(platform, row.id):
         training = platform.registry.trainings.get(row.id)
         if training.status is not row.status:

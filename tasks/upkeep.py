@@ -180,6 +180,8 @@ def _prepare(row: Experiment) -> str:
 
 def _end_run(platform: Platform, run: LeftRun) -> str:
     id = run.trace.run_id
+    if platform.registry.is_leased(id):
+        return NOTHING  # somebody works on it again, and upkeep waits for nobody
     with platform.registry.lease(id):
         known = platform.registry.overview.standing([id]).get(id)
         if known is not None and known.status in UNDER_WAY:

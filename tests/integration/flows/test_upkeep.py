@@ -286,6 +286,24 @@ def test_a_training_that_is_only_asked_for_though_its_run_is_there_is_given_up_t
     assert upkeep().findings == ()
 
 
+@pytest.mark.req("COM-04")
+@pytest.mark.timeout(90)
+def test_upkeep_waits_for_nobody_who_began_to_work_on_a_training_after_it_had_looked(
+    make_spec: MakeSpec, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = open_platform().registry
+    without_row(lost := launched(make_spec(SLEEPS, "lost")))
+    given_up = register_training.task.fn(make_spec(SLEEPS, "given-up"), "key")
+    for _ in range(MOST_ATTEMPTS):
+        [row] = registry.overview.under_way(datetime.fromtimestamp(0, UTC))
+        assert registry.overview.take_up(row, "taken up")
+    leased = registry.leased
+    monkeypatch.setattr(registry, "leased", lambda ids: leased(ids) - {lost, given_up})
+    with registry.lease(lost), registry.lease(given_up):
+        assert mended() == {kind: [] for kind in Kind}
+    assert {finding.id for finding in upkeep(patience_seconds=0).findings} == {lost, given_up}
+
+
 def as_in_a_backup(training_id: str) -> None:
     """The row is as it was when the training was asked for."""
     with open_platform().registry._sessions.begin() as write:
