@@ -1,17 +1,18 @@
 """Asking the runner of `makerflow up` for a run of a lifecycle flow, as the form in the workflow UI does."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from inspect import signature
 from typing import Any, ParamSpec
 from uuid import UUID
 
+import httpx
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentFlowRunCreate
 from prefect.client.schemas.objects import State
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Scheduled, to_state_create
 
 from blocks.connections.client import client_of
@@ -57,8 +58,9 @@ def handed_over(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Iterat
         try:
             yield str(run)
         except BaseException:
-            if _is_waiting(client, run):
-                client.delete_flow_run(run)
+            with suppress(httpx.HTTPError, PrefectException):  # what went wrong in the block is what is to be told
+                if _is_waiting(client, run):
+                    client.delete_flow_run(run)
             raise
         if _is_waiting(client, run):
             client.set_flow_run_state(run, Scheduled(), force=True)

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,10 @@ from blocks.connections.server import prefect_server
 from blocks.connections.settings import Settings
 from blocks.domain.errors import NotFoundError, WorkflowServerUnavailableError
 from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.specs import ExperimentSpec
 from blocks.registry.records import FlowRunRecord, Training
 from deployments.catalogue import catalogue
+from flows.experiment import create_experiment_flow
 from flows.training import create_training, resume_training, stop_training
 from flows.upkeep import upkeep
 from tasks.dead_flow_runs import MOST_STARTS
@@ -38,6 +41,7 @@ from tasks.export import export_earlier_runs, export_journal
 from tasks.liveness import lease_of
 from tasks.publishing import publish_report
 from tasks.training import register_training
+from tasks.triggering import DEPLOYMENT, handed_over
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running
 from tests.servers import S3Server
@@ -221,6 +225,26 @@ def _artifacts(client: SyncPrefectClient, run: FlowRun) -> list[dict[str, object
 @pytest.fixture(autouse=True)
 def _no_server_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "MAKERFLOW_PREFECT_API_URL" not in os.environ
+
+
+@pytest.mark.req("COM-04")
+def test_what_goes_wrong_while_a_flow_run_is_handed_over_is_told_also_when_the_server_has_gone(home: Path) -> None:
+    with ExitStack() as stack:
+        api = stack.enter_context(prefect_server(Settings()))
+        server_file = open_platform().settings.server_file
+        server_file.parent.mkdir(exist_ok=True)
+        server_file.write_text(api)
+        with temporary_settings(updates={PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+            client.create_deployment(client.create_flow_from_name("create-experiment"), DEPLOYMENT)
+        with pytest.raises(ZeroDivisionError):
+            hand_over_without_success(meanwhile=stack.close)
+
+
+def hand_over_without_success(meanwhile: Callable[[], None]) -> None:
+    with handed_over(create_experiment_flow, ExperimentSpec(name="e")) as key:
+        assert key
+        meanwhile()
+        raise ZeroDivisionError
 
 
 @pytest.mark.req("COM-05", "COM-06", "COM-09")
