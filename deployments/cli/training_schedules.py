@@ -11,7 +11,7 @@ from deployments.cli.output import AsJson, reserved_stdout, write, write_documen
 if TYPE_CHECKING:
     from deployments.schedules import TrainingSchedule
 
-HEADINGS = ("NAME", "WHEN", "TIME ZONE", "ACTIVE")
+HEADINGS = ("NAME", "WHEN", "TIME ZONE", "ACTIVE", "ID")
 
 
 def schedule(
@@ -48,7 +48,7 @@ def schedules(*, as_json: AsJson = False) -> None:
     if as_json:
         write_document({"items": [asdict(one) for one in found]})
         return
-    rows = [[one.name, _when(one), one.timezone, "yes" if one.active else "no"] for one in found]
+    rows = [[one.name, _when(one), one.timezone, "yes" if one.active else "no", one.id] for one in found]
     write_table(HEADINGS, rows, empty="No training is on a schedule.")
 
 

@@ -23,6 +23,7 @@ from blocks.domain.errors import AlreadyExistsError, InvalidInputError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.specs import ExperimentSpec
 from deployments.catalogue import catalogue
+from deployments.cli import main
 from deployments.finish_forms import finish_forms
 from deployments.flow_processes import process_name
 from deployments.schedules import schedule_training, training_schedules, unschedule_training
@@ -196,7 +197,9 @@ def cmdline(process: psutil.Process) -> str:
 
 
 @pytest.mark.req("COM-04", "TRN-14")
-def test_a_schedule_of_the_shell_and_those_of_the_ui_do_not_touch_each_other(workflows: Workflows) -> None:
+def test_a_schedule_of_the_shell_and_those_of_the_ui_do_not_touch_each_other(
+    workflows: Workflows, capfd: pytest.CaptureFixture[str]
+) -> None:
     workflows.await_state(workflows.train("weekly", "print('loss=1')"), StateType.COMPLETED)
     client, deployment = workflows.client, deployment_id(workflows.client, create_training_flow)
     parameters = {"spec": open_platform().registry.trainings.get("weekly").current_spec.model_dump(mode="json")}
@@ -211,6 +214,9 @@ def test_a_schedule_of_the_shell_and_those_of_the_ui_do_not_touch_each_other(wor
     assert {one.id for one in training_schedules()} == set(of_the_ui)
     with pytest.raises(InvalidInputError, match=of_the_ui[0]):
         unschedule_training("weekly")
+    assert main.run(["training", "schedules"]) == 0
+    listed = capfd.readouterr().out
+    assert all(id in listed for id in of_the_ui)
     unschedule_training(of_the_ui[0])
     unschedule_training("weekly")
     assert training_schedules() == []
