@@ -9,8 +9,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -233,7 +235,9 @@ def test_a_registry_of_a_newer_version_is_refused_before_anything_starts(home: P
 def test_down_ends_an_instance_that_says_late_who_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(home)
     layout.directory.mkdir(parents=True)
-    monkeypatch.setattr("deployments.up.ending.LEAVE_SECONDS", 0.2)
+    # By its clock twelve times as much passes: the instance is late by 6 s, longer than it was waited for once.
+    clock = SimpleNamespace(monotonic=lambda: 12 * time.monotonic(), sleep=time.sleep)
+    monkeypatch.setattr("deployments.up.ending.time", clock)
     with subprocess.Popen([sys.executable, "-c", LATE, str(home)], stdout=subprocess.PIPE) as starting:
         assert starting.stdout is not None
         starting.stdout.readline()
