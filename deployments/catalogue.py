@@ -25,6 +25,14 @@ from flows.training import (
     resume_training_flow,
     stop_training_flow,
 )
+from flows.tuning import (
+    change_tuning_flow,
+    copy_tuning_flow,
+    create_tuning_flow,
+    delete_tuning_flow,
+    resume_tuning_flow,
+    stop_tuning_flow,
+)
 from flows.upkeep import upkeep_flow
 from tasks.triggering import DEPLOYMENT
 
@@ -44,6 +52,14 @@ _TRAININGS: tuple[Flow[..., Any], ...] = (
     copy_training_flow,
     change_training_flow,
     delete_training_flow,
+)
+_TUNINGS: tuple[Flow[..., Any], ...] = (
+    create_tuning_flow,
+    resume_tuning_flow,
+    stop_tuning_flow,
+    copy_tuning_flow,
+    change_tuning_flow,
+    delete_tuning_flow,
 )
 _TEMPLATES: tuple[Flow[..., Any], ...] = (
     create_template_flow,
@@ -94,6 +110,8 @@ def catalogue() -> Iterator[CatalogueEntry]:
         yield CatalogueEntry(flow, "experiment")
     for flow in _TRAININGS:
         yield CatalogueEntry(flow, "training")
+    for flow in _TUNINGS:
+        yield CatalogueEntry(flow, "tuning")
     for flow in _TEMPLATES:
         yield CatalogueEntry(flow, "template")
     yield CatalogueEntry(upkeep_flow, "upkeep", every=UPKEEP_EVERY)

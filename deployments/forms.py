@@ -15,7 +15,6 @@ from blocks.domain.images import Image
 TITLES = {
     "grace_seconds": "Grace period (seconds)",
     "patience_seconds": "Patience (seconds)",
-    "original": "Training to copy",
 }
 """Prefect calls a form's field as the flow calls its parameter."""
 
@@ -36,6 +35,7 @@ def finished_form(schema: ParameterSchema, catalogue: Catalogue, resource: str) 
     form = schema.model_copy(deep=True)
     for name, field in form.properties.items():
         title = resource if name in OF_THE_RESOURCE else name.replace("_", " ")
+        title = f"{resource} to copy" if name == "original" else title
         field["title"] = TITLES.get(name, title.capitalize())
     menus = {"image": _names(catalogue.images), "flavor": _names(catalogue.flavors)}
     for name, field in _fields(form):

@@ -14,6 +14,7 @@ from flows.training_flows import (
     create_training_from_template_flow,
     resume_training_flow,
 )
+from flows.tuning_flows import copy_tuning_flow, create_tuning_flow, resume_tuning_flow
 from tasks.engine import run_flow
 from tasks.flow_run_retention import remove_earlier_runs
 from tasks.liveness import flow
@@ -29,6 +30,9 @@ _FLOWS: tuple[Flow[..., Any], ...] = (
     create_training_from_template_flow,
     copy_training_flow,
     resume_training_flow,
+    create_tuning_flow,
+    copy_tuning_flow,
+    resume_tuning_flow,
 )
 CANCELLABLE = {flow.name: flow for flow in _FLOWS}
 """The flows whose cancellation ends more than a process: their `on_cancellation` says what."""

@@ -203,6 +203,8 @@ class Collection:
             training_id=self._row.id,
             training_name=self._row.name,
             rank=rank,
+            tuning_id=self._row.tuning_id or "",
+            trial=self._row.name.rpartition("/")[2] if self._row.tuning_id else "",
         )
         reading = Reading(f"{self._row.id}/{what}", self._cursor(what), until, entries)
         self._store.append(source, reading)

@@ -9,18 +9,20 @@ from blocks.connections.client import client_of
 from blocks.connections.platform import Platform
 from blocks.connections.settings import own_api
 from blocks.domain.errors import MakerflowError
-from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.lifecycle import TrainingStatus, TrialStatus, TuningStatus
 from blocks.registry.records import Training, UnderWay
-from blocks.upkeep.trainings import WAYS_TO_AN_END
+from blocks.registry.tunings import Followed, TrialMove
+from blocks.upkeep.trainings import WAYS_OF_TUNINGS, WAYS_TO_AN_END
 from tasks.detached import start_follower
 from tasks.engine import reachable_api
 from tasks.log_collection import collect_logs, history_logged
 from tasks.mending import NOTHING
 from tasks.training import handle_of
 from tasks.triggering import DEPLOYMENT
+from tasks.tuning import handle_of_trial
 
-RESUME = f"resume-training/{DEPLOYMENT}"
-"""The deployment that follows a training again."""
+RESUME = f"resume-{{kind}}/{DEPLOYMENT}"
+"""The deployment that follows a training again, or goes on with a tuning."""
 
 GRACE_SECONDS = 10.0
 
@@ -28,25 +30,28 @@ _CREATING = (TrainingStatus.CREATE_REQUESTED, TrainingStatus.CREATE_IN_PROGRESS)
 
 
 def take_up(platform: Platform, row: UnderWay) -> str:
-    """Have the training followed again: by the workflow server's runner where there is one, else by a process."""
+    """Have it followed again: by the workflow server's runner where there is one, else by a process."""
     number = f"for the {row.attempts + 1}. time since it was {row.status.value}" if row.attempts else "again"
     if not platform.registry.overview.take_up(row, f"Nobody followed it any longer; it is followed {number}."):
         return NOTHING
     api = reachable_api(platform.settings)
     if api and api == own_api(platform.settings) and _resume_by_deployment(api, row):
-        return f"followed again, by {RESUME}"
+        return f"followed again, by {RESUME.format(kind=row.kind)}"
     start_follower(row.id)
     return "followed again, by a process of its own"
 
 
 def give_up(platform: Platform, row: UnderWay) -> str:
-    """End a training whose followers die again and again, and say so on its row."""
+    """End what is under way and whose followers die again and again, and say so on its row."""
     reason = (
         f"Upkeep has given it up: its follower died {row.attempts} times while it was {row.status.value}. "
         f"Its log, {platform.settings.home / 'logs' / row.id}.log, and `makerflow doctor` may say why."
     )
     if platform.registry.is_leased(row.id):
         return NOTHING  # somebody follows it again, and upkeep waits for nobody
+    if isinstance(row.status, TuningStatus):
+        with platform.registry.lease(row.id):
+            return f"given up: {_end_tuning(platform, row.id, row.status, reason)}"
     with platform.registry.lease(row.id), history_logged(platform, row.id):
         training = platform.registry.trainings.get(row.id)
         if training.status is not row.status:
@@ -73,11 +78,26 @@ def _end(platform: Platform, row: Training, reason: str) -> TrainingStatus:
     return row.status
 
 
+def _end_tuning(platform: Platform, id: str, status: TuningStatus, reason: str) -> str:
+    """End the trials that run, and move the tuning to where it rests; it can be resumed."""
+    tunings = platform.registry.tunings
+    if tunings.status(id) is not status:
+        return NOTHING
+    for trial in tunings.trials(id):
+        if trial.status in (TrialStatus.CREATED, TrialStatus.RUNNING):
+            platform.cluster.stop(handle_of_trial(trial), GRACE_SECONDS)
+            ways = (TrainingStatus.STOP_IN_PROGRESS, TrainingStatus.STOPPED)
+            tunings.follow(trial, Followed(), TrialMove(TrialStatus.KILLED, reason, training=ways))
+    for way in WAYS_OF_TUNINGS[status]:
+        tunings.move(id, way, reason)
+    return tunings.status(id).value
+
+
 def _resume_by_deployment(api: str, row: UnderWay) -> bool:
     """Ask the server for a flow run; False when it has no such deployment, or nobody who serves it."""
     try:
         with client_of(api) as client:
-            deployment = client.read_deployment_by_name(RESUME)
+            deployment = client.read_deployment_by_name(RESUME.format(kind=row.kind))
             if deployment.status is not DeploymentStatus.READY:
                 return False
             client.create_flow_run_from_deployment(deployment.id, parameters={"key": row.name}, name=row.name)

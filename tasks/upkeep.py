@@ -73,7 +73,7 @@ def mend_experiments(dry_run: bool, patience_seconds: float) -> tuple[Finding, .
 
 @step("follow trainings")
 def follow_trainings(dry_run: bool, patience_seconds: float, died: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Have the trainings that nobody follows followed again; give those up whose followers die again and again.
+    """Have the trainings and tunings that nobody follows followed again; give up those whose followers die each time.
 
     Args:
         dry_run: Only look.
@@ -89,7 +89,7 @@ def follow_trainings(dry_run: bool, patience_seconds: float, died: Sequence[Find
             remedy, would = partial(take_up, platform, row), "would be followed again"
         else:
             remedy, would = partial(give_up, platform, row), "would be given up"
-        mending.mend(Kind.TRAINING, row.id, message, remedy, would=would, name=row.name)
+        mending.mend(Kind(row.kind), row.id, message, remedy, would=would, name=row.name)
     return mending.findings
 
 

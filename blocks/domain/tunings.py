@@ -72,12 +72,12 @@ class SearchSpec(Spec):
     parameters: Annotated[Parameters, Field(title="Parameters", description="Hyperparameters with ranges.")]
     strategy: Strategy = Field(
         default=Strategy.BAYESIAN_OPTIMIZATION,
-        title="Strategy",
+        title="Search strategy",
         description="BAYESIAN_OPTIMIZATION learns from earlier trials, RANDOM does not, GRID runs every combination.",
     )
     sampler: Sampler = Field(
         default=Sampler.TPE,
-        title="Sampler",
+        title="Sampling method",
         description="Of BAYESIAN_OPTIMIZATION. TPE takes the parameters together, INDEPENDENT_TPE each by itself.",
     )
     random_state: int | None = Field(

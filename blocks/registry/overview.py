@@ -1,9 +1,9 @@
 """What upkeep asks: all that is under way, what is known of runs that were found, and what was taken up again."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
-from blocks.domain.lifecycle import UNDER_WAY
+from blocks.domain.lifecycle import TUNING_UNDER_WAY, UNDER_WAY, TrainingStatus, TuningStatus
 from blocks.domain.moments import from_microseconds, to_microseconds
 from blocks.registry.reading import Reader, Row
 from blocks.registry.records import Standing, UnderWay
@@ -12,28 +12,37 @@ from blocks.registry.sessions import Sessions
 CHUNK = 500
 """Ids that one statement asks for: far below what either database takes as parameters."""
 
-_STATUSES = ", ".join(f"'{status}'" for status in sorted(UNDER_WAY))
 _MOVED = "(SELECT max(r.id) FROM status_move r WHERE r.resource_id = t.id AND r.source <> r.target)"
 _TAKEN_UP = (
     f"FROM status_move m WHERE m.resource_id = t.id AND m.source = m.target AND m.at_us >= :since AND m.id > {_MOVED}"
 )
-_UNDER_WAY = (
-    "SELECT t.id, t.name, t.status, t.changed_us, d.planned_us, "  # noqa: S608 - constants of this module
-    f"(SELECT count(*) {_TAKEN_UP}) AS attempts, "
-    f"(SELECT max(m.at_us) {_TAKEN_UP}) AS attempted_us "
-    "FROM training t JOIN training_document d ON d.training_id = t.id "
-    # A trial is followed with its tuning.
-    f"WHERE t.status IN ({_STATUSES}) AND t.tuning_id IS NULL ORDER BY t.created_us, t.id"
-)
+
+
+def _under_way_of(kind: str, statuses: Iterable[str], only: str = "") -> str:
+    listed = ", ".join(f"'{status}'" for status in sorted(statuses))
+    return (
+        "SELECT t.id, t.name, t.status, t.changed_us, d.planned_us, "  # noqa: S608 - constants of this module
+        f"(SELECT count(*) {_TAKEN_UP}) AS attempts, "
+        f"(SELECT max(m.at_us) {_TAKEN_UP}) AS attempted_us "
+        f"FROM {kind} t JOIN {kind}_document d ON d.{kind}_id = t.id "
+        f"WHERE t.status IN ({listed}) {only} ORDER BY t.created_us, t.id"
+    )
+
+
+_TRAININGS = _under_way_of("training", UNDER_WAY, "AND t.tuning_id IS NULL")  # a trial is followed with its tuning
+_TUNINGS = _under_way_of("tuning", TUNING_UNDER_WAY)
 _STANDING = (
     "SELECT t.id, t.name, t.status, d.logs_uploaded "
     "FROM training t JOIN training_document d ON d.training_id = t.id WHERE t.id IN ({ids})"
 )
-_NAMES = "SELECT name FROM training WHERE experiment_id = :experiment"
+_NAMES = (
+    "SELECT name FROM training WHERE experiment_id = :experiment AND tuning_id IS NULL "
+    "UNION ALL SELECT 'tuning ' || name FROM tuning WHERE experiment_id = :experiment"
+)
 
 
 class Overview:
-    """The trainings of a registry, as upkeep looks at them."""
+    """The trainings and tunings of a registry, as upkeep looks at them."""
 
     def __init__(self, reader: Reader, sessions: Sessions) -> None:
         self._reader = reader
@@ -45,24 +54,32 @@ class Overview:
         Args:
             since: Taking up again counts from then on.
         """
-        return [_under_way(row) for row in self._reader.rows(_UNDER_WAY, since=to_microseconds(since))]
+        found = self._reader.rows(_TRAININGS, since=to_microseconds(since))
+        return [_under_way(row, TrainingStatus(row["status"])) for row in found]
+
+    def tunings_under_way(self, since: datetime) -> list[UnderWay]:
+        """Every tuning that is under way, the oldest first; `since` as for trainings."""
+        found = self._reader.rows(_TUNINGS, since=to_microseconds(since))
+        return [_under_way(row, TuningStatus(row["status"])) for row in found]
 
     def standing(self, ids: Collection[str]) -> dict[str, Standing]:
         """What is known of these trainings; one that is not in it does not exist."""
         rows = (row for some in _chunks(sorted(ids)) for row in self._standing(some))
         return {row["id"]: _standing(row) for row in rows}
 
-    def names_in(self, experiment_id: str) -> set[str]:
-        """The names of all trainings of an experiment."""
+    def event_names_in(self, experiment_id: str) -> set[str]:
+        """What the directories of events are called of all trainings and tunings of an experiment."""
         return {row["name"] for row in self._reader.rows(_NAMES, experiment=experiment_id)}
 
     def take_up(self, row: UnderWay, reason: str) -> bool:
-        """Write into the history of a training that somebody is to follow it again; False when it moved meanwhile.
+        """Write into the history that somebody is to follow it again; False when it moved meanwhile.
 
         Raises:
             NotFoundError: It was deleted meanwhile.
         """
         with self._sessions.begin() as write:
+            if isinstance(row.status, TuningStatus):
+                return write.tunings.take_up(row.id, row.status, reason)
             return write.trainings.take_up(row.id, row.status, reason)
 
     def _standing(self, ids: list[str]) -> list[Row]:
@@ -75,12 +92,12 @@ def _chunks(ids: list[str]) -> Iterator[list[str]]:
         yield ids[start : start + CHUNK]
 
 
-def _under_way(row: Row) -> UnderWay:
+def _under_way(row: Row, status: TrainingStatus | TuningStatus) -> UnderWay:
     moments = (row[name] for name in ("changed_us", "planned_us", "attempted_us"))
     return UnderWay(
         id=row["id"],
         name=row["name"],
-        status=row["status"],
+        status=status,
         attempts=row["attempts"],
         stirred=from_microseconds(max(moment for moment in moments if moment is not None)),
     )

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
@@ -227,7 +227,7 @@ class Template(TemplateSummary):
 
 
 class UnderWay(Frozen):
-    """A training that is under way, as upkeep looks at it.
+    """A training or tuning that is under way, as upkeep looks at it.
 
     Attributes:
         attempts: How often it was taken up again, because nobody followed it, since its status last moved.
@@ -236,9 +236,14 @@ class UnderWay(Frozen):
 
     id: str
     name: str
-    status: TrainingStatus
+    status: TrainingStatus | TuningStatus
     attempts: int
     stirred: datetime
+
+    @property
+    def kind(self) -> Literal["training", "tuning"]:
+        """What it is."""
+        return "tuning" if isinstance(self.status, TuningStatus) else "training"
 
 
 class Standing(Frozen):

@@ -10,6 +10,7 @@ class Kind(StrEnum):
     """What something was found of."""
 
     TRAINING = "training"
+    TUNING = "tuning"
     EXPERIMENT = "experiment"
     RUN = "run"
     FLOW_RUN = "flow run"

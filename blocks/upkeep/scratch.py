@@ -26,11 +26,12 @@ class Scratch:
 
 
 def old_logs(home: Path, registry: Registry, now: datetime, keep: timedelta) -> list[Scratch]:
-    """The logs of detached followers whose training is over, and which nobody has written to for the keep time."""
-    old = [file for file in (home / "logs").glob("trn-*.log") if _changed(file) + keep <= now]
+    """The logs of followers of what is over, which nobody has written to for the keep time."""
+    old = [file for file in (home / "logs").glob("t[ru]n-*.log") if _changed(file) + keep <= now]
     known = registry.overview.standing([file.stem for file in old])
     busy = {id for id, training in known.items() if training.status in UNDER_WAY}
-    return [Scratch(file, "an old log of a training's follower") for file in old if file.stem not in busy]
+    busy |= {row.id for row in registry.overview.tunings_under_way(now)} if old else set()
+    return [Scratch(file, "an old log of a follower") for file in old if file.stem not in busy]
 
 
 def orphaned_events(home: Path, registry: Registry, now: datetime) -> Iterator[Scratch]:
@@ -46,7 +47,7 @@ def orphaned_events(home: Path, registry: Registry, now: datetime) -> Iterator[S
             if _owner_of(folder) == registry.id and _changed(folder) + SETTLED <= now:
                 yield Scratch(folder, "TensorBoard's events of an experiment that is no more")
             continue
-        names = registry.overview.names_in(folder.name) if trainings else set()
+        names = registry.overview.event_names_in(folder.name) if trainings else set()
         for events in trainings:
             if events.name not in names and _changed(events) + SETTLED <= now:
                 yield Scratch(events, "TensorBoard's events of a training that is no more")

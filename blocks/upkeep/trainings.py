@@ -1,11 +1,11 @@
-"""Trainings under way that no process follows: when each is taken up again, and when it is given up."""
+"""Trainings and tunings under way that no process follows: when each is taken up again, and when it is given up."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.lifecycle import TrainingStatus, TuningStatus
 from blocks.registry.database import Registry
 from blocks.registry.records import UnderWay
 
@@ -33,8 +33,21 @@ WAYS_TO_AN_END: Mapping[TrainingStatus, tuple[TrainingStatus, ...]] = {
 """How a training that is given up, once its run has ended, comes from each status that is under way to its end."""
 
 
+_U = TuningStatus
+
+WAYS_OF_TUNINGS: Mapping[TuningStatus, tuple[TuningStatus, ...]] = {
+    _U.CREATE_REQUESTED: (_U.CREATE_FAILED,),
+    _U.CREATE_IN_PROGRESS: (_U.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS, _U.FAIL_HYPERPARAMETER_TUNING),
+    _U.RUNNING: (_U.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS, _U.FAIL_HYPERPARAMETER_TUNING),
+    _U.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS: (_U.FAIL_HYPERPARAMETER_TUNING,),
+    _U.STOP_IN_PROGRESS: (_U.STOPPED,),
+    _U.COMPLETE_IN_PROGRESS: (_U.COMPLETE,),
+}
+"""The same of a tuning, once the runs of its trials have ended."""
+
+
 class Remedy(StrEnum):
-    """What is to be done about a training that nobody follows."""
+    """What is to be done about a training or tuning that nobody follows."""
 
     TAKE_UP = "take up"
     GIVE_UP = "give up"
@@ -42,7 +55,7 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True)
 class Unfollowed:
-    """A training that nobody follows."""
+    """A training or tuning that nobody follows."""
 
     row: UnderWay
     remedy: Remedy
@@ -51,7 +64,7 @@ class Unfollowed:
 def unfollowed(
     registry: Registry, now: datetime, patience_seconds: float, abandoned: Set[str] = frozenset()
 ) -> list[Unfollowed]:
-    """The trainings that nobody follows and for which it is time, the oldest first.
+    """The trainings and tunings that nobody follows and for which it is time, the oldest first.
 
     Args:
         registry: Knows them, and who is followed.
@@ -59,7 +72,8 @@ def unfollowed(
         patience_seconds: So long a training may stay without a follower.
         abandoned: The names or ids of trainings whose follower is known to be gone: for the first attempt it is now.
     """
-    rows = registry.overview.under_way(now - ATTEMPTS_COUNT)
+    since = now - ATTEMPTS_COUNT
+    rows = [*registry.overview.under_way(since), *registry.overview.tunings_under_way(since)]
     followed = registry.leased([row.id for row in rows])
     return [
         Unfollowed(row, Remedy.TAKE_UP if row.attempts < MOST_ATTEMPTS else Remedy.GIVE_UP)

@@ -58,7 +58,7 @@ class OverviewContract(RegistryBase):
         known = registry.overview.standing(["trn-a", "trn-b", training.id, "trn-z"])
         assert list(known) == [training.id]
         assert (known[training.id].name, known[training.id].logs_uploaded) == ("first", False)
-        assert registry.overview.names_in(training.experiment_id) == {"first"}
+        assert registry.overview.event_names_in(training.experiment_id) == {"first"}
         assert registry.overview.standing([]) == {}
 
     def test_leases_of_many_are_told_at_once(self, registry: Registry) -> None:
