@@ -114,6 +114,7 @@ class _Hunt:
         return found
 
     def ask_to_end(self, grace_seconds: float) -> None:
+        """SIGTERM to each, once; returns when all are gone, or the time is over."""
         deadline = time.monotonic() + grace_seconds
         asked: set[int] = set()
         pause = 0.01
@@ -126,6 +127,7 @@ class _Hunt:
             pause = min(pause * 1.5, 0.1)
 
     def force_to_end(self, seconds: float) -> None:
+        """SIGKILL, until twice in a row nobody is found, or the time is over."""
         deadline = time.monotonic() + seconds
         rounds = empty = 0
         while empty < 2 and time.monotonic() < deadline:

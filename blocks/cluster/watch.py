@@ -67,6 +67,7 @@ class _Tail:
         self._since = self._inode = self._offset = self._line = 0
 
     def read(self) -> Iterator[RunEvent]:
+        """The events that are new since the last call; none while there is no file."""
         try:
             descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:

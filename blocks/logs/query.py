@@ -78,6 +78,11 @@ class _Reader:
         self._text = text
 
     def read(self, node: Any, context: _Context) -> Condition:
+        """What a node asks for.
+
+        Raises:
+            InvalidInputError: It is nested too deeply, or of a kind that is not understood.
+        """
         if context.depth > MAX_DEPTH:
             raise self._refuse(node, f"it is nested deeper than {MAX_DEPTH} levels")
         match node:

@@ -220,6 +220,7 @@ class _Content:
     modified_ns: int
 
     def read(self, size: int, offset: int) -> bytes:
+        """A part, whole: the kernel gives at most 2 GiB at once. Less only where the file has become shorter."""
         data = os.pread(self.descriptor, size, offset)
         while 0 < len(data) < min(size, self.size - offset):
             more = os.pread(self.descriptor, size - len(data), offset + len(data))

@@ -22,6 +22,7 @@ def parse(text: str) -> Any:
 
 class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A name that is given twice is refused, where YAML would take the last."""
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if key.tag == _MERGE or not isinstance(key, yaml.ScalarNode):

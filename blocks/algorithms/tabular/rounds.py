@@ -153,6 +153,7 @@ class _Chunks:
         self._size, self._began = 1, time.monotonic()
 
     def next(self, done: int, until: int) -> int:
+        """How many to make now, by how long those took that were made since the last call; never past `until`."""
         now = time.monotonic()
         took, self._began = now - self._began, now
         if took < 1:
