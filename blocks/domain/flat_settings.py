@@ -49,7 +49,7 @@ def group_fields(values: Mapping[str, Any], groups: Groups = GROUPS) -> dict[str
     if "max_time_seconds" in grouped:
         if "max_minutes" in grouped:
             raise ValueError("the maximum time is given twice, as max_time_seconds and as max_minutes")
-        grouped["max_minutes"] = _minutes(grouped.pop("max_time_seconds"))
+        grouped["max_minutes"] = minutes_of(grouped.pop("max_time_seconds"))
     for group, names in groups.items():
         given = {names[flat]: grouped.pop(flat) for flat in list(names) if flat in grouped}
         if not given:
@@ -117,6 +117,11 @@ def flat_names(settings: Mapping[str, Any]) -> Iterator[str]:
             yield flat
 
 
+def minutes_of(seconds: object) -> object:
+    """An unusable value stays as it is, to be refused where its field says what is allowed."""
+    return seconds / 60 if isinstance(seconds, int | float) and not isinstance(seconds, bool) else seconds
+
+
 def _places(groups: Groups) -> dict[str, tuple[str, ...]]:
     """Flat name to where its value is."""
     return {
@@ -161,8 +166,3 @@ def _group(name: str, value: object) -> dict[str, Any]:
     if value is None or isinstance(value, Mapping):
         return dict(value or {})
     raise ValueError(f"{name} is no group of settings: {str(value)[:100]!r}")
-
-
-def _minutes(seconds: object) -> object:
-    """An unusable value stays as it is, to be refused where its field says what is allowed."""
-    return seconds / 60 if isinstance(seconds, int | float) and not isinstance(seconds, bool) else seconds

@@ -1,11 +1,12 @@
 """The space that a tuning searches: hyperparameters with ranges, and the points of a grid over them."""
 
-import itertools
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
+from numbers import Real
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -15,14 +16,20 @@ from blocks.domain.errors import InvalidInputError
 from blocks.domain.spec_groups import HYPERPARAMETER_NAME, MAX_HYPERPARAMETERS
 from blocks.domain.spec_values import Spec, refuse_twice
 
-MAX_POINTS = 1_000_000
-"""Of a grid: above it no tuning could come to its end."""
 MAX_VALUES = 1000
 MAX_NUMBER = Decimal("1e15")
 """Whole numbers up to here are exact in every language's floating-point numbers."""
+MAX_PLACES = 64
+"""Behind the decimal point: what a number of the longest allowed text can have."""
 
-_DIGITS = 60
-"""Of the arithmetic of grids: more than any step and bound together have."""
+_EXACT = Context(prec=200, rounding=ROUND_HALF_EVEN)
+"""Of the arithmetic of grids: twice what a step and a bound together have, whatever the thread's own context is."""
+_DOUBLE = Context(prec=17, rounding=ROUND_HALF_EVEN)
+"""What a double tells apart: powers of a step are not written with more digits."""
+_SLACK = Decimal("1e-12")
+"""Relative: so near to max, a power of a step such as 3.1622776601683795 is max."""
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
+"""What every language reads as a number; Python's own reading also takes 1_000 and digits of other scripts."""
 
 
 class ParameterType(StrEnum):
@@ -39,18 +46,26 @@ RANGES = (ParameterType.INT, ParameterType.DOUBLE)
 
 
 def _as_text(value: object) -> object:
-    """A number as a person would write it: 0.1, not 0.1000000000000000055."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return "" if value is None else value
-    return repr(value) if isinstance(value, float) else str(value)
+    """A number as a person would write it: 0.1, not 0.1000000000000000055; also one of NumPy's."""
+    if value is None or isinstance(value, str | bool):
+        return "" if value is None else value.strip() if isinstance(value, str) else value
+    if isinstance(value, int) and abs(value) > MAX_NUMBER:
+        return "above 1e15" if value > 0 else "below -1e15"  # Python refuses to print some of them
+    return str(value) if isinstance(value, Real | Decimal) else value
 
 
 def _as_texts(value: object) -> object:
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
+        parts = [part.strip() for part in value.split(",")]
+        return parts if parts[-1] else parts[:-1]
     if isinstance(value, list | tuple):
-        return [str(item).lower() if isinstance(item, bool) else _as_text(item) for item in value]
+        return [_as_value(item) for item in value]
     return value
+
+
+def _as_value(item: object) -> object:
+    """One of a list, taken as it is: it may hold commas and blanks."""
+    return str(item).lower() if isinstance(item, bool) else item if isinstance(item, str) else _as_text(item)
 
 
 Number = Annotated[str, BeforeValidator(_as_text), Field(max_length=64)]
@@ -77,7 +92,7 @@ class ParameterSpec(Spec):
         default="",
         title="Step",
         description="INT, DOUBLE: the distance between values; a grid needs it (INT: 1 when empty). On a log scale "
-        "each value of a grid is the one before times the step.",
+        "each value is the one before times the step.",
         examples=["0.1"],
     )
     log: bool = Field(
@@ -134,44 +149,92 @@ class ParameterSpec(Spec):
         Raises:
             InvalidInputError: A range has no step.
         """
-        return self.text(self._decimal(number)) if self.type in RANGES else self.values[number]
+        return _plain(self._on_step(number)) if self.type in RANGES else self.values[number]
 
     def count(self) -> int:
-        """How many values a grid has of it; at most one more than `MAX_POINTS`.
+        """How many values a grid has of it; exact however many there are.
 
         Raises:
             InvalidInputError: A range has no step.
         """
-        if self.type not in RANGES:
-            return len(self.values)
+        return self._last() + 1 if self.type in RANGES else len(self.values)
+
+    def size(self) -> int | None:
+        """How many values it has whatever searches it; None for a DOUBLE without a step, which has no end of them."""
+        if self.type not in RANGES or self.distance:
+            return self.count()
+        return int(self.high - self.low) + 1 if self.type is ParameterType.INT else None
+
+    def member(self, number: int) -> str:
+        """Of those values the one of this number, from 0; of a DOUBLE without a step the lowest."""
+        if self.type not in RANGES or self.distance:
+            return self.point(number)
+        return self.text(self.low + number)
+
+    def longest(self) -> str:
+        """The longest of its values, as an entry point gets them; of a range one as long as any."""
+        if self.type in RANGES:
+            return "-" + "8" * (MAX_PLACES + 20)
+        return max(self.values, key=lambda value: len(json.dumps(value, ensure_ascii=False).encode()))
+
+    def nearest(self, value: float) -> int:
+        """The number of the value of a grid that is nearest; on a log scale by ratio.
+
+        Raises:
+            InvalidInputError: A range has no step.
+        """
         step = self._grid_step()
-        if not self.log:
-            return min(int((self.high - self.low) / step), MAX_POINTS) + 1
-        return sum(1 for _ in itertools.takewhile(lambda n: self._decimal(n) <= self.high, range(MAX_POINTS + 1)))
+        if self.log:
+            near = round(math.log(max(value, 5e-324) / float(self.low)) / float(step.ln(_DOUBLE)))
+        else:
+            near = round(_EXACT.divide(_EXACT.subtract(Decimal(value), self.low), step))
+        return min(max(near, 0), self._last())
 
     def text(self, value: Decimal | float | str) -> str:
-        """A value as an entry point gets it."""
+        """A value as an entry point gets it; within the range also where a double has not all digits of an end."""
+        if isinstance(value, str):
+            return value
         if isinstance(value, float):
-            return str(round(value)) if self.type is ParameterType.INT else repr(value)
-        return _plain(value) if isinstance(value, Decimal) else value
+            value = Decimal(round(value) if self.type is ParameterType.INT else float.__repr__(value + 0.0))
+            if self.type is ParameterType.DOUBLE and self.low <= value <= self.high:
+                return repr(float(value))
+        return _plain(min(max(value, self.low), self.high))
 
     def holds(self, text: str) -> bool:
         """Whether a value lies within the range, or is one of the values; whether it is on a step does not count."""
         if self.type is ParameterType.CATEGORICAL:
             return text in self.values
-        try:
-            value = Decimal(text)
-        except InvalidOperation:
+        value = _decimal(text)
+        if value is None:
             return False
         if self.type is ParameterType.DISCRETE:
             return any(Decimal(one) == value for one in self.values)
         whole = self.type is ParameterType.DOUBLE or value == value.to_integral_value()
-        return value.is_finite() and whole and self.low <= value <= self.high
+        return whole and self.low <= value <= self.high
 
-    def _decimal(self, number: int) -> Decimal:
+    def _last(self) -> int:
+        """The number of the last value of a grid."""
         step = self._grid_step()
-        with localcontext(prec=_DIGITS):
-            return self.low * step**number if self.log else self.low + step * number
+        if not self.log:
+            return int(_EXACT.divide_int(_EXACT.subtract(self.high, self.low), step))
+        most = self._most()
+        near = int(_EXACT.divide(_EXACT.ln(_EXACT.divide(most, self.low)), _EXACT.ln(step)))
+        return near + 1 if self._power(near + 1) <= most else near if self._power(near) <= most else near - 1
+
+    def _most(self) -> Decimal:
+        """Max, with the slack that powers of a rounded step need."""
+        return self.high if self.type is ParameterType.INT else _EXACT.multiply(self.high, 1 + _SLACK)
+
+    def _power(self, number: int) -> Decimal:
+        return _EXACT.multiply(self.low, _EXACT.power(self._grid_step(), number))
+
+    def _on_step(self, number: int) -> Decimal:
+        if not self.log:
+            return _EXACT.fma(self._grid_step(), number, self.low)
+        value = self._power(number)
+        if self.type is ParameterType.INT or number == 0:
+            return value
+        return self.high if value >= _EXACT.multiply(self.high, 1 - _SLACK) else _DOUBLE.plus(value)
 
     def _grid_step(self) -> Decimal:
         step = self.distance
@@ -213,21 +276,22 @@ class ParameterSpec(Spec):
             raise ValueError(f"{where}: {self.type} needs values, e.g. 16,32,64")
         if any(not value or len(value) > 4096 or "\0" in value for value in self.values):
             raise ValueError(f"{where}: a value has 1 to 4,096 characters, and no NUL")
-        known = [self._number("values", value) for value in self.values] if self._is_discrete else self.values
-        if len(set(known)) < len(known):
-            raise ValueError(f"{where}: a value is given twice")
-
-    @property
-    def _is_discrete(self) -> bool:
-        return self.type is ParameterType.DISCRETE
+        discrete = self.type is ParameterType.DISCRETE
+        seen: dict[Decimal | str, str] = {}
+        for value in self.values:
+            key = self._number("values", value) if discrete else value
+            if key in seen:
+                both = f"{value!r}" if seen[key] == value else f"{seen[key]!r} and {value!r}"
+                raise ValueError(f"{where}: a value is given twice: {both}")
+            seen[key] = value
 
     def _number(self, field: str, text: str) -> Decimal:
-        try:
-            number = Decimal(text)
-        except InvalidOperation:
-            number = Decimal("NaN")
-        if not number.is_finite() or abs(number) > MAX_NUMBER:
-            raise ValueError(f"parameter {self.name!r}: {field} {text!r} is no number from -1e15 to 1e15")
+        number = _decimal(text)
+        where = f"parameter {self.name!r}: {field} {text[:100]!r}"
+        if number is None or number.copy_abs() > MAX_NUMBER:
+            raise ValueError(f"{where} is no number from -1e15 to 1e15")
+        if number and _places(number) > MAX_PLACES:
+            raise ValueError(f"{where} has more than {MAX_PLACES} digits behind the decimal point")
         return number
 
 
@@ -260,6 +324,7 @@ _FORM = (
     "NAME=INT[1,10], NAME=DOUBLE[1e-4,1e-1,log], NAME=DOUBLE[0,1,step=0.1], NAME=DISCRETE[16,32], or "
     "NAME=CATEGORICAL[a,b]"
 )
+_LOG = {"true": True, "false": False}
 _TEXT = re.compile(r"\s*([^=\s]+)\s*=\s*([A-Za-z]+)\s*\[(.*)\]\s*", re.DOTALL)
 
 
@@ -281,27 +346,28 @@ def parse_parameter(text: str) -> dict[str, Any]:
     low, high, *rest = [*parts, "", ""][: max(len(parts), 2)]
     fields: dict[str, Any] = {"name": match[1], "type": kind, "min": low, "max": high}
     for part in rest:
-        key, _, value = part.partition("=") if "=" in part else ("step" if part != "log" else part, "=", part)
-        if key.strip() not in ("step", "log") or key.strip() in fields:
+        key, value = _option(part)
+        if key in fields or not value or (key == "log" and value not in _LOG):
             raise InvalidInputError(f"The parameter {text[:200]!r}", f"{part!r} is not understood", f"Use {_FORM}.")
-        fields[key.strip()] = value.strip() if key.strip() == "step" else value.strip().lower() in ("log", "true")
+        fields[key] = _LOG[value] if key == "log" else value
     return fields
 
 
+def _option(part: str) -> tuple[str, str]:
+    """What stands behind min and max: the field, and its value; `log`, and a step without its name, are enough."""
+    key, equals, value = (piece.strip() for piece in part.lower().partition("="))
+    if equals:
+        return (key, value) if key in ("step", "log") else (key, "")
+    return ("log", "true") if key == "log" else ("step", key)
+
+
 def grid_size(parameters: Sequence[ParameterSpec]) -> int:
-    """How many points the grid over all parameters has.
+    """How many points the grid over all parameters has; exact however many there are.
 
     Raises:
-        InvalidInputError: A range has no step, or there are more points than `MAX_POINTS`.
+        InvalidInputError: A range has no step.
     """
-    size = math.prod(parameter.count() for parameter in parameters)
-    if size > MAX_POINTS:
-        raise InvalidInputError(
-            f"The grid has more than {MAX_POINTS:,} points",
-            "no tuning comes to its end",
-            "Use larger steps, or RANDOM.",
-        )
-    return size
+    return math.prod(parameter.count() for parameter in parameters)
 
 
 def grid_point(parameters: Sequence[ParameterSpec], number: int) -> dict[str, str]:
@@ -330,7 +396,17 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
+def _decimal(text: str) -> Decimal | None:
+    """The number that is written there; None when it is none, or not a finite one."""
+    return Decimal(text) if _NUMBER.fullmatch(text) else None
+
+
+def _places(number: Decimal) -> int:
+    """How many digits stand behind the decimal point."""
+    exponent = number.normalize(_EXACT).as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0
+
+
 def _plain(value: Decimal) -> str:
     """Without an exponent, and without zeros at its end."""
-    text = format(value.normalize(), "f")
-    return "0" if text == "-0" else text
+    return format(value.normalize(_EXACT), "f") if value else "0"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -37,6 +38,32 @@ class ProvidedAlgorithm(StrEnum):
 
     OWN = "own"
     TABULAR = "tabular"
+
+
+def check_hyperparameters(pairs: Sequence[NamedValue]) -> None:
+    """Refuse hyperparameters that no entry point could be given together.
+
+    Raises:
+        ValueError: It says which, and what is allowed.
+    """
+    for pair in pairs:
+        if not HYPERPARAMETER_NAME.fullmatch(pair.name):
+            raise ValueError(
+                f"hyperparameter {pair.name!r}: a name is a letter or '_', then letters, digits, '_', '-' or '.'"
+            )
+    if len(pairs) > MAX_HYPERPARAMETERS:
+        raise ValueError(
+            f"at most {MAX_HYPERPARAMETERS} hyperparameters are allowed, those with a range included, and there are "
+            f"{len(pairs)}"
+        )
+    names = [pair.name for pair in pairs]
+    refuse_twice("the hyperparameters", names, [f"EM_HP_{environment_name(name)}" for name in names])
+    size = len(json.dumps({pair.name: pair.value for pair in pairs}, ensure_ascii=False).encode())
+    if size > MAX_HYPERPARAMETER_BYTES:
+        raise ValueError(
+            f"the hyperparameters are {size:,} bytes together, at most {MAX_HYPERPARAMETER_BYTES:,} are allowed; "
+            "put long values into a file of the algorithm or of a dataset"
+        )
 
 
 class AlgorithmSettings(Spec):
@@ -80,19 +107,7 @@ class AlgorithmSettings(Spec):
     @field_validator("hyperparameters")
     @classmethod
     def _names(cls, value: tuple[NamedValue, ...]) -> tuple[NamedValue, ...]:
-        for pair in value:
-            if not HYPERPARAMETER_NAME.fullmatch(pair.name):
-                raise ValueError(
-                    f"hyperparameter {pair.name!r}: a name is a letter or '_', then letters, digits, '_', '-' or '.'"
-                )
-        names = [pair.name for pair in value]
-        refuse_twice("the hyperparameters", names, [f"EM_HP_{environment_name(name)}" for name in names])
-        size = len(json.dumps({pair.name: pair.value for pair in value}, ensure_ascii=False).encode())
-        if size > MAX_HYPERPARAMETER_BYTES:
-            raise ValueError(
-                f"the hyperparameters are {size:,} bytes together, at most {MAX_HYPERPARAMETER_BYTES:,} are allowed; "
-                "put long values into a file of the algorithm or of a dataset"
-            )
+        check_hyperparameters(value)
         return value
 
     @model_validator(mode="after")

@@ -1,9 +1,11 @@
 """What a trial has reported of its objective, what that makes of it, and what it means for the tuning: pure rules."""
 
-from bisect import bisect_right
+import math
+from array import array
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import mean
 
 from blocks.domain.lifecycle import TRIAL_FAILED, TRIAL_FINISHED, TrialStatus
 from blocks.domain.plan import Frozen
@@ -15,6 +17,12 @@ from blocks.domain.tunings import (
     StoppingRule,
     TuningSpec,
 )
+
+MAX_AVERAGES = 100_000
+"""Of one trial: the median rule looks no further, so that trials that report each batch cannot fill the memory."""
+
+_BINARY_PLACES = 1074
+"""Every finite double is a whole multiple of 2 to the power of minus this many."""
 
 
 class Report(Frozen):
@@ -30,7 +38,8 @@ class History:
 
     Attributes:
         reports: How many there were, those that are no number included.
-        averages: After each report that many finite values' mean; None before the first.
+        averages: After each of the first `MAX_AVERAGES` reports the mean of all finite values; NaN before the first.
+            Exact, so that trials that report the same are equal, and none is stopped for a rounding.
         best: The best finite value so far.
         best_step: Its step; the first of several.
         last: The last report's value.
@@ -39,28 +48,36 @@ class History:
 
     type: ObjectiveType
     reports: int = 0
-    averages: list[float | None] = field(default_factory=list)
+    averages: "array[float]" = field(default_factory=lambda: array("d"))
     best: float | None = None
     best_step: int = 0
     last: float | None = None
     last_step: int = 0
-    _sum: float = 0.0
+    _sum: int = 0
     _finite: int = 0
 
     def add(self, value: float | None, step: int) -> None:
-        """Take the next report."""
+        """Take the next report; what is not finite counts as no number."""
+        if value is not None and not math.isfinite(value):
+            value = None
         self.reports += 1
         self.last, self.last_step = value, step
-        if value is not None:
-            self._finite += 1
-            self._sum += value
-            if self.best is None or self.type.is_better(value, self.best):
-                self.best, self.best_step = value, step
-        self.averages.append(self._sum / self._finite if self._finite else None)
+        if value is not None and (self.best is None or self.type.is_better(value, self.best)):
+            self.best, self.best_step = value, step
+        if self.reports <= MAX_AVERAGES:
+            self.averages.append(self._average(value))
 
     def average(self, reports: int) -> float | None:
         """The mean of the finite values among the first `reports`; None where it has fewer reports, or none finite."""
-        return self.averages[reports - 1] if reports <= self.reports else None
+        average = self.averages[reports - 1] if 0 < reports <= len(self.averages) else math.nan
+        return None if math.isnan(average) else average
+
+    def _average(self, value: float | None) -> float:
+        if value is not None:
+            numerator, denominator = value.as_integer_ratio()
+            self._sum += numerator * ((1 << _BINARY_PLACES) // denominator)
+            self._finite += 1
+        return self._sum / (self._finite << _BINARY_PLACES) if self._finite else math.nan
 
 
 class MedianRule:
@@ -79,11 +96,12 @@ class MedianRule:
         self._spec = spec
         self._type = type
         self._finished: list[History] = []
-        self._medians: dict[int, tuple[int, float | None]] = {}
+        self._sorted: dict[int, tuple[int, list[float]]] = {}
 
     def add(self, finished: History) -> None:
         """Take a trial that has SUCCEEDED; those that were ended early tell nothing about later reports."""
-        self._finished.append(finished)
+        if self._spec.rule is StoppingRule.MEDIAN:
+            self._finished.append(finished)
 
     def stops(self, running: History) -> str:
         """Why a running trial is to be ended now; empty when it is not."""
@@ -100,12 +118,19 @@ class MedianRule:
 
     def median(self, reports: int) -> float | None:
         """That of the finished trials' averages up to this report; None while there are too few of them."""
-        known, value = self._medians.get(reports, (-1, None))
-        if known != len(self._finished):
-            averages = [a for history in self._finished if (a := history.average(reports)) is not None]
-            value = median(averages) if len(averages) >= self._spec.min_trainings_required else None
-            self._medians[reports] = (len(self._finished), value)
-        return value
+        # Each average is sorted in once: with thousands of trials, sorting them all at every report would not do.
+        known, averages = self._sorted.get(reports, (0, []))
+        for history in self._finished[known:]:
+            if (average := history.average(reports)) is not None:
+                insort(averages, average)
+        self._sorted[reports] = (len(self._finished), averages)
+        return _median(averages) if len(averages) >= self._spec.min_trainings_required else None
+
+
+def _median(ordered: list[float]) -> float:
+    """As `statistics.median`, but for huge values, whose sum is no double."""
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else mean(ordered[middle - 1 : middle + 1])
 
 
 class Objective(Frozen):
@@ -162,7 +187,7 @@ class Tally(Frozen):
     Attributes:
         finished: Trials that have run, whatever came of them.
         failed: Those of them that count as failed.
-        best: The best objective value of all trials, that of an early-stopped one included.
+        best: The best objective value of the trials that did not fail, that of an early-stopped one included.
         best_number: Its trial.
     """
 
@@ -172,12 +197,18 @@ class Tally(Frozen):
     best_number: int = 0
 
     def with_finished(self, type: ObjectiveType, number: int, status: TrialStatus, value: float | None) -> "Tally":
-        """With one more trial that is over; what was killed with its tuning is neither finished nor best."""
+        """With one more trial that is over.
+
+        What was killed with its tuning is neither finished nor best; a trial that failed has left no model, so that
+        what it reported before is never best either, nor is what is not finite.
+        """
         if status not in TRIAL_FINISHED:
             return self
-        changes: dict[str, object] = {"finished": self.finished + 1, "failed": self.failed + (status in TRIAL_FAILED)}
-        if value is not None and (self.best is None or type.is_better(value, self.best)):
-            changes |= {"best": value, "best_number": number}
+        failed = status in TRIAL_FAILED
+        changes: dict[str, object] = {"finished": self.finished + 1, "failed": self.failed + failed}
+        if not failed and value is not None and math.isfinite(value):
+            if self.best is None or type.is_better(value, self.best):
+                changes |= {"best": value, "best_number": number}
         return self.model_copy(update=changes)
 
 

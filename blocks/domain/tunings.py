@@ -1,17 +1,20 @@
 """A tuning: what is searched, for which objective, with how many trainings, and when it ends."""
 
+import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from blocks.domain.algorithms import HyperparameterType, ProvidedAlgorithmEntry
 from blocks.domain.catalogues import Catalogue
 from blocks.domain.errors import InvalidInputError
-from blocks.domain.flat_settings import GROUPS, Groups
-from blocks.domain.parameters import MAX_POINTS, Parameters, grid_size
-from blocks.domain.spec_groups import AlgorithmSpec, MetricSpec, ProvidedAlgorithm
+from blocks.domain.flat_settings import GROUPS, Groups, minutes_of
+from blocks.domain.parameters import RANGES, Parameters, ParameterSpec, ParameterType, grid_size
+from blocks.domain.paths import StoragePath
+from blocks.domain.spec_groups import AlgorithmSpec, MetricSpec, ProvidedAlgorithm, check_hyperparameters
 from blocks.domain.spec_values import NAME_PATTERN, NAME_RULE, NamedValue, Spec
 from blocks.domain.specs import TrainingSettings, TrainingSpec
 
@@ -47,8 +50,8 @@ class ObjectiveType(StrEnum):
         return one < other if self is ObjectiveType.MINIMIZE else one > other
 
     def reaches(self, value: float, goal: float) -> bool:
-        """Whether `value` is as good as the goal."""
-        return value == goal or self.is_better(value, goal)
+        """Whether `value` is as good as the goal; one that is not finite never is."""
+        return math.isfinite(value) and (value == goal or self.is_better(value, goal))
 
 
 class ObjectiveValue(StrEnum):
@@ -98,10 +101,14 @@ class SearchSpec(Spec):
     )
 
 
+MetricName = Annotated[str, StringConstraints(strip_whitespace=True)]
+"""Of what is read, no name begins or ends with a blank."""
+
+
 class ObjectiveSpec(Spec):
     """What is to become best."""
 
-    metric: str = Field(
+    metric: MetricName = Field(
         min_length=1,
         max_length=256,
         title="Objective metric",
@@ -124,7 +131,7 @@ class ObjectiveSpec(Spec):
         description="BEST: the best report of a trial. LAST: its last one. BEST_STEP: that of the step at which "
         "another metric was best.",
     )
-    best_step_metric: str = Field(
+    best_step_metric: MetricName = Field(
         default="",
         max_length=256,
         title="Metric of the best step",
@@ -200,7 +207,7 @@ class TrainingsSpec(Spec):
     @classmethod
     def _known(cls, value: object) -> object:
         text = f"best {value}" if isinstance(value, int) and not isinstance(value, bool) else value
-        words = re.sub(r"[\s:=_-]+", " ", str(text)).strip().lower()
+        words = re.sub(r"[\s:=_-]+", " ", text).strip().lower() if isinstance(text, str) else ""
         if not re.fullmatch(r"all|none|best [1-9][0-9]{0,5}", words):
             raise ValueError(f"keep {value!r}: it is all, none, or best N, such as best 3")
         return words
@@ -248,7 +255,7 @@ class EarlyStoppingSpec(Spec):
 class TuningMetricSpec(MetricSpec):
     """Which metrics are read from the output of the entry point, and how."""
 
-    names: tuple[str, ...] = Field(
+    names: tuple[MetricName, ...] = Field(
         default=(),
         max_length=100,
         title="Metric names",
@@ -311,11 +318,14 @@ class TuningSpec(TrainingSettings):
             return value
         given = dict(value)
         if isinstance(given.get("metrics"), str | list | tuple):
+            if "metric_names" in given:
+                raise ValueError("the metrics' names are given twice, as metrics and as metric_names")
             names = given.pop("metrics")
             given["metric_names"] = [names] if isinstance(names, str) else names
-        if isinstance(seconds := given.get("max_tuning_time_seconds"), int | float):
-            del given["max_tuning_time_seconds"]
-            given["max_tuning_minutes"] = seconds / 60
+        if "max_tuning_time_seconds" in given:
+            if "max_tuning_minutes" in given:
+                raise ValueError("the maximum time is given twice, as max_tuning_time_seconds and max_tuning_minutes")
+            given["max_tuning_minutes"] = minutes_of(given.pop("max_tuning_time_seconds"))
         return given
 
     @model_validator(mode="after")
@@ -323,10 +333,13 @@ class TuningSpec(TrainingSettings):
         fixed = {pair.name for pair in self.algorithm.hyperparameters}
         if both := [parameter.name for parameter in self.search.parameters if parameter.name in fixed]:
             raise ValueError(f"{both[0]!r} is both a hyperparameter with one value and a parameter with a range")
+        longest = {parameter.name: parameter.longest() for parameter in self.search.parameters}
+        check_hyperparameters(self._hyperparameters(longest))
         names, metrics = self.metrics.names, (self.objective.metric, self.objective.best_step_metric)
         if names and (unknown := [metric for metric in metrics if metric and metric not in names]):
             raise ValueError(f"the objective {unknown[0]!r} is not among the metrics: {', '.join(names)}")
         self._check_counts()
+        self._outputs(self.max_trainings)  # a path that is too long is refused now, not at the first trial
         return self
 
     @property
@@ -348,12 +361,8 @@ class TuningSpec(TrainingSettings):
             point: The values of the parameters.
             number: Of the trial, from 1.
         """
-        pairs = tuple(NamedValue(name=name, value=value) for name, value in point.items())
-        hyperparameters = (*self.algorithm.hyperparameters, *pairs)
-        outputs = {
-            name: f"{path.rstrip('/')}/{self.name}/{number}" if path else ""
-            for name, path in self.outputs.model_dump().items()
-        }
+        hyperparameters = self._hyperparameters(point)
+        outputs = self._outputs(number)
         return TrainingSpec(
             name=self.name,
             experiment=self.experiment,
@@ -365,11 +374,20 @@ class TuningSpec(TrainingSettings):
             limits=self.limits,
         )
 
+    def _hyperparameters(self, point: Mapping[str, str]) -> tuple[NamedValue, ...]:
+        pairs = (NamedValue(name=name, value=value) for name, value in point.items())
+        return (*self.algorithm.hyperparameters, *pairs)
+
+    def _outputs(self, number: int) -> dict[str, str]:
+        """Where the trial of this number leaves what the tuning has a path for."""
+        return {
+            name: str(StoragePath.parse(path) / f"{self.name}/{number}") if path else ""
+            for name, path in self.outputs.model_dump().items()
+        }
+
     def first_point(self) -> dict[str, str]:
         """Any point of the space, as an example of all."""
-        return {
-            p.name: p.point(0) if p.type not in ("INT", "DOUBLE") else p.text(p.low) for p in self.search.parameters
-        }
+        return {p.name: p.text(p.low) if p.type in RANGES else p.values[0] for p in self.search.parameters}
 
     def check(self, catalogue: Catalogue) -> None:
         """Refuse ranges and metrics that a provided algorithm has not.
@@ -381,9 +399,9 @@ class TuningSpec(TrainingSettings):
             return
         algorithm = catalogue.algorithm(self.algorithm.provided)
         for parameter in self.search.parameters:
-            ends = [parameter.text(parameter.low), parameter.text(parameter.high)] if not parameter.values else []
-            for value in (*ends, *parameter.values):
+            for value in parameter.values or (parameter.text(parameter.low), parameter.text(parameter.high)):
                 algorithm.check_given({parameter.name: value})
+            _check_whole(parameter, algorithm)
         known = [metric.name for metric in algorithm.metrics]
         asked = (self.objective.metric, self.objective.best_step_metric, *self.metrics.names)
         if unknown := [name for name in asked if name and name not in known]:
@@ -392,16 +410,33 @@ class TuningSpec(TrainingSettings):
 
     def _check_counts(self) -> None:
         wanted, points = self.trainings.max_trainings, self.grid_points
+        if points > MAX_TRAININGS:
+            asked = "" if wanted is None else f" (max_trainings is {wanted:,})"
+            raise ValueError(
+                f"the grid has {_counted(points)} points, and at most {MAX_TRAININGS:,} trainings are allowed{asked}: "
+                "use larger steps, or RANDOM"
+            )
         if points and wanted is not None and points > wanted:
             raise ValueError(
                 f"the grid has {points:,} points, and max_trainings is {wanted:,}: raise it to {points:,}, use larger "
                 "steps, or RANDOM"
             )
-        if points > min(MAX_TRAININGS, MAX_POINTS):
-            raise ValueError(f"the grid has {points:,} points, and at most {MAX_TRAININGS:,} trainings are allowed")
         most = self.max_trainings
         if self.trainings.parallel_trainings > most:
             raise ValueError(f"parallel_trainings {self.trainings.parallel_trainings} is above max_trainings {most}")
         failed = self.trainings.max_failed_trainings
         if failed is not None and failed > most:
             raise ValueError(f"max_failed_trainings {failed} is above max_trainings {most}: leave it out for no limit")
+
+
+def _counted(points: int) -> str:
+    """A number of points for people, who read no number of a hundred digits."""
+    return f"{points:,}" if points < 10**15 else f"about 10^{len(str(points)) - 1}"
+
+
+def _check_whole(parameter: ParameterSpec, algorithm: ProvidedAlgorithmEntry) -> None:
+    """The ends of a range may be whole where what lies between is not."""
+    kind = next(known.type for known in algorithm.hyperparameters if known.name == parameter.name)
+    if kind is HyperparameterType.INT and parameter.type is ParameterType.DOUBLE:
+        why = f"its hyperparameter of the provided algorithm {algorithm.name} takes whole numbers"
+        raise InvalidInputError(f"The parameter {parameter.name!r} is a DOUBLE", why, "Make it an INT.")
