@@ -16,7 +16,7 @@ class PastTrial:
         parameters: Its point: names and values, as the entry point gets them.
         status: One that is CREATED or RUNNING keeps others away from its point.
         objective: Its objective value; None when it has none.
-        curve: Finite reports of the objective, by their number from 1; may be thinned.
+        curve: Finite reports of the objective, by their number from 1; may be thinned, but for the last one.
     """
 
     number: int
@@ -37,7 +37,7 @@ class Search(ABC):
     def suggest(self, number: int) -> dict[str, str] | None:
         """The point of trial `number` (from 1), as the entry point gets it; None when the space is exhausted.
 
-        From now on the trial counts as running.
+        From now on the trial counts as running. Of one that it was told of it is the point that it has.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from blocks.domain.lifecycle import TRIAL_FINISHED, TrialStatus
 from blocks.domain.parameters import ParameterSpec
@@ -22,6 +22,8 @@ TRIES = 5
 """So often a sampler may draw a point that was suggested before; then one that was not is looked for."""
 
 _OVER = TRIAL_FINISHED | {TrialStatus.KILLED}
+
+_NO_TRIAL = create_trial(state=TrialState.RUNNING)
 
 Key = tuple[str, ...]
 """A point: the texts of its values, in the order of the parameters."""
@@ -57,6 +59,7 @@ class SampledSearch(Search):
         self._earlier: dict[tuple[Key, float | None], PastTrial] = {}
         self._past: dict[int, PastTrial] = {}
         self._places: dict[int, int] = {}
+        self._learns = strategy is not Strategy.RANDOM
         self._study: optuna.Study | None = None
         """Of all that was told, in the order of the numbers; None when it has to be made anew."""
 
@@ -64,11 +67,13 @@ class SampledSearch(Search):
         """As promised; only a grid is ever exhausted."""
         if number in self._past:
             return dict(self._past[number].parameters)
-        study = self._study or self._made_anew()
-        self._study = study
+        study = self._study = self._study or self._made_anew()
         self._sampler.number = number
-        trial = study.ask(self._space)
-        point = point_of(self._parameters, trial.params)
+        if self._learns:
+            point = point_of(self._parameters, study.ask(self._space).params)
+        else:
+            # Chance needs no trials: asked for one, Optuna goes through all that there are.
+            point = dict(zip(self._space, self._sampler.key(study, _NO_TRIAL), strict=True))
         self._put(PastTrial(number=number, parameters=point, status=TrialStatus.CREATED))
         return dict(point)
 
@@ -81,7 +86,7 @@ class SampledSearch(Search):
             self._sampler.seen.add(self._key(trial))
             self._study = None
         elif known is None:
-            if self._study:
+            if self._study and self._learns:
                 self._study.add_trial(frozen(self._parameters, trial))
             self._put(trial)
         elif known != trial:
@@ -91,30 +96,31 @@ class SampledSearch(Search):
 
     def _put(self, trial: PastTrial) -> None:
         """Take a trial that the study has as its last one; where it is not the last by its number, it has to move."""
-        if self._past and trial.number < next(reversed(self._past)):
+        if self._past and trial.number < next(reversed(self._past)) and self._learns:
             self._study = None
         self._places[trial.number] = len(self._places) + len(self._earlier)
         self._past[trial.number] = trial
         self._sampler.seen.add(self._key(trial))
 
     def _change(self, known: PastTrial, trial: PastTrial) -> None:
-        if self._study is None or (not {known.status, trial.status} & _OVER and known.parameters == trial.parameters):
+        if self._study is None or not self._learns:
             return
         if known.status in _OVER or known.parameters != trial.parameters:
-            # Such as one that was killed and has run again; what Optuna was told of a trial that is over is final.
+            # Such as one that was killed and has run again: what Optuna was told of a trial that is over is final.
             self._study = None
-            return
-        place = self._places[trial.number]
-        given = frozen(self._parameters, trial)
-        for report, value in given.intermediate_values.items():
-            self._study._storage.set_trial_intermediate_value(place, report, value)  # an id is a place in memory
-        self._study.tell(place, given.value, state=given.state)
+        elif trial.status in _OVER:
+            place, given = self._places[trial.number], frozen(self._parameters, trial)
+            for report, value in given.intermediate_values.items():
+                self._study._storage.set_trial_intermediate_value(place, report, value)  # an id is a place in memory
+            self._study.tell(place, given.value, state=given.state)
 
     def _made_anew(self) -> optuna.Study:
         self._past = dict(sorted(self._past.items()))
         self._places = {number: place for place, number in enumerate(self._past, len(self._earlier))}
         study = new_study(self._type, InMemoryStorage(), sampler=self._sampler)
-        study.add_trials([frozen(self._parameters, trial) for trial in (*self._earlier.values(), *self._past.values())])
+        if self._learns:
+            trials = (*self._earlier.values(), *self._past.values())
+            study.add_trials([frozen(self._parameters, trial) for trial in trials])
         return study
 
     def _key(self, trial: PastTrial) -> Key:
@@ -145,6 +151,11 @@ class _PerTrial(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        """The parts of a point that can differ."""
+        values = zip(self._parameters, self.key(study, trial), strict=True)
+        return {p.name: value_of(p, text) for p, text in values if p.name in self._space}
+
+    def key(self, study: optuna.Study, trial: FrozenTrial) -> Key:
         """A point that was not suggested before, while there is one."""
         key = self._drawn(study, trial, 0)
         for attempt in range(1, TRIES):
@@ -153,8 +164,7 @@ class _PerTrial(BaseSampler):
             key = self._drawn(study, trial, attempt)
         if key in self.seen and self._is_finite and not self._is_exhausted:
             key = self._unseen() or key
-        values = zip(self._parameters, key, strict=True)
-        return {p.name: value_of(p, text) for p, text in values if p.name in self._space}
+        return key
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
