@@ -68,7 +68,7 @@ def _as_value(item: object) -> object:
     return str(item).lower() if isinstance(item, bool) else item if isinstance(item, str) else _as_text(item)
 
 
-Number = Annotated[str, BeforeValidator(_as_text), Field(max_length=64)]
+Number = Annotated[str, Field(max_length=MAX_PLACES), BeforeValidator(_as_text)]
 """A number as text, so that decimal fractions stay what they are; empty for none."""
 
 
@@ -274,8 +274,8 @@ class ParameterSpec(Spec):
             raise ValueError(f"{where}: {self.type} has values, not min, max, step or log")
         if not self.values:
             raise ValueError(f"{where}: {self.type} needs values, e.g. 16,32,64")
-        if any(not value or len(value) > 4096 or "\0" in value for value in self.values):
-            raise ValueError(f"{where}: a value has 1 to 4,096 characters, and no NUL")
+        if any(not value or len(value) > 4096 or _UNPRINTABLE.search(value) for value in self.values):
+            raise ValueError(f"{where}: a value has 1 to 4,096 characters, and neither NUL nor half a character")
         discrete = self.type is ParameterType.DISCRETE
         seen: dict[Decimal | str, str] = {}
         for value in self.values:
@@ -324,6 +324,8 @@ _FORM = (
     "NAME=INT[1,10], NAME=DOUBLE[1e-4,1e-1,log], NAME=DOUBLE[0,1,step=0.1], NAME=DISCRETE[16,32], or "
     "NAME=CATEGORICAL[a,b]"
 )
+_UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
+"""What neither an argument nor a variable can carry, and what no encoding has."""
 _LOG = {"true": True, "false": False}
 _TEXT = re.compile(r"\s*([^=\s]+)\s*=\s*([A-Za-z]+)\s*\[(.*)\]\s*", re.DOTALL)
 

@@ -207,10 +207,12 @@ class TrainingsSpec(Spec):
     @classmethod
     def _known(cls, value: object) -> object:
         text = f"best {value}" if isinstance(value, int) and not isinstance(value, bool) else value
-        words = re.sub(r"[\s:=_-]+", " ", text).strip().lower() if isinstance(text, str) else ""
-        if not re.fullmatch(r"all|none|best [1-9][0-9]{0,5}", words):
-            raise ValueError(f"keep {value!r}: it is all, none, or best N, such as best 3")
-        return words
+        words = text.strip().lower() if isinstance(text, str) else ""
+        if words in ("all", "none"):
+            return words
+        if best := re.fullmatch(r"best(?:[\s:=_]+|-)([1-9][0-9]{0,5})", words, re.ASCII):
+            return f"best {best[1]}"
+        raise ValueError(f"keep {value!r}: it is all, none, or best N, such as best 3")
 
     @property
     def kept(self) -> int | None:
