@@ -174,7 +174,10 @@ class _PerTrial(BaseSampler):
 
     def _drawn(self, study: optuna.Study, trial: FrozenTrial, attempt: int) -> Key:
         """A point as it is when it is read again: 0.3, where Optuna adds up steps to 0.30000000000000004."""
-        sampler = self._made_for(attempt)
+        with np.errstate(divide="ignore", invalid="ignore"):  # TPE's logarithm of no chance at all, in a wide INT
+            return self._drawn_by(self._made_for(attempt), study, trial)
+
+    def _drawn_by(self, sampler: BaseSampler, study: optuna.Study, trial: FrozenTrial) -> Key:
         # Asked for a space, even a TPESampler that is not multivariate takes its parameters together.
         drawn = sampler.sample_relative(study, trial, self._space if self._sampler is Sampler.TPE else {})
         for name, one in self._space.items():
