@@ -5,22 +5,40 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from enum import StrEnum
-from numbers import Real
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from blocks.domain.environment import environment_name
 from blocks.domain.errors import InvalidInputError
+from blocks.domain.parameter_texts import (
+    MAX_NUMBER,
+    MAX_PLACES,
+    RANGES,
+    ParameterType,
+    as_text,
+    as_texts,
+    decimal_of,
+    named_parameters,
+    parse_parameter,
+)
 from blocks.domain.spec_groups import HYPERPARAMETER_NAME, MAX_HYPERPARAMETERS
 from blocks.domain.spec_values import Spec, refuse_twice
 
+__all__ = [
+    "MAX_VALUES",
+    "RANGES",
+    "ParameterSpec",
+    "ParameterType",
+    "Parameters",
+    "grid_point",
+    "grid_size",
+    "named_parameters",
+    "parse_parameter",
+    "unfit",
+]
+
 MAX_VALUES = 1000
-MAX_NUMBER = Decimal("1e15")
-"""Whole numbers up to here are exact in every language's floating-point numbers."""
-MAX_PLACES = 64
-"""Behind the decimal point: what a number of the longest allowed text can have."""
 
 _EXACT = Context(prec=200, rounding=ROUND_HALF_EVEN)
 """Of the arithmetic of grids: twice what a step and a bound together have, whatever the thread's own context is."""
@@ -28,47 +46,10 @@ _DOUBLE = Context(prec=17, rounding=ROUND_HALF_EVEN)
 """What a double tells apart: powers of a step are not written with more digits."""
 _SLACK = Decimal("1e-12")
 """Relative: so near to max, a power of a step such as 3.1622776601683795 is max."""
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
-"""What every language reads as a number; Python's own reading also takes 1_000 and digits of other scripts."""
+_UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
+"""What neither an argument nor a variable can carry, and what no encoding has."""
 
-
-class ParameterType(StrEnum):
-    """What the values of a tuned hyperparameter are."""
-
-    INT = "INT"
-    DOUBLE = "DOUBLE"
-    DISCRETE = "DISCRETE"
-    CATEGORICAL = "CATEGORICAL"
-
-
-RANGES = (ParameterType.INT, ParameterType.DOUBLE)
-"""Those that have a range; the others have a list of values."""
-
-
-def _as_text(value: object) -> object:
-    """A number as a person would write it: 0.1, not 0.1000000000000000055; also one of NumPy's."""
-    if value is None or isinstance(value, str | bool):
-        return "" if value is None else value.strip() if isinstance(value, str) else value
-    if isinstance(value, int) and abs(value) > MAX_NUMBER:
-        return "above 1e15" if value > 0 else "below -1e15"  # Python refuses to print some of them
-    return str(value) if isinstance(value, Real | Decimal) else value
-
-
-def _as_texts(value: object) -> object:
-    if isinstance(value, str):
-        parts = [part.strip() for part in value.split(",")]
-        return parts if parts[-1] else parts[:-1]
-    if isinstance(value, list | tuple):
-        return [_as_value(item) for item in value]
-    return value
-
-
-def _as_value(item: object) -> object:
-    """One of a list, taken as it is: it may hold commas and blanks."""
-    return str(item).lower() if isinstance(item, bool) else item if isinstance(item, str) else _as_text(item)
-
-
-Number = Annotated[str, Field(max_length=MAX_PLACES), BeforeValidator(_as_text)]
+Number = Annotated[str, Field(max_length=MAX_PLACES), BeforeValidator(as_text)]
 """A number as text, so that decimal fractions stay what they are; empty for none."""
 
 
@@ -98,7 +79,7 @@ class ParameterSpec(Spec):
     log: bool = Field(
         default=False, title="Log scale", description="INT, DOUBLE: as many values below as above the geometric mean."
     )
-    values: Annotated[tuple[str, ...], BeforeValidator(_as_texts)] = Field(
+    values: Annotated[tuple[str, ...], BeforeValidator(as_texts)] = Field(
         default=(),
         max_length=MAX_VALUES,
         title="Values",
@@ -204,7 +185,7 @@ class ParameterSpec(Spec):
         """Whether a value lies within the range, or is one of the values; whether it is on a step does not count."""
         if self.type is ParameterType.CATEGORICAL:
             return text in self.values
-        value = _decimal(text)
+        value = decimal_of(text)
         if value is None:
             return False
         if self.type is ParameterType.DISCRETE:
@@ -286,25 +267,13 @@ class ParameterSpec(Spec):
             seen[key] = value
 
     def _number(self, field: str, text: str) -> Decimal:
-        number = _decimal(text)
+        number = decimal_of(text)
         where = f"parameter {self.name!r}: {field} {text[:100]!r}"
         if number is None or number.copy_abs() > MAX_NUMBER:
             raise ValueError(f"{where} is no number from -1e15 to 1e15")
         if number and _places(number) > MAX_PLACES:
             raise ValueError(f"{where} has more than {MAX_PLACES} digits behind the decimal point")
         return number
-
-
-def named_parameters(value: object) -> object:
-    """A list of parameters, also for a mapping of name to the rest; each may be a text such as `lr=DOUBLE[0,1]`."""
-    if isinstance(value, Mapping):
-        return [
-            {"name": str(name), **rest} if isinstance(rest, Mapping) else parse_parameter(f"{name}={rest}")
-            for name, rest in value.items()
-        ]
-    if isinstance(value, list | tuple):
-        return [parse_parameter(item) if isinstance(item, str) else item for item in value]
-    return value
 
 
 def _unique(value: tuple[ParameterSpec, ...]) -> tuple[ParameterSpec, ...]:
@@ -319,48 +288,6 @@ Parameters = Annotated[
     AfterValidator(_unique),
     Field(min_length=1, max_length=MAX_HYPERPARAMETERS),
 ]
-
-_FORM = (
-    "NAME=INT[1,10], NAME=DOUBLE[1e-4,1e-1,log], NAME=DOUBLE[0,1,step=0.1], NAME=DISCRETE[16,32], or "
-    "NAME=CATEGORICAL[a,b]"
-)
-_UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
-"""What neither an argument nor a variable can carry, and what no encoding has."""
-_LOG = {"true": True, "false": False}
-_TEXT = re.compile(r"\s*([^=\s]+)\s*=\s*([A-Za-z]+)\s*\[(.*)\]\s*", re.DOTALL)
-
-
-def parse_parameter(text: str) -> dict[str, Any]:
-    """The fields of a parameter that is written as `lr=DOUBLE[1e-4,1e-1,log]`.
-
-    In the brackets of INT and DOUBLE come min and max, then any of `log`, `step=S`, or S alone.
-
-    Raises:
-        InvalidInputError: It is not written so.
-    """
-    match = _TEXT.fullmatch(text)
-    if match is None or match[2].upper() not in list(ParameterType):
-        raise InvalidInputError(f"The parameter {text[:200]!r}", "it is not written as a parameter is", f"Use {_FORM}.")
-    kind = ParameterType(match[2].upper())
-    parts = [part.strip() for part in match[3].split(",")]
-    if kind not in RANGES:
-        return {"name": match[1], "type": kind, "values": [part for part in parts if part]}
-    low, high, *rest = [*parts, "", ""][: max(len(parts), 2)]
-    fields: dict[str, Any] = {"name": match[1], "type": kind, "min": low, "max": high}
-    for part in rest:
-        key, value = _option(part)
-        if key in fields or not value or (key == "log" and value not in _LOG):
-            raise InvalidInputError(f"The parameter {text[:200]!r}", f"{part!r} is not understood", f"Use {_FORM}.")
-        fields[key] = _LOG[value] if key == "log" else value
-    return fields
-
-
-def _option(part: str) -> tuple[str, str]:
-    """What stands behind min and max: the field, and its value; `log`, and a step without its name, are enough."""
-    key, equals, value = (piece.strip() for piece in part.lower().partition("="))
-    if equals:
-        return (key, value) if key in ("step", "log") else (key, "")
-    return ("log", "true") if key == "log" else ("step", key)
 
 
 def grid_size(parameters: Sequence[ParameterSpec]) -> int:
@@ -396,11 +323,6 @@ def unfit(parameters: Sequence[ParameterSpec], point: Mapping[str, str]) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names)
-
-
-def _decimal(text: str) -> Decimal | None:
-    """The number that is written there; None when it is none, or not a finite one."""
-    return Decimal(text) if _NUMBER.fullmatch(text) else None
 
 
 def _places(number: Decimal) -> int:

@@ -178,6 +178,7 @@ def test_a_logarithmic_grid_keeps_its_end_however_its_step_is_rounded(steps, ste
         (["x=DISCRETE[1_0,2]"], "values '1_0' is no number"),
         (["x=DISCRETE[0.1,0.10]"], "given twice: '0.1' and '0.10'"),
         (["x=DISCRETE[0,-0.0]"], "given twice: '0' and '-0.0'"),
+        (["x=DISCRETE[1,,2]"], "1 to 4,096 characters"),
         (["x=CATEGORICAL[a,b,a]"], "given twice: 'a'"),
         ([{"name": "x", "type": "CATEGORICAL", "values": ["a", ""]}], "1 to 4,096 characters"),
         ([{"name": "x", "type": "CATEGORICAL", "values": "a,,b"}], "1 to 4,096 characters"),
