@@ -206,9 +206,9 @@ class Tally(Frozen):
             return self
         failed = status in TRIAL_FAILED
         changes: dict[str, object] = {"finished": self.finished + 1, "failed": self.failed + failed}
-        if not failed and value is not None and math.isfinite(value):
-            if self.best is None or type.is_better(value, self.best):
-                changes |= {"best": value, "best_number": number}
+        usable = not failed and value is not None and math.isfinite(value)
+        if value is not None and usable and (self.best is None or type.is_better(value, self.best)):
+            changes |= {"best": value, "best_number": number}
         return self.model_copy(update=changes)
 
 

@@ -207,7 +207,6 @@ def test_a_tuning_stands_as_its_trials_do(trials, kind):
     now = tally(kind, trials)
     assert now.finished == sum(status in TRIAL_FINISHED for _, status, _ in trials)
     assert now.failed == sum(status in TRIAL_FAILED for _, status, _ in trials)
-    assert now.running == sum(status in ("CREATED", "RUNNING") for _, status, _ in trials)
     usable = {
         number: value
         for number, status, value in trials
@@ -270,7 +269,7 @@ def test_the_goal_comes_first_then_failed_trials_then_their_number_then_the_time
 )
 def test_a_goal_is_reached_at_once_by_a_report_of_a_running_trial_that_is_exactly_as_good(kind, goal, value, reached):
     asked = spec(objective_type=kind, goal=goal)
-    found = ending(asked, Tally(running=2), reported={5: value, 4: goal - 1 if kind == "MAXIMIZE" else goal + 1})
+    found = ending(asked, Tally(), reported={5: value, 4: goal - 1 if kind == "MAXIMIZE" else goal + 1})
     assert (found is not None) == reached
     if reached:
         assert (found.failed, found.winner) == (False, 5)
@@ -280,8 +279,8 @@ def test_a_goal_is_reached_at_once_by_a_report_of_a_running_trial_that_is_exactl
 
 @pytest.mark.req("TUN-05")
 def test_the_first_of_several_running_trials_that_reach_the_goal_is_the_winner():
-    assert ending(spec(goal=1), Tally(running=2), reported={9: 0.5, 4: 0.7}).winner == 4
-    assert ending(spec(), Tally(running=2), reported={9: 0.5}) is None
+    assert ending(spec(goal=1), Tally(), reported={9: 0.5, 4: 0.7}).winner == 4
+    assert ending(spec(), Tally(), reported={9: 0.5}) is None
 
 
 @pytest.mark.req("TUN-06", "TUN-07", "TUN-10")
@@ -296,7 +295,7 @@ def test_a_tuning_all_of_whose_trials_failed_has_failed_whatever_its_limits(sett
 
 @pytest.mark.req("TUN-10")
 def test_a_tuning_that_is_out_of_time_before_a_trial_has_run_has_failed():
-    found = ending(spec(max_tuning_minutes=1), Tally(running=2), overdue=True)
+    found = ending(spec(max_tuning_minutes=1), Tally(), overdue=True)
     assert (found.failed, found.reason) == (True, "The maximum time of 1 minutes has passed; 0 trainings have run")
 
 
@@ -311,7 +310,7 @@ def test_trials_may_fail_without_a_limit_and_the_first_ends_it_when_the_limit_is
 @pytest.mark.req("TUN-07")
 def test_a_grid_ends_with_its_last_point():
     grid = spec(strategy="GRID", parameters=["a=INT[1,3]"], max_trainings=30)
-    assert ending(grid, Tally(finished=2, running=1)) is None
+    assert ending(grid, Tally(finished=2)) is None
     assert not ending(grid, Tally(finished=3)).failed
 
 
