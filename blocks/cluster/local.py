@@ -28,6 +28,7 @@ from blocks.cluster.run_directory import (
 from blocks.cluster.stopping import claim_finished, stop_run
 from blocks.cluster.watch import watch_events
 from blocks.domain.errors import NotFoundError
+from blocks.domain.paths import StoragePath
 from blocks.domain.plan import LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
 
 CLUSTER = "local"
@@ -87,7 +88,7 @@ class LocalCluster(Cluster):
         lock = self._claim(layout, plan)
         if lock is not None:
             try:
-                self._start(layout, lock, secrets or {})
+                self._start(layout, lock, plan, secrets or {})
             finally:
                 os.close(lock)  # the agent has its own copy
         return RunHandle(cluster=CLUSTER, run_id=plan.run_id)
@@ -202,7 +203,7 @@ class LocalCluster(Cluster):
             with suppress(FileNotFoundError):  # removed meanwhile
                 return agent_lock.acquire(layout.lock)
 
-    def _start(self, layout: RunLayout, lock: int, secrets: Secrets) -> None:
+    def _start(self, layout: RunLayout, lock: int, plan: RunPlan, secrets: Secrets) -> None:
         """With the agent's lock in hand: start it, unless the run is over."""
         if is_over(layout.events):
             return
@@ -210,7 +211,7 @@ class LocalCluster(Cluster):
             end_processes(layout.directory, 0)  # what an agent that died without a word left behind
         write_json(layout.settings, self._agent_settings | {"secrets": sorted(secrets)})
         allocation.enter(layout.directory)
-        start_agent(layout, lock, secrets)
+        start_agent(layout, lock, secrets, _modules(plan))
 
     def _output(self, handle: RunHandle, rank: int) -> Output:
         layout = RunLayout(self._home, handle.run_id)
@@ -225,6 +226,12 @@ def _matches(summary: Summary | None, selector: Selector) -> bool:
         return False
     labels: Mapping[str, str] = summary["labels"]
     return selector.labels.items() <= labels.items()
+
+
+def _modules(plan: RunPlan) -> list[str]:
+    """What only the agents of some plans import: the clients of object stores."""
+    places = [each.path for each in plan.inputs] + [each.path for each in plan.outputs]
+    return ["blocks.storage.object_store"] if any(StoragePath.parse(p).is_object_store for p in places) else []
 
 
 def _phase(layout: RunLayout) -> RunPhase | None:

@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
         os.set_inheritable(int(arguments[1]), False)  # handed over by `launch`, already locked
     elif agent_lock.acquire(layout.lock) is None:
         return _refuse(f"Another agent sees to the run {layout.run_id}.")
-    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no process of this user may look into this one's memory
+    forbid_looking()
     switch = StopSwitch(layout.stop)
     try:
         confidential = read_secrets(needed=len(arguments) == 2)
@@ -71,6 +71,11 @@ def main(arguments: list[str]) -> int:
         see_to_the_end(layout, journal, switch, confidential.connections)
     # Threads that hang in a store, or in an installer, must not keep the process: all is on disk.
     os._exit(0)
+
+
+def forbid_looking() -> None:
+    """Let no process of this user look into this one's memory."""
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def read_secrets(*, needed: bool) -> Confidential:
