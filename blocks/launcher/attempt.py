@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from blocks.cluster.processes import MARKER
 from blocks.domain.plan import ExitCause, ExitRecord
 from blocks.launcher.supervisor import REMOVED
 
-SUPERVISOR = Path(__file__).with_name("supervisor.py")
+SUPERVISOR = "import sys; sys.path.append(sys.argv[1]); import supervisor; supervisor.main()"
+"""Run so, as a module, it is compiled but once."""
 
 
 class Attempt:
@@ -32,12 +34,13 @@ class Attempt:
 
     def start(self, python: Path, workers: Mapping[int, Mapping[str, object]]) -> None:
         """Start every worker with its document."""
+        flags = ["-I", "-S"] + ["-B"] * sys.dont_write_bytecode
         for rank, document in workers.items():
             directory = self._layout.worker(rank)
             write_json(directory / "worker.json", document)
             with self._layout.agent_log.open("ab") as log:
                 self._running[rank] = subprocess.Popen(
-                    [str(python), "-I", "-S", str(SUPERVISOR), str(directory)],
+                    [str(python), *flags, "-c", SUPERVISOR, str(Path(__file__).parent), str(directory)],
                     stdin=subprocess.PIPE,  # never written to: it is closed when this process is gone
                     stdout=log,
                     stderr=log,

@@ -4,30 +4,34 @@ It runs in the user's interpreter, so it is one file, standard library only, Pyt
 the rest of the product. What it does is in `worker.json`; what came of it is in `exit-{attempt}.json`, with the fields
 of `blocks.domain.plan.ExitRecord`; the output is in `output/` (see `Output`).
 
+A short trial waits for it, so it imports what CPython has built in and little else: the modules around that, as
+`signal`, `json`, `subprocess` or `ctypes`, take longer than all that is done here. They are there for other
+interpreters, and for what goes wrong.
+
 It ends the whole process tree and then itself when the entry point ends, on SIGTERM, at the deadline, and when the
 agent that started it is gone (its standard input, of which the agent holds the other end, is closed).
 """
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import errno
 import fcntl
-import json
 import os
-import re
 import resource
 import select
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterable
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # importing `typing` takes as long as half of the rest
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
+else:
+    try:
+        import _signal as signal
+    except ImportError:
+        import signal
 
 READ_BYTES = 1 << 18
 PIPE_BYTES = 1 << 20
@@ -47,7 +51,20 @@ REMOVED = "The entry point removed the directory that its run lies in, and with 
 MACHINE_OOM_FILE = "/proc/vmstat"
 # The program's own doing, unlike SIGKILL and SIGTERM, which somebody else sends.
 CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
-FULL_DISK = re.compile(r"Errno (28|122)\b|No space left on device|Disk quota exceeded")
+FULL_DISK = r"Errno (28|122)\b|No space left on device|Disk quota exceeded"
+
+
+class Ignored:
+    """What `contextlib.suppress` is."""
+
+    def __init__(self, *kinds: type[BaseException]) -> None:
+        self._kinds = kinds
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        return kind is not None and issubclass(kind, self._kinds)
 
 
 class Output:
@@ -143,8 +160,7 @@ class Supervisor:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        with open(self._path("worker.json")) as stream:
-            self._worker: dict[str, Any] = json.load(stream)
+        self._worker = read_document(self._path("worker.json"))
         self._attempt: int = self._worker["attempt"]
         self._output = Output(self._path("output"), self._worker["log_limit_bytes"])
         self._prctl = load_prctl()
@@ -166,14 +182,11 @@ class Supervisor:
         self._listen()
         own_kills, all_kills = self._oom_kills()
         self._start()
-        empty_scans = 0
-        while empty_scans < 2:
-            self._turn(0 if empty_scans else self._patience())
-            self._reap()
+        while not self._reap():
+            self._turn(self._patience())
             self._check_deadline()
-            left = descendants() if self._status is not None or self._overdue() else set()
-            empty_scans = empty_scans + 1 if self._status is not None and not left else 0
-            self._press(left)
+            if self._status is not None or self._overdue():
+                self._press(descendants())
         while self._pump():
             pass
         own_kills_now, all_kills_now = self._oom_kills()
@@ -200,7 +213,7 @@ class Supervisor:
             "tail": tail,
         }
         descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT, 0o644)
-        os.ftruncate(descriptor, os.write(descriptor, json.dumps(record).encode()))
+        os.ftruncate(descriptor, os.write(descriptor, flat_json(record).encode()))
         os.fsync(descriptor)
         os.close(descriptor)
         os.replace(self._reserve, self._path(f"exit-{self._attempt}.json"))
@@ -233,37 +246,27 @@ class Supervisor:
     def _start(self) -> None:
         self._pipe, writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._pipe, False)
-        with contextlib.suppress(OSError):  # the user's pipes hold all that the system allows: a smaller one will do
+        with Ignored(OSError):  # the user's pipes hold all that the system allows: a smaller one will do
             fcntl.fcntl(writer, F_SETPIPE_SZ, PIPE_BYTES)
         self._began = now()
         try:
-            process = subprocess.Popen(
-                self._worker["argv"],
-                env=self._worker["env"],
-                cwd=self._worker["cwd"],
-                stdin=subprocess.DEVNULL,
-                stdout=writer,
-                stderr=writer,
-                start_new_session=True,
-                preexec_fn=self._in_child,
-            )
+            worker = self._worker
+            self._pid = start(worker["argv"], worker["env"], worker["cwd"], writer, self._in_child)
         finally:
             os.close(writer)
-        self._pid = process.pid
-        process.returncode = 0  # we reap all children ourselves
         self._poll.register(self._pipe, select.POLLIN)
 
     def _in_child(self) -> None:
         self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as stream:
+        with Ignored(OSError), open("/proc/self/oom_score_adj", "w") as stream:
             stream.write("500")  # rather this one than the agent
         for file in self._worker.get("procs_files", ()):
             with open(file, "w") as procs:
                 procs.write("0")
 
     def _patience(self) -> float:
-        if self._kill_at is not None:
+        if self._kill_at is not None or self._status is not None:
             return TICK_SECONDS
         left: float = self._worker["deadline"] - time.time()
         return min(max(left, 0.0), IDLE_SECONDS)
@@ -287,9 +290,7 @@ class Supervisor:
 
     def _stop_request(self) -> dict[str, Any]:
         try:
-            with open(self._path(f"stop-{self._attempt}.json")) as stream:
-                request: dict[str, Any] = json.load(stream)
-                return request
+            return read_document(self._path(f"stop-{self._attempt}.json"))
         except (OSError, ValueError):
             return {}
 
@@ -300,7 +301,7 @@ class Supervisor:
         except BlockingIOError:
             return False
         if not data:
-            with contextlib.suppress(KeyError):
+            with Ignored(KeyError):
                 self._poll.unregister(self._pipe)
             return False
         self._output.write(data)
@@ -308,14 +309,17 @@ class Supervisor:
             time.sleep(PACE_SECONDS)
         return True
 
-    def _reap(self) -> None:
-        with contextlib.suppress(ChildProcessError):
+    def _reap(self) -> bool:
+        """Take note of who has ended. True when nothing is left: what is below a subreaper comes to be its child."""
+        try:
             while True:
                 process, status = os.waitpid(-1, os.WNOHANG)
                 if process == 0:
-                    return
+                    return False
                 if process == self._pid:
                     self._status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        except ChildProcessError:
+            return True
 
     def _check_deadline(self) -> None:
         if not self._verdict and self._status is None and time.time() >= self._worker["deadline"]:
@@ -341,7 +345,9 @@ class Supervisor:
 
     def _keep_half_written(self, files: set[str]) -> None:
         new = self._path(f".open-{self._attempt}.json")
-        with contextlib.suppress(OSError):
+        with Ignored(OSError):
+            import json
+
             with open(new, "w") as stream:
                 json.dump({"files": sorted(files)}, stream)
             os.replace(new, self._path(f"open-{self._attempt}.json"))
@@ -381,7 +387,9 @@ class Supervisor:
 
 def judge_signal(number: int) -> tuple[str, str]:
     """Cause and message of an entry point that a signal ended."""
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    from signal import Signals
+
+    name = Signals(number).name if number in set(Signals) else f"signal {number}"
     if name in CRASHES:
         return "user_error", f"The entry point crashed with {name}. Its last lines of output may say where."
     if name == "SIGXFSZ":
@@ -391,9 +399,11 @@ def judge_signal(number: int) -> tuple[str, str]:
 
 def judge_code(code: int, recent: str) -> tuple[str, str]:
     """Cause and message of an entry point that exited with a code other than 0."""
+    import re
+
     words, since_traceback = last_error(recent)
     message = f"The entry point exited with code {code}" + (f": {words}" if words else ".")
-    return ("disk_full" if FULL_DISK.search(since_traceback) else "user_error"), message
+    return ("disk_full" if re.search(FULL_DISK, since_traceback) else "user_error"), message
 
 
 def last_error(recent: str) -> tuple[str, str]:
@@ -441,9 +451,9 @@ def open_for_writing(processes: Iterable[int], directory: str) -> set[str]:
     inside = os.path.realpath(directory) + os.sep
     found = set()
     for process in processes:
-        with contextlib.suppress(OSError):  # it ended meanwhile
+        with Ignored(OSError):  # it ended meanwhile
             for descriptor in os.listdir(f"/proc/{process}/fd"):
-                with contextlib.suppress(OSError):
+                with Ignored(OSError):
                     path = os.readlink(f"/proc/{process}/fd/{descriptor}")
                     if path.startswith(inside) and is_written(f"/proc/{process}/fdinfo/{descriptor}"):
                         found.add(path[len(inside) :])
@@ -453,14 +463,14 @@ def open_for_writing(processes: Iterable[int], directory: str) -> set[str]:
 def is_written(fdinfo: str) -> bool:
     """Whether an open file was not opened for reading only."""
     with open(fdinfo) as stream:
-        flags = re.search(r"^flags:\s*([0-7]+)", stream.read(), re.M)
-    return flags is not None and int(flags.group(1), 8) & os.O_ACCMODE != os.O_RDONLY
+        flags = [line.split()[1] for line in stream if line.startswith("flags:")]
+    return bool(flags) and int(flags[0], 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def signal_all(processes: Iterable[int], number: int) -> None:
     """Send a signal to each that is still there."""
     for process in processes:
-        with contextlib.suppress(ProcessLookupError):
+        with Ignored(ProcessLookupError):
             os.kill(process, number)
 
 
@@ -468,14 +478,99 @@ def count_oom_kills(file: str) -> int:
     """What one of the kernel's files (`memory.events`, `memory.oom_control`, `vmstat`) counts; 0 where it does not."""
     try:
         with open(file) as stream:
-            found = re.search(r"^oom_kill (\d+)", stream.read(), re.M)
+            found = [line.split()[1] for line in stream if line.startswith("oom_kill ")]
     except OSError:
         return 0
-    return int(found.group(1)) if found else 0
+    return int(found[0]) if found else 0
 
 
-def load_prctl() -> Any:
+def start(
+    argv: list[str], environment: Mapping[str, str], directory: str, output: int, prepare: Callable[[], None]
+) -> int:
+    """What `subprocess.Popen` does for a program in a session of its own; its process id.
+
+    Args:
+        argv: The program and its arguments.
+        environment: All of its environment.
+        directory: Where it starts.
+        output: What it prints goes there; it has nothing to read.
+        prepare: Called in the new process.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    process = os.fork()
+    if process == 0:
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.chdir(directory)
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and so would the program
+                signal.signal(number, signal.SIG_DFL)
+            os.setsid()
+            prepare()
+            os.execvpe(argv[0], argv, environment)  # noqa: S606 - there is no shell in between, nor should there be
+        except BaseException as error:
+            code, name = getattr(error, "errno", errno.EINVAL), getattr(error, "filename", error)
+            os.write(writer, f"{code} {name or ''}".encode("utf-8", "surrogateescape"))
+        finally:
+            os._exit(255)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        failure = pipe.read().decode("utf-8", "surrogateescape")
+    if failure:
+        os.waitpid(process, 0)
+        reason, _, what = failure.partition(" ")
+        raise OSError(int(reason), os.strerror(int(reason)), what or argv[0])
+    return process
+
+
+def read_document(file: str) -> dict[str, Any]:
+    """The JSON object in a file."""
+    with open(file, encoding="utf-8") as stream:
+        text = stream.read()
+    try:
+        from _json import make_scanner
+
+        document: dict[str, Any] = make_scanner(Scanner)(text, 0)[0]  # type: ignore[arg-type]
+    except (ImportError, AttributeError, TypeError, StopIteration):
+        import json
+
+        document = json.loads(text)
+    return document
+
+
+class Scanner:
+    """How `json.loads` has CPython's scanner read."""
+
+    strict = True
+    object_hook = object_pairs_hook = array_hook = None
+    parse_float, parse_int, parse_constant = float, int, float
+
+
+def flat_json(record: Mapping[str, str | int | None]) -> str:
+    """An object without objects in it as JSON."""
+    try:
+        from _json import encode_basestring_ascii as quoted
+    except ImportError:
+        import json
+
+        return json.dumps(record)
+    words = {n: "null" if v is None else quoted(v) if isinstance(v, str) else str(v) for n, v in record.items()}
+    return "{" + ", ".join(f"{quoted(name)}: {word}" for name, word in words.items()) + "}"
+
+
+def load_prctl() -> Callable[..., int]:
     """The system call `prctl`, or a function that does nothing where the interpreter cannot reach it."""
+    try:
+        from _ctypes import call_function, dlopen, dlsym
+
+        address = dlsym(dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+        return lambda *arguments: call_function(address, arguments)
+    except (ImportError, OSError, AttributeError):
+        pass
     try:
         import ctypes
 
@@ -486,12 +581,13 @@ def load_prctl() -> Any:
 
 def now() -> str:
     """The time, with its zone."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat()  # noqa: UP017 - datetime.UTC is of Python 3.11
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds // 1000:06d}+00:00"
 
 
 def main() -> None:
-    """Supervise the worker whose directory is the only argument."""
-    supervisor = Supervisor(sys.argv[1])
+    """Supervise the worker whose directory is the last argument."""
+    supervisor = Supervisor(sys.argv[-1])
     try:
         supervisor.run()
     except Exception as error:  # the top of the process: whatever it was must be on record
