@@ -49,8 +49,13 @@ def hierarchies() -> tuple[Hierarchy, ...]:
     return tuple(h for h in _mounted() if os.access(h.base, os.W_OK))
 
 
-def _mounted() -> Iterator[Hierarchy]:
-    """Every mounted tree that matters here, with this process's place in it."""
+@functools.cache
+def _mounted() -> tuple[Hierarchy, ...]:
+    """Every mounted tree that matters here, with the place that this process had in it when it was first asked."""
+    return tuple(_trees())
+
+
+def _trees() -> Iterator[Hierarchy]:
     try:
         own = dict(_own_groups(Path("/proc/self/cgroup").read_text()))
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()

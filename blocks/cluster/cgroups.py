@@ -60,11 +60,13 @@ class WorkerCgroup:
 def create_worker_cgroup(run_directory: Path, rank: int, vcpus: float, memory_mib: int) -> WorkerCgroup | None:
     """Groups with these limits for one worker, made anew or found; None when the machine allows none."""
     made, enforced = [], set[str]()
-    for hierarchy in hierarchies():
+    try:
+        groups = _note(run_directory, {h.base / _name(run_directory): h for h in hierarchies()})
+    except OSError:
+        return None
+    for group, hierarchy in groups.items():
         with contextlib.suppress(OSError):
-            group = hierarchy.base / _name(run_directory)
             group.mkdir(exist_ok=True)
-            _note(run_directory, group)
             _delegate(hierarchy, group)
             (group / str(rank)).mkdir(exist_ok=True)
             made.append(group / str(rank))
@@ -193,11 +195,13 @@ def _name(run_directory: Path) -> str:
     return _prefix(layout.home) + layout.run_id
 
 
-def _note(run_directory: Path, group: Path) -> None:
-    """Keep where the groups are: a process in another group would look for them elsewhere."""
+def _note(run_directory: Path, groups: dict[Path, Hierarchy]) -> dict[Path, Hierarchy]:
+    """Keep where the groups are going to be: a process in another group would look for them elsewhere."""
     known = _groups_of(run_directory)
-    if group not in known:
-        write_json(run_directory / "cgroups.json", {"groups": [str(g) for g in (*known, group)]})
+    if new := [group for group in groups if group not in known]:
+        document = {"groups": [str(group) for group in (*known, *new)]}
+        write_json(run_directory / "cgroups.json", document, durable=False)
+    return groups
 
 
 def _groups_of(run_directory: Path) -> list[Path]:
@@ -205,8 +209,8 @@ def _groups_of(run_directory: Path) -> list[Path]:
 
 
 def _children(group: Path) -> list[Path]:
-    with contextlib.suppress(OSError):
-        return [entry for entry in group.iterdir() if entry.is_dir()]
+    with contextlib.suppress(OSError), os.scandir(group) as entries:
+        return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
     return []
 
 

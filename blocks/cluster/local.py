@@ -138,7 +138,8 @@ class LocalCluster(Cluster):
                 remove_run(layout)
             return
         try:
-            end_processes(layout.directory, 0)
+            if find_processes(layout.directory):  # whoever wrote the last event had seen that there are none
+                end_processes(layout.directory, 0)
             allocation.release(layout.directory)
             cgroups.remove_groups(layout.directory)
             remove_run(layout)
@@ -209,7 +210,7 @@ class LocalCluster(Cluster):
             return
         if layout.settings.exists():
             end_processes(layout.directory, 0)  # what an agent that died without a word left behind
-        write_json(layout.settings, self._agent_settings | {"secrets": sorted(secrets)})
+        write_json(layout.settings, self._agent_settings | {"secrets": sorted(secrets)}, durable=False)
         allocation.enter(layout.directory)
         start_agent(layout, lock, secrets, _modules(plan))
 

@@ -30,10 +30,18 @@ KILL_SECONDS = 10.0
 _PATIENT_ROUNDS = 8
 """Looks after which something evidently forks faster than we look."""
 
+_PAUSE_SECONDS = 0.01
+"""Between two looks for what is left, so that who is just being started or ended is seen as what he is."""
+
+_KERNEL_THREAD = 0x00200000
+"""Set in the flags of what has neither an environment nor a parent that is ours."""
+
 _MARKED = f"{MARKER}=".encode()
 
 AGENT = "blocks.launcher"
 """The module that an agent runs; its first argument is the run's directory."""
+
+_PIECE_BYTES = 1 << 17
 
 _USER = re.compile(rb"^Uid:\s+(\d+)", re.M)
 
@@ -81,8 +89,7 @@ def end_processes(run_directory: Path, grace_seconds: float, *, excluding: Colle
     """
     hunt = _Hunt(run_directory, excluding)
     hunt.ask_to_end(grace_seconds)
-    hunt.force_to_end(KILL_SECONDS)
-    remaining = hunt.look()
+    remaining = hunt.force_to_end(KILL_SECONDS)
     killed = hunt.killed - {(p.pid, p.started) for p in remaining}
     return StopReport(
         terminated=len(hunt.known) - len(hunt.killed | {(p.pid, p.started) for p in remaining}),
@@ -106,11 +113,14 @@ class _Hunt:
         self.known: set[tuple[int, float]] = set()
         self.killed: set[tuple[int, float]] = set()
         self.seen: dict[int, Process] = {}
+        self.empty_looks = 0
+        """So many in a row have found nobody, up to the last one."""
 
     def look(self) -> list[Process]:
         self.seen = _snapshot()
         found = [p for p in _members(self.seen, self.run_directory, self.known) if p.pid not in self.spared]
         self.known |= {(p.pid, p.started) for p in found}
+        self.empty_looks = 0 if found else self.empty_looks + 1
         return found
 
     def ask_to_end(self, grace_seconds: float) -> None:
@@ -126,20 +136,24 @@ class _Hunt:
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, 0.1)
 
-    def force_to_end(self, seconds: float) -> None:
-        """SIGKILL, until twice in a row nobody is found, or the time is over."""
+    def force_to_end(self, seconds: float) -> list[Process]:
+        """End all that are left, until two looks in a row have found none; who is left all the same."""
         deadline = time.monotonic() + seconds
-        rounds = empty = 0
-        while empty < 2 and time.monotonic() < deadline:
+        rounds = 0
+        while self.empty_looks < 2:
+            if rounds or self.empty_looks:
+                time.sleep(_PAUSE_SECONDS)
             alive = self._halt()
             self._send_to_groups(alive, signal.SIGKILL)
             self.killed |= {(p.pid, p.started) for p in alive}
             for process in alive:
                 _send(process, signal.SIGKILL)
-            rounds, empty = rounds + 1, 0 if alive else empty + 1
+            rounds += 1
             if rounds > _PATIENT_ROUNDS:
                 cgroups.kill(self.run_directory)
-            time.sleep(0.01)
+            if time.monotonic() > deadline:
+                return self.look()
+        return []
 
     def _halt(self) -> list[Process]:
         """Halt all, and again what they forked meanwhile, until nobody is left who could fork."""
@@ -207,7 +221,7 @@ def _read(pid: int) -> Process | None:
         stat = _contents(f"/proc/{pid}/stat")
         # The name, in parentheses, may hold anything. Behind it: state, parent, group and, as the twentieth, the start.
         fields = stat[stat.rindex(b")") + 2 :].split()
-        if fields[0] in (b"Z", b"X"):
+        if fields[0] in (b"Z", b"X") or int(fields[6]) & _KERNEL_THREAD:
             return None
         return Process(pid, int(fields[1]), int(fields[2]), float(fields[19]), _marker(pid))
     except (OSError, ValueError):
@@ -242,12 +256,14 @@ def _marker_of_agent(pid: int) -> str:
 
 
 def _contents(file: str) -> bytes:
+    """All of a file of a process in /proc: of those that are read here the kernel gives all that it is asked for."""
     descriptor = os.open(file, os.O_RDONLY)
     try:
-        pieces = []
-        while piece := os.read(descriptor, 1 << 17):
-            pieces.append(piece)
-        return b"".join(pieces)
+        text = piece = os.read(descriptor, _PIECE_BYTES)
+        while len(piece) == _PIECE_BYTES:
+            piece = os.read(descriptor, _PIECE_BYTES)
+            text += piece
+        return text
     finally:
         os.close(descriptor)
 

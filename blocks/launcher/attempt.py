@@ -37,7 +37,7 @@ class Attempt:
         flags = ["-I", "-S"] + ["-B"] * sys.dont_write_bytecode
         for rank, document in workers.items():
             directory = self._layout.worker(rank)
-            write_json(directory / "worker.json", document)
+            write_json(directory / "worker.json", document, durable=False)
             with self._layout.agent_log.open("ab") as log:
                 self._running[rank] = subprocess.Popen(
                     [str(python), *flags, "-c", SUPERVISOR, str(Path(__file__).parent), str(directory)],
@@ -74,7 +74,7 @@ class Attempt:
         self._request = request
         for rank, process in self._running.items():
             with contextlib.suppress(OSError):  # on a full disk it ends all the same, for the usual reason
-                write_json(self._layout.worker(rank) / f"stop-{self.number}.json", request)
+                write_json(self._layout.worker(rank) / f"stop-{self.number}.json", request, durable=False)
             process.terminate()
 
     def gather(self, ranks: Iterable[int]) -> None:

@@ -39,10 +39,12 @@ def note_doubts(layout: RunLayout, plan: RunPlan, attempt: int) -> None:
     for rank in range(plan.workers):
         death = _death(layout, rank, attempt)
         files = look(layout.worker(rank) / CHECKPOINTS).files
-        doubts = known_doubts(layout, rank) & {file.version for file in files}
+        known = known_doubts(layout, rank)
+        doubts = known & {file.version for file in files}
         if death:
             doubts |= {file.version for file in half_written(files, death)}
-        write_json(layout.worker(rank) / "doubts.json", {"versions": sorted(doubts)})
+        if doubts != known:
+            write_json(layout.worker(rank) / "doubts.json", {"versions": sorted(doubts)})
 
 
 def known_doubts(layout: RunLayout, rank: int) -> set[Version]:

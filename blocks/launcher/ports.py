@@ -9,11 +9,15 @@ import fcntl
 import os
 import random
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 # Below the range from which the kernel takes ports of outgoing connections, which would collide by chance.
 FIRST_PORT = 15_000
 LAST_PORT = 32_000
+
+STRIDE = 7919
+"""From one port to the next that is tried; a prime that does not divide their number, so that all have their turn."""
 
 
 class PortLease:
@@ -31,15 +35,15 @@ class PortLease:
         Raises:
             OSError: There are not so many.
         """
-        candidates = random.sample(range(FIRST_PORT, LAST_PORT), LAST_PORT - FIRST_PORT)
         taken: list[int] = []
-        while len(taken) < count:
-            if not candidates:
-                raise OSError(f"no {count} free ports between {FIRST_PORT} and {LAST_PORT}")
-            port = candidates.pop()
+        for port in _in_any_order():
+            if len(taken) == count:
+                break
             if self._lock(port):
                 self._held.append(port)
                 taken.append(port)
+        if len(taken) < count:
+            raise OSError(f"no {count} free ports between {FIRST_PORT} and {LAST_PORT}")
         return tuple(taken)
 
     def release(self) -> None:
@@ -59,6 +63,13 @@ class PortLease:
             return True
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, port)
         return False
+
+
+def _in_any_order() -> Iterator[int]:
+    """Every port once, beginning anywhere: to shuffle them all takes longer than all that a short run does else."""
+    ports = range(FIRST_PORT, LAST_PORT)
+    (start,) = random.sample(ports, 1)
+    return (ports[(start + number * STRIDE) % len(ports)] for number in range(len(ports)))
 
 
 def _is_bindable(port: int) -> bool:

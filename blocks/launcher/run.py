@@ -63,6 +63,7 @@ class Run:
         self._ports = PortLease(self._settings.home)
         self._cgroups: list[WorkerCgroup] = []
         self._records: list[ExitRecord] = []  # of the last attempt
+        self._swept = False  # since anything was started
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of a supervisor become our children
 
     def execute(self) -> Outcome:
@@ -86,6 +87,7 @@ class Run:
                 return outcome
         if self._placement is None or self._switch.asked():
             return self._stopped()
+        self._swept = False
         preparation = in_background(self._switch, "preparation", self._prepare)
         while not preparation.done():
             if self._switch.asked():
@@ -114,6 +116,7 @@ class Run:
         documents = self._documents(number, python, placement, deadline)
         self._journal.change(phase="running", detail="", attempt=number, deadline=deadline)
         attempt = Attempt(self._layout, number, self._exited)
+        self._swept = False
         attempt.start(python, documents)
         self._journal.emit("started", attempt=number, deadline=_iso(deadline))
         ended = Event()
@@ -225,7 +228,9 @@ class Run:
 
     def _sweep(self) -> StopReport:
         """Prove that no process of the run is left but this one."""
-        return end_processes(self._layout.directory, 0, excluding={os.getpid()})
+        report = end_processes(self._layout.directory, 0, excluding={os.getpid()})
+        self._swept = report.remaining == 0
+        return report
 
     def _make_room(self) -> None:
         """On a full disk the workers' scratch makes room for the last words."""
@@ -234,7 +239,7 @@ class Run:
 
     def _clear(self) -> None:
         """Give back what the workers had, as none is left."""
-        report = self._sweep()
+        report = StopReport() if self._swept else self._sweep()
         if self._switch.asked():
             stopped = [record for record in self._records if record.cause is ExitCause.STOPPED]
             killed = sum(record.signal == signal.SIGKILL for record in stopped)

@@ -51,5 +51,5 @@ class AgentState:
         return cls(**known)
 
     def save(self, file: Path) -> None:
-        """Put it in place of what is there."""
-        write_json(file, asdict(self))
+        """Put it in place of what is there. Before anything was started there is nothing that must survive a crash."""
+        write_json(file, asdict(self), durable=self.attempt > 0 or self.outcome is not None)
