@@ -595,6 +595,7 @@ def main() -> None:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         message = f"The entry point could not be supervised: {type(error).__name__}: {error}"
         supervisor.finish("disk_full" if full else "launcher_error", message)
+    os._exit(0)  # there is nothing to tidy up
 
 
 if __name__ == "__main__":
