@@ -4,8 +4,9 @@ Every run has a ticket in `queue/`, an empty file whose name says all, so that o
 state, and a ticket changes by being renamed. Looking and renaming happen under one lock. A ticket counts only while its
 run's agent lives (`agent_lock`): the room of a dead one is free at once, after what is left of its processes was ended.
 
-An agent waits here for hours, so this is small: standard library only, the first in the queue looks for room twenty
-times a second, the others only whether the directory changed.
+An agent waits here for hours, and many may, so this is small: standard library only, the first in the queue looks for
+room twenty times a second, the others the more seldom the farther behind, and only whether the directory changed. Each
+looks after the run just ahead of it, the first after those that are placed.
 """
 
 import os
@@ -22,6 +23,7 @@ from blocks.locks import locked
 
 FIRST_LOOKS_SECONDS = 0.05
 OTHERS_LOOK_SECONDS = 0.25
+_FEW = 8  # so many runs ahead double the time between two looks
 _LOOK_AGAIN_SECONDS = 2.0  # two changes within one tick of the file system's clock look like one
 
 
@@ -100,7 +102,7 @@ def wait_for_turn(
         if outcome != told:
             told = outcome
             on_wait(told)
-        queue.wait_for_change(layout.run_id, stopped, pause)
+        queue.wait_for_change(stopped, pause)
     queue.leave(layout.run_id)
     return None
 
@@ -138,11 +140,12 @@ class Queue:
         self._directory.mkdir(parents=True, exist_ok=True)
         self._seen = (0, 0.0)  # the directory's time of change at the last look, and when that was
         self._before_us: list[str] = []  # whose end would be news
+        self._ahead = 0
 
     def enter(self, ticket: Ticket) -> None:
         """Wait from now on, unless it does already; the room that an earlier agent of the run had is given up."""
         with self._locked():
-            if [t for t in self._tickets() if t.run_id == ticket.run_id] != [ticket]:
+            if self._names(ticket.run_id) != [ticket.name]:
                 self._drop(ticket.run_id)
                 (self._directory / ticket.name).touch()
 
@@ -157,9 +160,13 @@ class Queue:
             self._seen = (os.stat(self._directory).st_mtime_ns, time.monotonic())
             tickets = self._tickets()
             mine = next(t for t in tickets if t.run_id == run_id)
-            placed = [t for t in tickets if t.placed and self._lives(t)]
-            ahead = [t for t in tickets if not t.placed and t < mine and self._lives(t)]
-            self._before_us = [ahead[-1].run_id] if ahead else [t.run_id for t in placed]
+            placed = [t for t in tickets if t.placed]
+            ahead = [t for t in tickets if not t.placed and t < mine]
+            while ahead and not self._lives(ahead[-1]):
+                ahead.pop()
+            if not ahead:
+                placed = [t for t in placed if self._lives(t)]
+            self._before_us, self._ahead = [t.run_id for t in ahead[-1:] or placed], len(ahead)
             free = self._room.less(t.needs for t in placed)
             if ahead or not mine.needs.fits(free):
                 return self._reason(mine.needs, free, placed, len(ahead))
@@ -168,19 +175,17 @@ class Queue:
             os.rename(self._directory / mine.name, self._directory / replace(mine, placed=True, gpus=gpus).name)
         return Placement(f"{mine.needs} on {os.uname().nodename}", gpus)
 
-    def wait_for_change(self, run_id: str, stopped: Callable[[], bool], pause: Callable[[float], None]) -> None:
+    def wait_for_change(self, stopped: Callable[[], bool], pause: Callable[[float], None]) -> None:
         """Return when `place` may have another answer, or when stopped."""
         changed, looked = self._seen
-        seconds = OTHERS_LOOK_SECONDS if run_id != self._first() else FIRST_LOOKS_SECONDS
+        others = min(OTHERS_LOOK_SECONDS * (1 + self._ahead / _FEW), _LOOK_AGAIN_SECONDS)
+        seconds = others if self._ahead else FIRST_LOOKS_SECONDS
         while not stopped() and time.monotonic() - looked < _LOOK_AGAIN_SECONDS:
             pause(seconds)
             if os.stat(self._directory).st_mtime_ns != changed:
                 return
             if not all(agent_lock.is_held(self._lock_of(other)) for other in self._before_us):
                 return
-
-    def _first(self) -> str:
-        return next((t.run_id for t in self._tickets() if not t.placed), "")
 
     def _tickets(self) -> list[Ticket]:
         return sorted(
@@ -203,10 +208,13 @@ class Queue:
 
         return end_processes(RunLayout(self._home, run_id).directory, 0).remaining == 0
 
+    def _names(self, run_id: str) -> list[str]:
+        """The names of the run's tickets; there is one at most, unless somebody died while he changed it."""
+        return [name for name in os.listdir(self._directory) if name.partition(".")[2].startswith(f"{run_id}.")]
+
     def _drop(self, run_id: str) -> None:
-        for ticket in self._tickets():
-            if ticket.run_id == run_id:
-                (self._directory / ticket.name).unlink(missing_ok=True)
+        for name in self._names(run_id):
+            (self._directory / name).unlink(missing_ok=True)
 
     def _lock_of(self, run_id: str) -> Path:
         return RunLayout(self._home, run_id).lock
