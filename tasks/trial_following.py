@@ -1,6 +1,7 @@
 """What one trial's run tells: its events and its lines, kept in the registry as they come, and judged at its end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from blocks.connections.platform import Platform
@@ -28,6 +29,20 @@ _ENDINGS: Mapping[TrialStatus, tuple[TrainingStatus, ...]] = {
 """The way of a trial's training from RUNNING to its end."""
 
 
+@dataclass
+class _Pending:
+    """What was heard of a run and is not in the registry yet. Who dies meanwhile leaves it to be read again."""
+
+    points: list[MetricPoint] = field(default_factory=list)
+    usage: list[Usage] = field(default_factory=list)
+    uploaded: list[Uploaded] = field(default_factory=list)
+    started: datetime | None = None
+    seen: datetime | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.points or self.usage or self.uploaded or self.started)
+
+
 class TrialFollower:
     """Follows the run of one trial, for the control loop's thread.
 
@@ -50,17 +65,19 @@ class TrialFollower:
         self._platform, self._tuning = platform, tuning
         self._objective = tuning.spec.objective
         self._wanted = frozenset(tuning.spec.metrics.names)
-        row = platform.registry.trainings.get(run.plan.run_id)
-        self._revision, self._cursor = row.revision, row.event_cursor
-        self._log_cursors, self._logs_uploaded = dict(row.log_cursors), row.logs_uploaded
-        self._training = row.status
-        self._readers = {rank: reader_of(row, rank) for rank in read_ranks(row)}
-        self._scalars = ScalarWriter(events_directory(platform, row) / "metrics", run.plan.hyperparameters, run.name)
+        self._judge_report, self.doubt = judge, ""
         self.history = History(self._objective.type)
         self._steps = History(self._objective.best_step_type) if self._objective.best_step_metric else None
         self._at_steps: dict[int, float] = {}
-        self._judge_report, self.doubt = judge, ""
-        self._recall()
+        self._pending = _Pending()
+        row = platform.registry.trainings.get(run.plan.run_id)
+        self._revision, self._cursor = row.revision, row.event_cursor
+        self._log_cursors, self.logs_uploaded = dict(row.log_cursors), row.logs_uploaded
+        self._training = row.status
+        self._readers = {rank: reader_of(row, rank) for rank in read_ranks(row)}
+        self._scalars = ScalarWriter(events_directory(platform, row) / "metrics", run.plan.hyperparameters, run.name)
+        if row.log_cursors:
+            self._recall()
 
     @property
     def event_cursor(self) -> int:
@@ -73,40 +90,32 @@ class TrialFollower:
         return objective_of(self._objective, self.history, self._steps, self._at_steps)
 
     def take(self, event: RunEvent) -> None:
-        """Keep what an event tells; of the last one only `conclude` does.
-
-        Raises:
-            TransientError: The registry does not answer.
-            ConcurrentUpdateError: Somebody else follows the trial.
-        """
+        """Take note of an event; `keep` keeps what it tells, and of the last one only `conclude` does."""
         if event.sequence <= self._cursor or isinstance(event, Finished):
             return
         self._cursor = event.sequence
         if isinstance(event, Queued):
             self._platform.registry.trainings.explain(self.trial.training_id, event.reason)
-        if isinstance(event, Started):
-            move = self._begin() if self._training is _T.CREATE_IN_PROGRESS else None
-            self._keep(move, started=event.at, seen=event.at)
-        elif isinstance(event, Usage | Uploaded):
-            logs = isinstance(event, Uploaded) and event.output is OutputKind.LOG
-            self._logs_uploaded = self._logs_uploaded or logs
-            self._keep(
-                None,
-                usage=[event] if isinstance(event, Usage) else (),
-                uploaded=[event] if isinstance(event, Uploaded) else (),
-                seen=seen_at(event),
-            )
+        elif isinstance(event, Started):
+            self._pending.started = event.at
+        elif isinstance(event, Usage):
+            self._pending.usage.append(event)
+        elif isinstance(event, Uploaded):
+            self._pending.uploaded.append(event)
+            self.logs_uploaded = self.logs_uploaded or event.output is OutputKind.LOG
+        self._pending.seen = seen_at(event) or self._pending.seen
 
-    def read_lines(self) -> Sequence[MetricPoint]:
-        """Turn what the workers have printed since the last look into metrics; the points of it.
+    def look(self) -> None:
+        """Turn what the workers have printed since the last look into metrics, and keep all that is new.
 
         Raises:
             TransientError: The cluster or the registry does not answer.
+            ConcurrentUpdateError: Somebody else follows the trial.
         """
-        found = [point for rank in self._readers for point in self._read_rank(rank)]
-        if found:
-            self._keep(None, points=found)
-        return found
+        self._read_lines()
+        if self._pending:
+            begins = self._pending.started is not None and self._training is _T.CREATE_IN_PROGRESS
+            self._keep(self._begin() if begins else None)
 
     def conclude(self, cause: ExitCause, message: str, best: float | None) -> None:
         """Judge the trial by how its run ended, and keep that; `trial` is then what became of it.
@@ -116,7 +125,7 @@ class TrialFollower:
             message: In words.
             best: The best objective value of the tuning so far.
         """
-        while self.read_lines():
+        while self._read_lines():
             pass
         self._scalars.__exit__(None, None, None)
         objective = self.objective
@@ -127,7 +136,7 @@ class TrialFollower:
             self._keep(self._begin())  # an agent that was killed between starting and saying so leaves that event out
         shown = objective if status in (TrialStatus.SUCCEEDED, TrialStatus.EARLY_STOPPED) else None
         move = TrialMove(status, reason, shown, best=self._is_best(shown, best), training=_ENDINGS[status])
-        self._keep(move, logs_uploaded=self._logs_uploaded)
+        self._keep(move)
         self.trial = self._platform.registry.tunings.trial(self.trial.tuning_id, self.trial.number)
 
     def _judge(self, cause: ExitCause, message: str, objective: Objective | None) -> tuple[TrialStatus, str]:
@@ -160,25 +169,37 @@ class TrialFollower:
         self._training = _T.RUNNING
         return TrialMove(TrialStatus.RUNNING, training=(_T.RUNNING,))
 
-    def _keep(self, move: TrialMove | None, **told: object) -> None:
+    def _keep(self, move: TrialMove | None) -> None:
+        """Store what is pending, in one transaction with how far it was read and where it moves the trial."""
+        pending, self._pending = self._pending, _Pending()
         followed = Followed(
             after=self._revision,
             event_cursor=self._cursor,
             log_cursors=self._log_cursors,
             reader_states={rank: reader.state() for rank, reader in self._readers.items()},
-            **told,  # type: ignore[arg-type] # the fields of `Followed`
+            uploaded=pending.uploaded,
+            logs_uploaded=self.logs_uploaded,
+            points=pending.points,
+            usage=pending.usage,
+            started=pending.started,
+            seen=pending.seen,
         )
         self._platform.registry.tunings.follow(self.trial, followed, move)
         self._revision += 1
 
-    def _read_rank(self, rank: int) -> Sequence[MetricPoint]:
+    def _read_lines(self) -> bool:
+        """Whether the workers had printed anything since the last look."""
+        found = [self._read_rank(rank) for rank in self._readers]
+        return any(found)
+
+    def _read_rank(self, rank: int) -> bool:
         since = self._log_cursors.get(rank, 0)
         try:
             data, cursor = self._platform.cluster.read_output(self.run.handle, rank, since=since, at_most=CHUNK_BYTES)
         except NotFoundError:  # not launched yet
-            return ()
+            return False
         if cursor == since:
-            return ()
+            return False
         self._log_cursors[rank] = cursor
         points = [
             point
@@ -188,7 +209,8 @@ class TrialFollower:
         self._scalars.write(points)  # a kill before the next line shows them twice in TensorBoard, never not at all
         for point in points:
             self._note(point.name, point.value, point.step)
-        return points
+        self._pending.points += points
+        return True
 
     def _note(self, name: str, value: float | None, step: int) -> None:
         if name == self._objective.metric:

@@ -6,7 +6,7 @@ stream is watched.
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from contextvars import copy_context
 
 from blocks.connections.platform import Platform
@@ -45,7 +45,8 @@ class TrialRun:
         self._platform = platform
         self._over = threading.Event()
         self._left = False
-        self._launched = False
+        self._launched = self._is_delivered = False
+        self._is_logged = tuning.spec.limits.log_management
         self._outcome: tuple[TrialStatus, str] = (TrialStatus.KILLED, "")
 
     @property
@@ -68,9 +69,15 @@ class TrialRun:
         self._left = True
         self._over.set()
 
-    def conclude(self, status: TrialStatus, reason: str) -> None:
-        """Say how it ended, and let its thread go on: by the control loop, once all that it told is kept."""
-        self._outcome = (status, reason)
+    def conclude(self, status: TrialStatus, reason: str, *, logs_uploaded: bool) -> None:
+        """Say how it ended, and let its thread go on: by the control loop, once all that it told is kept.
+
+        Args:
+            status: What the trial is now.
+            reason: Why.
+            logs_uploaded: Whether its output is at its place, so that the run need not be kept for it.
+        """
+        self._outcome, self._is_delivered = (status, reason), logs_uploaded
         self._over.set()
 
     def execute(self) -> TrialStatus:
@@ -85,20 +92,26 @@ class TrialRun:
             self.launch()
         if self.verdict not in (None, TrialStatus.SUCCEEDED):  # before there was a run that could be stopped
             self.stop()
-        row = self._platform.registry.trainings.get(self.plan.run_id)
-        kept = row.spec.limits.log_management
-        with collected_meanwhile(self._platform, row, self.handle) if kept else nullcontext():
-            self._over.wait()
+        self._wait()
         status, reason = self._outcome
         if self._left:
             return status
-        if kept:
-            collect_logs(self._platform, row, self.handle)
-        if self._platform.registry.trainings.get(self.plan.run_id).logs_uploaded:
+        if self._is_delivered:
             self._platform.cluster.remove(self.handle)
         if status in TRIAL_FAILED:
             raise RunFailedError("trial", self.name, status, reason)
         return status
+
+    def _wait(self) -> None:
+        """Until it is concluded; its lines go to the log store meanwhile, where that is asked for."""
+        if not self._is_logged:
+            self._over.wait()
+            return
+        row = self._platform.registry.trainings.get(self.plan.run_id)
+        with collected_meanwhile(self._platform, row, self.handle):
+            self._over.wait()
+        if not self._left:
+            collect_logs(self._platform, self._platform.registry.trainings.get(row.id), self.handle)
 
     def launch(self) -> None:
         """Start its run, or find it; also that of an agent that died without a word.

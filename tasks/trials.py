@@ -182,8 +182,6 @@ class _Control:
         follower.take(event)
         if isinstance(event, Finished):
             self._conclude(follower, event.cause, event.message)
-        elif follower.read_lines():
-            self._judge(follower)
 
     def _look(self) -> None:
         """Now and then: what running trials have printed, and whether one could not even be launched."""
@@ -195,7 +193,8 @@ class _Control:
             error = self._futures[id].exception() if self._futures[id].done() else None
             if error is not None:
                 self._could_not_launch(follower, error)
-            elif follower.read_lines():
+            else:
+                follower.look()
                 self._judge(follower)
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
@@ -292,7 +291,7 @@ class _Control:
         del self._running[trial.training_id]
         self._futures.pop(trial.training_id)
         self._asked_to_stop.pop(trial.training_id, None)
-        follower.run.conclude(trial.status, trial.reason)
+        follower.run.conclude(trial.status, trial.reason, logs_uploaded=follower.logs_uploaded)
         self._tell(trial, follower)
         if trial.status is TrialStatus.SUCCEEDED:
             self._median.add(follower.history)
