@@ -157,13 +157,14 @@ class _PerTrial(BaseSampler):
 
     def key(self, study: optuna.Study, trial: FrozenTrial) -> Key:
         """A point that was not suggested before, while there is one."""
-        key = self._drawn(study, trial, 0)
+        key = first = self._drawn(study, trial, 0)
         for attempt in range(1, TRIES):
             if key not in self.seen or self._is_exhausted:
-                break
+                return key
             key = self._drawn(study, trial, attempt)
-        if key in self.seen and self._is_finite and not self._is_exhausted:
-            key = self._unseen() or key
+        if key in self.seen and self._is_finite:
+            # At the end of the space the first one, as when it was known before that there is none.
+            return self._unseen() or first
         return key
 
     def sample_independent(

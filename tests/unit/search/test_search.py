@@ -110,6 +110,18 @@ def test_a_search_that_is_made_anew_at_any_point_goes_on_as_if_it_had_never_been
 
 @pytest.mark.req("TUN-08", "TUN-17")
 @pytest.mark.parametrize(("strategy", "sampler"), KINDS)
+def test_also_when_all_points_of_the_space_were_tried(strategy, sampler):
+    texts = ("a=INT[1,3]", "b=CATEGORICAL[x,y]")
+    undisturbed = run(search(strategy, sampler, *texts), range(1, 13))
+    for killed in range(4, 12):
+        again = search(strategy, sampler, *texts)
+        for trial in undisturbed[:killed]:
+            again.tell(trial)
+        assert run(again, range(killed + 1, 13)) == undisturbed[killed:]
+
+
+@pytest.mark.req("TUN-08", "TUN-17")
+@pytest.mark.parametrize(("strategy", "sampler"), KINDS)
 @pytest.mark.parametrize("status", [TrialStatus.CREATED, TrialStatus.RUNNING, KILLED])
 def test_a_trial_that_was_killed_with_its_tuning_runs_again_at_its_point_and_changes_nothing(strategy, sampler, status):
     undisturbed = run(search(strategy, sampler), range(1, 18))
