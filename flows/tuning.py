@@ -27,6 +27,7 @@ from flows.tuning_flows import (
 from tasks.current_run import run_key
 from tasks.detached import start_follower
 from tasks.engine import run_flow
+from tasks.training import taking_up
 from tasks.triggering import handed_over
 from tasks.tuning import check_tuning_settings, register_tuning
 
@@ -67,13 +68,17 @@ class TuningHandle:
         return stop_tuning(self.id)
 
 
-def create_tuning(spec: TuningSpec | Mapping[str, Any], *, wait: bool = True) -> Tuning | TuningHandle:
+def create_tuning(
+    spec: TuningSpec | Mapping[str, Any], *, wait: bool = True, take_up: bool = True
+) -> Tuning | TuningHandle:
     """Create a tuning.
 
     Args:
         spec: What is searched for; also as a mapping of the settings.
         wait: Run it in this process to its end; otherwise the runner of `makerflow up` does, or a process of its own
             where that does not run.
+        take_up: Go on with a tuning of this name and these settings that is unfinished and that nobody runs, as one
+            whose process was killed. Otherwise its name is taken.
 
     Returns:
         The tuning, whatever its status: `status`, `reason`, `best_number` and `best_value` say how it went. Without
@@ -86,8 +91,9 @@ def create_tuning(spec: TuningSpec | Mapping[str, Any], *, wait: bool = True) ->
     asked = TuningSpec.of(spec)
     check_tuning_settings(open_platform(), asked)
     if wait:
-        return _run_to_end(create_tuning_flow, asked, asked.name)
-    with handed_over(create_tuning_flow, asked) as key:
+        with taking_up(take_up):
+            return _run_to_end(create_tuning_flow, asked, asked.name)
+    with taking_up(take_up), handed_over(create_tuning_flow, asked) as key:
         tuning_id = register_tuning.task.fn(asked, None, key or run_key())
     if not key:
         start_follower(tuning_id)
@@ -133,11 +139,11 @@ def copy_tuning(key: str, *, wait: bool = True, **overrides: Any) -> Tuning | Tu
     tunings = open_platform().registry.tunings
     row = tunings.get(key)
 
-    def create(name: str) -> Tuning | TuningHandle:
-        return create_tuning(row.current_spec.changed(**{**overrides, "name": name}), wait=wait)
+    def create(name: str, *, take_up: bool = False) -> Tuning | TuningHandle:
+        return create_tuning(row.current_spec.changed(**{**overrides, "name": name}), wait=wait, take_up=take_up)
 
     if overrides.get("name"):
-        return create(overrides["name"])
+        return create(overrides["name"], take_up=True)
     return under_free_name(partial(tunings.free_name, row.name), create)
 
 

@@ -43,6 +43,11 @@ def taking_up(allowed: bool) -> Iterator[None]:
         _TAKES_UP.reset(token)
 
 
+def takes_up() -> bool:
+    """Whether registering takes up what is unfinished, here and now."""
+    return _TAKES_UP.get()
+
+
 @step("register")
 def register_training(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> str:
     """Make the row; its id. `key` names the request, so that asking again finds the row.
@@ -63,7 +68,7 @@ def register_training(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> 
         return platform.registry.trainings.create(spec, experiment, id=training_id_of(key), template=template).id
     except AlreadyExistsError as error:
         row = platform.registry.trainings.get(error.id)
-        is_same = _TAKES_UP.get() and row.spec == spec
+        is_same = takes_up() and row.spec == spec
         if is_same and row.status in UNDER_WAY and not platform.registry.is_leased(row.id):
             return row.id
         raise

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from blocks.connections.platform import Platform, open_platform
-from blocks.domain.errors import InvalidInputError, NotFoundError, PermanentError
-from blocks.domain.lifecycle import TRIAL_FINISHED, TuningStatus
+from blocks.domain.errors import AlreadyExistsError, InvalidInputError, NotFoundError, PermanentError
+from blocks.domain.lifecycle import TRIAL_FINISHED, TUNING_UNDER_WAY, TuningStatus
 from blocks.domain.parameters import unfit
 from blocks.domain.plan import RunHandle
 from blocks.domain.specs import ExperimentSpec
@@ -19,7 +19,7 @@ from blocks.registry.names import under_free_name
 from blocks.registry.records import LearnedTrial, Trial, Tuning
 from tasks.engine import step
 from tasks.planning import check_paths, events_of_tuning, keep_tuning_plan
-from tasks.training import check_settings
+from tasks.training import check_settings, takes_up, taking_up
 from tasks.trouble import told_of_tuning
 
 CONCLUSIONS = {
@@ -37,6 +37,9 @@ NAMED_REASONS = 3
 def register_tuning(spec: TuningSpec, template: TemplateUse | None, key: str) -> str:
     """Make the row; its id. `key` names the request, so that asking again finds the row.
 
+    A row of this name and these settings that is unfinished and that nobody goes on with is taken up, save where
+    `taking_up` forbids it.
+
     Raises:
         InvalidInputError: The settings can be refused without looking at any store.
         AlreadyExistsError: The name is taken.
@@ -46,7 +49,14 @@ def register_tuning(spec: TuningSpec, template: TemplateUse | None, key: str) ->
         return platform.registry.tunings.get(tuning_id_of(key)).id
     check_tuning_settings(platform, spec, template)
     experiment = platform.registry.experiments.ensure(ExperimentSpec(name=spec.experiment)).id
-    return platform.registry.tunings.create(spec, experiment, id=tuning_id_of(key), template=template).id
+    try:
+        return platform.registry.tunings.create(spec, experiment, id=tuning_id_of(key), template=template).id
+    except AlreadyExistsError as error:
+        row = platform.registry.tunings.get(error.id)
+        is_same = takes_up() and row.spec == spec
+        if is_same and row.status in TUNING_UNDER_WAY and not platform.registry.is_leased(row.id):
+            return row.id
+        raise
 
 
 @step("register tuning")
@@ -59,7 +69,8 @@ def register_repeated_tuning(spec: TuningSpec, template: TemplateUse | None, key
     tunings = open_platform().registry.tunings
 
     def create(name: str) -> str:
-        return register_tuning.task.fn(spec.changed(name=name), template, key)
+        with taking_up(False):
+            return register_tuning.task.fn(spec.changed(name=name), template, key)
 
     return under_free_name(partial(tunings.free_name, spec.name), create)
 
