@@ -9,6 +9,7 @@ from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
 from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.metric_hints import Diagnosis
 from blocks.domain.metrics import MetricReader
 from blocks.domain.plan import (
     ExitCause,
@@ -27,6 +28,7 @@ from blocks.registry.records import Training
 from tasks.current_run import cancel_requested, has_page
 from tasks.engine import step
 from tasks.log_collection import collected_meanwhile
+from tasks.metric_watch import MetricWatch
 from tasks.page_log import page_log
 from tasks.planning import events_directory
 from tasks.publishing import publish_report
@@ -66,6 +68,7 @@ class Follower:
         self._row = row
         self._handle = handle_of(row)
         self._readers = {rank: reader_of(row, rank) for rank in read_ranks(row)}
+        self._watch = MetricWatch(expressions=row.spec.metrics.expressions, found=bool(row.reader_states.get(0)))
         self._scalars = ScalarWriter(events_directory(platform, row) / "metrics")
         self._next_check = 0.0
         self._next_report = monotonic() + FIRST_REPORT_SECONDS
@@ -146,6 +149,8 @@ class Follower:
             return False
         reader = self._readers[rank]
         points = reader.read(lines, datetime.now(UTC))
+        if rank == 0:
+            self._watch.look(lines, points)
         self._scalars.write(points)  # a kill before the next line shows them twice in TensorBoard, never not at all
         self._row = self._platform.registry.trainings.follow(
             self._row.id,
@@ -160,9 +165,12 @@ class Follower:
         """Now and then: whether somebody else ended the training, the run is lost, or the UI wants it cancelled."""
         now = monotonic()
         if now >= self._next_report:
+            warning = self._watch.warning()
             if has_page():
-                report_training(self._platform, self._row.id)
+                report_training(self._platform, self._row.id, self._watch.standing)
             if page := page_log():
+                if warning:
+                    page.warn(warning.text)
                 page.tell_metrics()
             self._next_report = now + max(REPORT_SECONDS, REPORT_SHARE_OF_TIME * (monotonic() - now))
         if now < self._next_check:
@@ -218,8 +226,8 @@ def seen_at(event: RunEvent) -> datetime | None:
     return None
 
 
-def report_training(platform: Platform, training_id: str) -> None:
-    """Show the training on the run's page in the workflow UI."""
+def report_training(platform: Platform, training_id: str, warning: Diagnosis | None = None) -> None:
+    """Show the training on the run's page in the workflow UI, with why it has no metrics."""
     row = platform.registry.trainings.get(training_id)
-    report = training_report(row, platform.registry)
+    report = training_report(row, platform.registry, warning)
     publish_report(f"training-{row.id}", f"Training {row.name}: {row.status}", report)

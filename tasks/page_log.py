@@ -7,14 +7,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import UTC, datetime
 from time import monotonic
 
 from prefect.logging.handlers import APILogHandler
 
 from blocks.connections.platform import Platform
 from blocks.domain.errors import MakerflowError
-from blocks.domain.log_records import LogEntry
+from blocks.domain.log_records import LogEntry, LogLevel
 from blocks.domain.plan import Finished, RunEvent
 from blocks.registry.records import Series
 from tasks.current_run import has_page
@@ -37,6 +37,7 @@ class PageLog:
         self._registry = platform.registry
         self._training_id = training_id
         self._told = len(self._registry.trainings.history(training_id)) - 1  # how it stands is what it begins with
+        self._warned = False
         self._pause = FIRST_METRICS_SECONDS
         self._next_metrics = monotonic() + self._pause
 
@@ -62,6 +63,12 @@ class PageLog:
         self._pause *= 2
         self._next_metrics = monotonic() + self._pause
         self._tell_last_metrics()
+
+    def warn(self, text: str) -> None:
+        """Tell that no metric is found: once, also when the run is followed anew."""
+        if not self._warned:
+            self._warned = True
+            _tell(LogEntry(LogLevel.WARNING, text), datetime.now(UTC))
 
     def _tell_last_metrics(self) -> None:
         if series := self._registry.metrics.names(self._training_id):

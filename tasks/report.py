@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
+from blocks.domain.metric_hints import Diagnosis
 from blocks.domain.metrics import MetricPoint
 from blocks.gateway.routes import BOARDS_PREFIX
 from blocks.registry.database import Registry
@@ -16,12 +17,13 @@ PLOTTED_POINTS = 300
 _FAILED = (TrainingStatus.FAIL_TRAIN, TrainingStatus.FAIL_TRAIN_IN_PROGRESS, TrainingStatus.CREATE_FAILED)
 
 
-def training_report(row: Training, registry: Registry) -> str:
-    """The report of one training as Markdown."""
+def training_report(row: Training, registry: Registry, warning: Diagnosis | None = None) -> str:
+    """The report of one training as Markdown; a warning says why its output has reported no metric yet."""
     metrics = registry.metrics
     series = metrics.names(row.id)
     parts = [_failure(row)] if row.status in _FAILED else []
-    parts += [_settings(row), _metrics(series)]
+    parts += [_warning(warning) if warning else "", _settings(row)]
+    parts += [_metrics(series) or ("" if warning else _no_metrics(row))]
     parts += [
         _plot(found.name, metrics.curve(row.id, found.name, PLOTTED_POINTS)) for found in series[:PLOTTED_METRICS]
     ]
@@ -36,6 +38,18 @@ def _failure(row: Training) -> str:
         f"What to do: `makerflow training logs {row.name}` shows the whole output; "
         f"`makerflow training copy {row.name}` starts again with the same settings."
     )
+
+
+def _warning(warning: Diagnosis) -> str:
+    lines = [warning.message, *(f"  {line}" for line in warning.lines), f"What to do: {warning.suggestion}"]
+    return "## Warning\n\n" + "\n".join(f"    {line}" for line in lines)
+
+
+def _no_metrics(row: Training) -> str:
+    """Of a training that is over: what it printed is only looked at when somebody asks."""
+    if row.started is None or row.status in UNDER_WAY:
+        return ""
+    return f"No metric was found in what it printed: `makerflow metrics test {row.name}` shows why."
 
 
 def _settings(row: Training) -> str:

@@ -89,7 +89,9 @@ class Hints:
     def diagnosis(self) -> Diagnosis:
         """Why it was not found, as far as the output tells."""
         if not self._last_line:
-            return self._diagnosis("The entry point has printed nothing.", (), f"{self._print_it()} {_BUFFERED}")
+            return self._diagnosis(
+                "There is no output: the entry point has printed nothing.", (), f"{self._print_it()} {_BUFFERED}"
+            )
         if self._not_finite:
             return self._of_not_finite()
         near = max(self._nearest.values(), key=lambda miss: miss.nearness, default=None)
@@ -151,7 +153,8 @@ class Hints:
     def _of_near_miss(self, near: NearMiss) -> Diagnosis:
         name = _quoted(near.name)
         message = f"{self._head()}. {_MESSAGES[near.kind].format(name=name, value=_quoted(near.value))}"
-        lines = [miss.line for miss in sorted(self._nearest.values(), key=lambda miss: miss.nearness, reverse=True)]
+        misses = sorted(self._nearest.values(), key=lambda miss: miss.nearness, reverse=True)
+        lines = [miss.line for miss in misses if miss.like >= min(near.like, Likeness.WORDS)]
         return self._diagnosis(message, lines, self._remedy(near))
 
     def _remedy(self, near: NearMiss) -> str:

@@ -19,6 +19,10 @@ COMMANDS = {
     "storage": ("deployments.cli.storage", "Look at and move data in object stores, NAS and directories."),
     "connection": ("deployments.cli.connection", "Endpoints of object stores and the accounts used on them."),
     "catalogue": ("deployments.cli.catalogue", "Images, flavors and provided algorithms to choose from."),
+    "metrics": (
+        "deployments.cli.metrics",
+        "Try out what finds metrics in output: expressions on a file or a training.",
+    ),
     "logs": ("deployments.cli.logs", "Search the log store of trainings with log management."),
     "upkeep": ("deployments.cli.upkeep", "Mend what dead processes left: trainings, runs, flow runs, files."),
     "doctor": ("deployments.cli.doctor", "Check this installation; each finding comes with its remedy."),

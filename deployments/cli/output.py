@@ -94,14 +94,17 @@ def document_text(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2, allow_nan=False)
 
 
-def write_listing(head: Mapping[str, Any], name: str, items: Iterable[str]) -> None:
-    """Print one document whose last member is a list of any length, item by item."""
+def write_listing(
+    head: Mapping[str, Any], name: str, items: Iterable[Any], tail: Callable[[], Mapping[str, Any]] = dict
+) -> None:
+    """Print one document with a list of any length, item by item, before what `tail` then gives."""
     write(document_text(head).removesuffix("\n}") + f",\n  {json.dumps(name)}: [")
     before = ""
     for item in items:
         write(f"{before}    {json.dumps(item)}", end="")
         before = ",\n"
-    write("\n  ]\n}")
+    rest = tail()
+    write("\n  ]" + (f",\n{document_text(rest).removeprefix('{').lstrip(chr(10))}" if rest else "\n}"))
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:

@@ -140,7 +140,8 @@ def show_metrics(
         write_plots(curves)
     else:
         rows = [documents.series_row(one) for one in series]
-        write_table(documents.SERIES_HEADINGS, rows, empty=f"{row.name} has not reported a metric.")
+        empty = f"{row.name} has not reported a metric. `makerflow metrics test {row.name}` shows why."
+        write_table(documents.SERIES_HEADINGS, rows, empty=empty)
 
 
 @app.command("monitor")

@@ -3,7 +3,9 @@
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from io import BufferedReader, BytesIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import UNDER_WAY
@@ -34,8 +36,41 @@ def read_log(row: "Training", rank: int, *, follow: bool, tail: int | None) -> I
     return _read_log(row, rank, follow, tail)
 
 
+def read_output(row: "Training", rank: int) -> Iterator[bytes]:
+    """All that a worker has printed by now, over all attempts, in pieces of whole lines; a very long line is cut.
+
+    Raises:
+        InvalidInputError: There is no such worker.
+    """
+    check_rank(rank, row.spec.instances.workers, row.name)
+    return _read_output(row, rank)
+
+
+def pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """What a stream holds, as it comes, in pieces of whole lines; a very long line is cut."""
+    rest = b""
+    while piece := stream.read(LINE_BYTES) if not isinstance(stream, BufferedReader) else stream.read1(LINE_BYTES):
+        lines, end, tail = piece.rpartition(b"\n")
+        if end:
+            yield rest + lines + end
+            rest = tail
+        elif len(rest := rest + tail) >= CHUNK_BYTES:
+            yield rest
+            rest = b""
+    if rest:
+        yield rest
+
+
 def stored_lines(row: "Training", rank: int, since: int = 0) -> Iterator[str]:
     """The lines of a worker's uploaded log from a byte offset on; none when it printed nothing."""
+    with _stored(row, rank, since) as stream:
+        while line := stream.readline(LINE_BYTES):
+            yield line.removesuffix(b"\n").decode(errors="replace")
+
+
+@contextmanager
+def _stored(row: "Training", rank: int, since: int) -> Iterator[BinaryIO]:
+    """A worker's uploaded log from a byte offset on; empty when there is none."""
     from blocks.connections.platform import open_platform
     from blocks.domain.errors import InputMissingError
     from blocks.domain.paths import StoragePath
@@ -43,6 +78,7 @@ def stored_lines(row: "Training", rank: int, since: int = 0) -> Iterator[str]:
 
     place = _log_place(row, rank)
     if place is None:
+        yield BytesIO()
         return
     platform = open_platform()
     path = StoragePath.parse(place)
@@ -52,11 +88,27 @@ def stored_lines(row: "Training", rank: int, since: int = 0) -> Iterator[str]:
         try:
             fetched = list(storage.fetch(storage.plan(path), cache, lambda _: None))
         except InputMissingError:
+            yield BytesIO()
             return
         with fetched[0].file.open("rb") as stream:
             stream.seek(since)
-            while line := stream.readline(LINE_BYTES):
-                yield line.removesuffix(b"\n").decode(errors="replace")
+            yield stream
+
+
+def _read_output(row: "Training", rank: int) -> Iterator[bytes]:
+    from blocks.connections.platform import open_platform
+
+    if row.handle is None:
+        return
+    cluster, offset = open_platform().cluster, 0
+    try:
+        while (read := cluster.read_output(row.handle, rank, since=offset, at_most=CHUNK_BYTES))[1] != offset:
+            offset = read[1]
+            yield read[0]
+    except NotFoundError:
+        if row.logs_uploaded:
+            with _stored(row, rank, offset) as stream:
+                yield from pieces(stream)
 
 
 def _read_log(row: "Training", rank: int, follow: bool, tail: int | None) -> Iterator[str]:

@@ -57,7 +57,7 @@ class CommandLine:
         """Run a command to its end, in this process: Prefect, which it imports, takes longer than the command."""
         with pytest.MonkeyPatch.context() as patch, _captured() as (out, err):
             patch.chdir(self.directory)
-            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
             for name, value in {"MAKERFLOW_HOME": str(self.home), **self.environment}.items():
                 patch.setenv(name, value)
             code = main.run(list(arguments))

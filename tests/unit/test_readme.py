@@ -27,7 +27,7 @@ def commands() -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("words", list(commands()), ids=" ".join)
 def test_every_command_of_the_readme_exists_with_its_options(words: list[str], capsys: pytest.CaptureFixture) -> None:
-    group = ["training", "template", "experiment", "connection", "storage", "catalogue", "logs"]
+    group = ["training", "template", "experiment", "connection", "storage", "catalogue", "logs", "metrics"]
     command = [word for word in words[: 2 if words[0] in group else 1] if WORD.fullmatch(word)]
     assert main.run([*command, "--help"]) == 0
     help_text = capsys.readouterr().out
