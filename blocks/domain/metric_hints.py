@@ -152,7 +152,8 @@ class Hints:
 
     def _of_near_miss(self, near: NearMiss) -> Diagnosis:
         name = _quoted(near.name)
-        message = f"{self._head()}. {_MESSAGES[near.kind].format(name=name, value=_quoted(near.value))}"
+        told = _MESSAGES[near.kind].format(name=name, value=_quoted(near.value))
+        message = f"{self._head()}{', ' if near.kind is Kind.OTHER_NAME else '. '}{told}"
         misses = sorted(self._nearest.values(), key=lambda miss: miss.nearness, reverse=True)
         lines = [miss.line for miss in misses if miss.like >= min(near.like, Likeness.WORDS)]
         return self._diagnosis(message, lines, self._remedy(near))
@@ -212,7 +213,7 @@ _MESSAGES = {
     Kind.SWAPPED_GROUPS: "The metric expression takes {value} for the name and {name} for the value: its groups are "
     "the other way round.",
     Kind.OWN_EXPRESSION: "The metric expressions do not read {name} where the default one does.",
-    Kind.OTHER_NAME: "Printed is {name}.",
+    Kind.OTHER_NAME: "but {name} is printed.",
     Kind.OTHER_FORM: "{name} is printed in a form that is not read.",
     Kind.NO_NUMBER: "{name} is printed with {value}, which is no number.",
     Kind.NO_VALUE: "{name} is printed without a value.",
