@@ -159,7 +159,8 @@ class Hints:
         return self._diagnosis(message, lines, self._remedy(near))
 
     def _remedy(self, near: NearMiss) -> str:
-        expression = shlex.quote(near.expression) if near.expression else ""
+        made = near.expression
+        expression = shlex.quote(made) if made else ""
         match near.kind:
             case Kind.SWAPPED_GROUPS:
                 return f"Use {expression or '(?P<value>...) and (?P<name>...)'} as the metric expression."

@@ -1,9 +1,10 @@
 """Lines of output that nearly reported a metric: what keeps each from it, and an expression that would read it."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from itertools import islice
 
 from blocks.domain import expression_drafts
@@ -32,6 +33,10 @@ _VALUE_END = re.compile(r"[,;}\]]|\s\s|\t")
 _FIGURES = re.compile(r"\d[\d.]*+")
 
 
+Draft = Callable[[], str]
+"""Makes an expression and tries it out, which costs more than all the rest: for the lines that are told of alone. `str` makes none."""
+
+
 class Kind(IntEnum):
     """What keeps a line from being a report, the farthest from one first."""
 
@@ -55,7 +60,6 @@ class NearMiss:
         like: How near the name comes.
         name: As it is printed.
         value: As it is printed; empty where there is none.
-        expression: One that reads this line, tried out; empty where there is none.
         line: Cut to 200 characters, control characters made visible.
     """
 
@@ -63,8 +67,13 @@ class NearMiss:
     like: Likeness
     name: str
     value: str
-    expression: str
     line: str
+    draft: Draft = field(repr=False, compare=False)
+
+    @property
+    def expression(self) -> str:
+        """One that reads this line, tried out; empty where there is none."""
+        return self.draft()
 
     @property
     def nearness(self) -> tuple[bool, int, int]:
@@ -115,12 +124,12 @@ class Judge:
             like = likeness(text.name, self._sought)
             if like is Likeness.NONE or not self._is_metric(text.name, line[found.start() : found.end()]):
                 continue
-            kind, value, expression = text.found(read)
+            kind, value, draft = text.found(read)
             if text.name in by_default and like is Likeness.SAME:
                 kind, value = Kind.OWN_EXPRESSION, by_default[text.name]
-                expression = text.draft(value)
+                draft = text.draft(value)
             if kind is not Kind.MENTIONED or (self._sought and like > Likeness.PART):
-                yield NearMiss(kind, like, text.name, value, expression, shown(line, len(text.before)))
+                yield NearMiss(kind, like, text.name, value, shown(line, len(text.before)), draft)
 
     def _is_metric(self, name: str, trace: bytes) -> bool:
         """Where no certain metric is sought: whether the name is one's, or is given a number."""
@@ -134,8 +143,8 @@ class Judge:
         for expression, text in zip(self._own, self._texts, strict=True):
             for _, (name, value, _) in expression.reports(line):
                 if is_number(name) and not is_number(value) and likeness(value, self._sought) > Likeness.PART:
-                    right = expression_drafts.right_way_round(text)
-                    return NearMiss(Kind.SWAPPED_GROUPS, Likeness.SAME, value, name, right, shown(line))
+                    draft = partial(expression_drafts.right_way_round, text)
+                    return NearMiss(Kind.SWAPPED_GROUPS, Likeness.SAME, value, name, shown(line), draft)
         return None
 
 
@@ -156,8 +165,8 @@ class _Text:
     after: str
     following: str
 
-    def found(self, read: set[str]) -> tuple[Kind, str, str]:
-        """What is wrong, the value that is printed, and an expression that reads it."""
+    def found(self, read: set[str]) -> tuple[Kind, str, Draft]:
+        """What is wrong, the value that is printed, and what makes an expression that reads it."""
         if assigned := _ASSIGNED.match(self.after):
             return self._assigned(self.after[assigned.end() :], read)
         gap = _SOFT_GAP.match(self.after)
@@ -165,28 +174,28 @@ class _Text:
             return Kind.OTHER_FORM, at["number"], self.draft(at["number"])
         if _ROW.match(self.following):
             if not self.after.strip():
-                return Kind.ON_NEXT_LINE, "", ""
+                return Kind.ON_NEXT_LINE, "", str
             if len(_FIGURES.findall(self.following)) > 1 and not _LONG_WORD.search(self.following):
-                return Kind.HEADS_COLUMN, "", ""
+                return Kind.HEADS_COLUMN, "", str
         if first := _NUMBER_BEFORE.search(self.before):
             number = first["number"]
-            return Kind.OTHER_FORM, number, expression_drafts.value_before(number, first["gap"], self.name)
-        return Kind.MENTIONED, "", ""
+            return Kind.OTHER_FORM, number, partial(expression_drafts.value_before, number, first["gap"], self.name)
+        return Kind.MENTIONED, "", str
 
-    def draft(self, number: str) -> str:
-        """An expression that reads this number."""
+    def draft(self, number: str) -> Draft:
+        """What makes an expression that reads this number."""
         between, found, rest = self.after.partition(number)
-        return expression_drafts.value_after(self.name, between, found + rest)
+        return partial(expression_drafts.value_after, self.name, between, found + rest)
 
-    def _assigned(self, rest: str, read: set[str]) -> tuple[Kind, str, str]:
+    def _assigned(self, rest: str, read: set[str]) -> tuple[Kind, str, Draft]:
         if not rest.strip():
-            return (Kind.ON_NEXT_LINE if _ROW.match(self.following) else Kind.NO_VALUE), "", ""
+            return (Kind.ON_NEXT_LINE if _ROW.match(self.following) else Kind.NO_VALUE), "", str
         if (at := _NUMBER_AT.match(rest)) and not _begins_list(rest, at.end()):
             known = self.name in read or self.name.split()[-1] in read
             return (Kind.OTHER_NAME if known else Kind.OTHER_FORM), at["number"], self.draft(at["number"])
         if _NEXT_NAME.match(rest):
-            return Kind.NO_VALUE, "", ""
-        return Kind.NO_NUMBER, _value(rest), ""
+            return Kind.NO_VALUE, "", str
+        return Kind.NO_NUMBER, _value(rest), str
 
 
 def _cut(line: bytes, start: int, end: int, following: str) -> _Text:
