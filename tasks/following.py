@@ -68,7 +68,8 @@ class Follower:
         self._row = row
         self._handle = handle_of(row)
         self._readers = {rank: reader_of(row, rank) for rank in read_ranks(row)}
-        self._watch = MetricWatch(expressions=row.spec.metrics.expressions, found=bool(row.reader_states.get(0)))
+        found, earlier = bool(row.reader_states.get(0)), bool(row.log_cursors.get(0))
+        self._watch = MetricWatch(expressions=row.spec.metrics.expressions, found=found, earlier=earlier)
         self._scalars = ScalarWriter(events_directory(platform, row) / "metrics")
         self._next_check = 0.0
         self._next_report = monotonic() + FIRST_REPORT_SECONDS

@@ -16,6 +16,7 @@ class MetricWatch:
         sought: The metric's name, e.g. that of a tuning's objective; empty for any metric.
         expressions: Those that read the output.
         found: Whether it was found already, by who followed the run before.
+        earlier: Whether there was output before, which is not looked at again.
         clock: Seconds that go on evenly.
 
     Raises:
@@ -28,9 +29,10 @@ class MetricWatch:
         expressions: Sequence[str] = (),
         *,
         found: bool = False,
+        earlier: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._hints = Hints(sought, expressions)
+        self._hints = Hints(sought, expressions, earlier=earlier)
         self._hints.found = found
         self._clock = clock
         self._warn_at: float | None = None

@@ -54,13 +54,15 @@ class Hints:
     Args:
         sought: The metric's name; empty for any metric.
         expressions: A user's own, which read the output; none for the default one.
+        earlier: Whether there was output before, which somebody else has looked at.
 
     Raises:
         InvalidInputError: An expression is refused.
     """
 
-    def __init__(self, sought: str = "", expressions: Sequence[str] = ()) -> None:
+    def __init__(self, sought: str = "", expressions: Sequence[str] = (), *, earlier: bool = False) -> None:
         self._sought = sought
+        self._earlier = earlier
         self._own = [OwnExpression(expression) for expression in expressions]
         self._judge = Judge(sought, expressions)
         self._allowed = _MOST_JUDGED
@@ -88,6 +90,8 @@ class Hints:
 
     def diagnosis(self) -> Diagnosis:
         """Why it was not found, as far as the output tells."""
+        if not self._last_line and self._earlier:
+            return self._diagnosis(f"{self._head()}.", (), self._print_it())
         if not self._last_line:
             return self._diagnosis(
                 "There is no output: the entry point has printed nothing.", (), f"{self._print_it()} {_BUFFERED}"

@@ -65,3 +65,9 @@ def test_at_the_end_it_is_told_why_the_objective_is_unavailable() -> None:
     watched.prints("loss=nan\n")
     assert "never as a finite number" in watched.watch.diagnosis().message
     assert "has printed nothing" in Watched("loss").watch.diagnosis().text
+
+
+@pytest.mark.req("TUN-17")
+def test_who_takes_a_run_up_does_not_say_that_nothing_was_printed_before() -> None:
+    diagnosis = MetricWatch("loss", earlier=True).diagnosis()
+    assert diagnosis.message == '"loss" was not found in the output.'
