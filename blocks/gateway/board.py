@@ -3,15 +3,11 @@
 TensorBoard itself asks nobody who they are, and would listen on a port that every account of the machine reaches.
 """
 
-import argparse
-import ctypes
-import os
 import signal
-import sys
 
 from tensorboard import default, program
 
-_PR_SET_PDEATHSIG = 1
+from blocks.gateway.board_process import read_board_command
 
 
 class SocketServer(program.WerkzeugServer):  # type: ignore[misc] # TensorBoard publishes no types
@@ -35,18 +31,6 @@ def serve(events: str, prefix: str, socket: str) -> None:
     signal.pause()
 
 
-def end_with(parent: int) -> None:
-    """Be killed as soon as the parent ends, or at once when it has."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("The access service is gone.")
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    for option in ("--events", "--prefix", "--socket"):
-        parser.add_argument(option, required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    arguments = parser.parse_args()
-    end_with(arguments.parent)
-    serve(arguments.events, arguments.prefix, arguments.socket)
+    arguments = read_board_command()
+    serve(arguments.subject, arguments.prefix, arguments.socket)

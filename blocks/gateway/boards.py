@@ -1,21 +1,21 @@
-"""TensorBoards on demand: one an experiment, started when somebody opens it, ended when nobody uses it."""
+"""Boards on demand, such as one TensorBoard an experiment: started when opened, ended when nobody uses them."""
 
 import asyncio
 import os
-import re
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blocks.domain.errors import TransientError
+from blocks.domain.errors import NotFoundError, TransientError
+from blocks.gateway.board_kinds import BoardKind
+from blocks.gateway.board_process import NOTHING_TO_SHOW
 from blocks.gateway.front_door import FrontDoor
-from blocks.gateway.routes import BOARDS_PREFIX, Access, Route, board_prefix
+from blocks.gateway.routes import Access, Route
 
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -23,18 +23,18 @@ ROUTE_SECONDS = 0.2
 """So long Envoy has to take up a change of routes; it needs milliseconds."""
 _LOOK_SECONDS = 0.05
 _SOCKET = "b-{}.sock"
-_EXPERIMENT = re.compile(r"[a-z0-9-]{1,40}")
 
 
 class BoardFailedError(TransientError):
-    """A TensorBoard does not start; the message says why."""
+    """A board does not start; the message says why."""
 
 
 @dataclass(eq=False)
 class Board:
-    """One TensorBoard that runs."""
+    """One that runs."""
 
-    experiment_id: str
+    kind: BoardKind
+    id: str
     socket: Path
     process: asyncio.subprocess.Process
     used: float = field(default_factory=time.monotonic)
@@ -45,11 +45,16 @@ class Board:
         return self.process.returncode is None
 
     @property
+    def path(self) -> str:
+        """Where it is."""
+        return self.kind.path(self.id)
+
+    @property
     def route(self) -> Route:
         """The way to it."""
         return Route(
-            name=f"board-{self.experiment_id}",
-            prefix=board_prefix(self.experiment_id),
+            name=f"{self.kind.prefix[1:]}-{self.id}",
+            prefix=self.path,
             socket=self.socket,
             access=Access.TOKEN,
             timeout_seconds=120,
@@ -58,35 +63,20 @@ class Board:
         )
 
 
-def board_command(events: Path, prefix: str, socket: Path) -> list[str]:
-    """The command that shows events below a directory as pages below `prefix`; it ends when this process does."""
-    return [
-        *(sys.executable, "-P", "-m", "blocks.gateway.board", "--parent", str(os.getpid())),
-        *("--events", str(events), "--prefix", prefix, "--socket", str(socket)),
-    ]
-
-
 class Boards:
-    """The TensorBoards of one front door.
+    """The boards of one front door, of all kinds.
 
     Each starts in a task of its own, which whoever asks for it waits for: one that hangs keeps nobody else waiting, and
     who goes away meanwhile ends nothing.
 
     Args:
-        front_door: Where events are, how many boards may run and for how long unused.
+        front_door: How many boards may run and for how long unused, and where their sockets are.
         publish: Told the routes whenever they change.
-        command: What shows the events of a directory below a prefix, on a socket.
     """
 
-    def __init__(
-        self,
-        front_door: FrontDoor,
-        publish: Callable[[Sequence[Route]], None],
-        command: Callable[[Path, str, Path], Sequence[str]] = board_command,
-    ) -> None:
+    def __init__(self, front_door: FrontDoor, publish: Callable[[Sequence[Route]], None]) -> None:
         self._front_door = front_door
         self._publish = publish
-        self._command = command
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, Board] = {}
         self._watches: dict[asyncio.Task[None], Board] = {}
@@ -108,56 +98,54 @@ class Boards:
             watches = dict(self._watches)
             await asyncio.gather(*watches, *(_kill(board) for board in watches.values()))
 
-    def has_events(self, experiment_id: str) -> bool:
-        """Whether there is a directory of events of that experiment."""
-        return bool(_EXPERIMENT.fullmatch(experiment_id)) and (self._front_door.boards / experiment_id).is_dir()
-
     def mark_used(self, path: str) -> None:
         """Note that somebody asks for `path`."""
-        parts = path.split("/", 3)
-        board = self._running.get(parts[2]) if len(parts) > 2 and f"/{parts[1]}" == BOARDS_PREFIX else None
+        board = self._running.get("/".join(path.split("/", 3)[:3]))
         if board:
             board.used = time.monotonic()
 
-    async def ensure(self, experiment_id: str) -> None:
-        """Have the board of an experiment run, and the way to it known.
+    async def ensure(self, kind: BoardKind, id: str) -> None:
+        """Have the board of a resource run, and the way to it known.
 
         Raises:
+            NotFoundError: There is no such resource.
             BoardFailedError: It does not start, or too many others are just starting.
         """
-        board = self._running.get(experiment_id)
+        if not kind.may_be(id):
+            raise NotFoundError(kind.shows, id)
+        board = self._running.get(kind.path(id))
         if board and board.is_alive:
             board.used = time.monotonic()
             return
-        await asyncio.shield(self._starting.get(experiment_id) or self._begin(experiment_id))
+        await asyncio.shield(self._starting.get(kind.path(id)) or self._begin(kind, id))
 
-    def _begin(self, experiment_id: str) -> asyncio.Task[None]:
+    def _begin(self, kind: BoardKind, id: str) -> asyncio.Task[None]:
         if len(self._starting) >= self._front_door.most_boards:
             raise BoardFailedError(f"{len(self._starting)} others are just starting, as many as may run at once")
 
         def forget(task: asyncio.Task[None]) -> None:
-            del self._starting[experiment_id]
+            del self._starting[kind.path(id)]
             if not task.cancelled():
                 task.exception()  # who asked for it may have gone away
 
-        start = asyncio.create_task(self._start(experiment_id))
-        self._starting[experiment_id] = start
+        start = asyncio.create_task(self._start(kind, id))
+        self._starting[kind.path(id)] = start
         start.add_done_callback(forget)
         return start
 
-    async def _start(self, experiment_id: str) -> None:
+    async def _start(self, kind: BoardKind, id: str) -> None:
         await self._make_room()
-        board = await self._launch(experiment_id)
+        board = await self._launch(kind, id)
         board.used = time.monotonic()
-        self._running[experiment_id] = board
+        self._running[board.path] = board
         self._tell()
 
-    async def _launch(self, experiment_id: str) -> Board:
+    async def _launch(self, kind: BoardKind, id: str) -> Board:
         # Of its own each time: one that is still ending keeps its own.
         socket = self._front_door.directory / _SOCKET.format(secrets.token_hex(4))
-        command = self._command(self._front_door.boards / experiment_id, board_prefix(experiment_id), socket)
+        command = kind.command(id, kind.path(id), socket)
         process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, start_new_session=True)
-        board = Board(experiment_id, socket, process)
+        board = Board(kind, id, socket, process)
         watch = asyncio.create_task(self._watch(board))
         self._watches[watch] = board
         watch.add_done_callback(self._watches.pop)
@@ -193,8 +181,8 @@ class Boards:
                     await self._end(board)
 
     def _forget(self, board: Board) -> None:
-        if self._running.get(board.experiment_id) is board:
-            del self._running[board.experiment_id]
+        if self._running.get(board.path) is board:
+            del self._running[board.path]
             self._tell()
 
     def _tell(self) -> None:
@@ -210,11 +198,13 @@ async def _wait_until_listening(board: Board) -> None:
             return
         await asyncio.sleep(_LOOK_SECONDS)
     code = board.process.returncode
+    if code == NOTHING_TO_SHOW:
+        raise NotFoundError(board.kind.shows, board.id)
     raise BoardFailedError(f"no answer within {START_SECONDS:.0f} s" if code is None else f"it ended with code {code}")
 
 
 async def _kill(board: Board) -> None:
-    """End a board's processes; its loader ends with it, for it reads a pipe of it."""
+    """End a board's processes; TensorBoard's loader ends with it, for it reads a pipe of it."""
     with suppress(ProcessLookupError):
         os.killpg(board.process.pid, signal.SIGTERM)
     with suppress(TimeoutError):

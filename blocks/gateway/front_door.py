@@ -32,7 +32,8 @@ class FrontDoor(BaseModel):
         token: What opens everything; see `front_door_token`.
         access_string: `user:password` that the UI and the API ask for; empty when they are open.
         boards: The directory whose subdirectories are the experiments' events.
-        idle_seconds: A TensorBoard that nobody used for so long is ended.
+        dashboard_program: What shows a tuning when it is told which, as `board_command` does; empty for no dashboards.
+        idle_seconds: A TensorBoard or dashboard that nobody used for so long is ended.
         most_boards: As many run at once; the one longest unused is ended for a further one.
     """
 
@@ -45,6 +46,7 @@ class FrontDoor(BaseModel):
     token: SecretStr = Field(min_length=16)
     access_string: SecretStr = SecretStr("")
     boards: Path
+    dashboard_program: tuple[str, ...] = ()
     idle_seconds: float = Field(default=900, gt=0)
     most_boards: int = Field(default=4, ge=1)
 

@@ -20,6 +20,9 @@ OWN_PREFIX = "/front-door"
 BOARDS_PREFIX = "/tensorboard"
 """Below it, one TensorBoard an experiment."""
 
+DASHBOARDS_PREFIX = "/dashboards"
+"""Below it, one dashboard a tuning."""
+
 
 class Access(StrEnum):
     """What a request must bring. Each level refuses what comes from a page of another site."""
@@ -85,12 +88,18 @@ def platform_routes(directory: Path) -> tuple[Route, ...]:
         ),
         Route(name="front-door", prefix=OWN_PREFIX, socket=access, access=Access.OPEN),
         Route(name="boards", prefix=BOARDS_PREFIX, socket=access, access=Access.TOKEN, timeout_seconds=120),
+        Route(name="dashboards", prefix=DASHBOARDS_PREFIX, socket=access, access=Access.TOKEN, timeout_seconds=120),
     )
 
 
 def board_prefix(experiment_id: str) -> str:
     """Where the TensorBoard of an experiment is, below the front door."""
     return f"{BOARDS_PREFIX}/{experiment_id}"
+
+
+def dashboard_prefix(tuning_id: str) -> str:
+    """Where the dashboard of a tuning is, likewise."""
+    return f"{DASHBOARDS_PREFIX}/{tuning_id}"
 
 
 def ordered(routes: Iterable[Route]) -> list[Route]:

@@ -1,6 +1,7 @@
 """The access service: what Envoy asks before it lets a request in, and the sign-in page. Only Envoy reaches it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 from urllib.parse import parse_qs
 
@@ -9,6 +10,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route as Endpoint
 
+from blocks.domain.errors import NotFoundError
 from blocks.gateway.access import (
     SESSION_SECONDS,
     Doorkeeper,
@@ -18,12 +20,13 @@ from blocks.gateway.access import (
     local_target,
     without_ticket,
 )
+from blocks.gateway.board_kinds import BoardKind, dashboards, tensorboards
 from blocks.gateway.boards import ROUTE_SECONDS, BoardFailedError, Boards
 from blocks.gateway.envoy_listener import ACCESS_HEADER
 from blocks.gateway.files import write_routes
 from blocks.gateway.front_door import FrontDoor
 from blocks.gateway.pages import POLICY, message_page, onward_page, sign_in_page
-from blocks.gateway.routes import BOARDS_PREFIX, OWN_PREFIX, Access
+from blocks.gateway.routes import OWN_PREFIX, Access
 
 CHECK_PREFIX = "/check"
 SIGN_IN = f"{OWN_PREFIX}/sign-in"
@@ -71,17 +74,21 @@ class AccessService:
             return _sign_in("That opens nothing here. Try again.", target, 401)
         return self._with_cookie(RedirectResponse(target, 303))
 
-    async def open_board(self, http: HttpRequest) -> Response:
-        """Start the TensorBoard of an experiment, and send whoever asked for it there: Envoy knows the way then."""
-        experiment_id = http.path_params["experiment_id"]
-        if not self._boards.has_events(experiment_id):
-            return _message(404, "No such TensorBoard", f"There is no experiment {experiment_id}, or it was deleted.")
-        try:
-            await self._boards.ensure(experiment_id)
-        except BoardFailedError as error:
-            return _message(503, "TensorBoard does not start", f"The reason: {error}. Reload this page to try again.")
-        await asyncio.sleep(ROUTE_SECONDS)
-        return RedirectResponse(_request(http).target, 307, {"cache-control": "no-store"})
+    def opening(self, kind: BoardKind) -> Callable[[HttpRequest], Awaitable[Response]]:
+        """What starts a board of this kind, and sends whoever asked for it there: Envoy knows the way then."""
+
+        async def open_board(http: HttpRequest) -> Response:
+            id = http.path_params["id"]
+            try:
+                await self._boards.ensure(kind, id)
+            except NotFoundError:
+                return _message(404, f"No such {kind.title}", f"There is no {kind.shows} {id}, or it was deleted.")
+            except BoardFailedError as error:
+                return _message(503, f"The {kind.title} does not start", f"The reason: {error}. Reload to try again.")
+            await asyncio.sleep(ROUTE_SECONDS)
+            return RedirectResponse(_request(http).target, 307, {"cache-control": "no-store"})
+
+        return open_board
 
     @property
     def _is_patient(self) -> bool:
@@ -126,10 +133,15 @@ def access_app(front_door: FrontDoor) -> Starlette:
             Endpoint(f"{CHECK_PREFIX}/{{target:path}}", service.check, methods=_METHODS),
             Endpoint(SIGN_IN, service.sign_in, methods=["GET", "POST"]),
             Endpoint(f"{OWN_PREFIX}/health", _health),
-            Endpoint(f"{BOARDS_PREFIX}/{{experiment_id}}", service.open_board, methods=_METHODS),
-            Endpoint(f"{BOARDS_PREFIX}/{{experiment_id}}/{{rest:path}}", service.open_board, methods=_METHODS),
+            *_board_endpoints(service, tensorboards(front_door)),
+            *_board_endpoints(service, dashboards(front_door)),
         ],
     )
+
+
+def _board_endpoints(service: AccessService, kind: BoardKind) -> list[Endpoint]:
+    paths, answer = (kind.path("{id}"), kind.path("{id}/{rest:path}")), service.opening(kind)
+    return [Endpoint(path, answer, methods=_METHODS) for path in paths]
 
 
 def _request(http: HttpRequest) -> Request:

@@ -1,6 +1,7 @@
 """What `makerflow up` is asked for, and whether it can be had."""
 
 import socket
+import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -86,6 +87,7 @@ def make_front_door(settings: Settings, layout: Layout, request: Request) -> Fro
         token=front_door_token(layout.directory),
         access_string=request.access_string,
         boards=settings.home / "tensorboard",
+        dashboard_program=(sys.executable, "-P", "-m", "blocks.studies"),
         idle_seconds=settings.tensorboard_idle_minutes * 60,
     )
 
