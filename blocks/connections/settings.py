@@ -39,7 +39,8 @@ class Settings(BaseSettings):
         app_key: What entry points find in EM_APPKEY.
         catalogue: A YAML file of further images and flavors; `catalogue.yaml` below `home` when it exists.
         access_string: `user:password` that `makerflow up` asks everybody for; empty to ask nobody on this machine.
-        tensorboard_idle_minutes: A TensorBoard that nobody used for so long is ended; it starts again when opened.
+        tensorboard_idle_minutes: A TensorBoard or dashboard that nobody used for so long is ended; it starts again when
+            opened.
         log_store: `local` for the searchable store below `home`, `off` for none.
         keep_log_store_days: How long the log store keeps what trainings print.
         log_store_gb: Bound of the log store; the oldest days go first, and one alone takes no more than this.

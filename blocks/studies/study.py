@@ -1,8 +1,10 @@
 """A tuning as an Optuna study: its trials from the registry's rows, with their curves."""
 
+import warnings
 from datetime import datetime
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -11,9 +13,11 @@ from blocks.registry.records import Trial, Tuning
 from blocks.search.base import PastTrial
 from blocks.search.study import STATUS, frozen, new_study
 
-TUNING, NUMBER, TRAINING = "makerflow:tuning", "makerflow:number", "makerflow:training"
-REASON, OBJECTIVE = "makerflow:reason", "makerflow:objective"
-"""User attributes of a trial beside its status; the first is its study's, where the status is the tuning's."""
+TRAINING, REASON, OBJECTIVE = "makerflow:training", "makerflow:reason", "makerflow:objective"
+"""User attributes of a trial, beside its status."""
+
+TUNING = "makerflow:tuning"
+"""A user attribute of a study, beside the status of its tuning."""
 
 MOST_POINTS = 100_000
 """Of the curves of a study together: of 100 trials 512 each, of 5,000 trials 16."""
@@ -71,7 +75,7 @@ def study_of(registry: Registry, key: str) -> optuna.Study:
     """A plain Optuna study in memory that holds every trial of a tuning, as `TrialReader` reads them.
 
     It is the caller's own: nothing that is done with it changes the tuning. Optuna counts trials from 0, in the order
-    of our numbers.
+    of our numbers; the name of a trial's training, among its user attributes, ends in ours.
 
     Args:
         registry: Where the tuning is.
@@ -89,7 +93,9 @@ def study_of(registry: Registry, key: str) -> optuna.Study:
 def empty_study(tuning: Tuning, storage: BaseStorage) -> optuna.Study:
     """The study of a tuning without its trials."""
     study = new_study(tuning.spec.objective.type, storage, name=tuning.name)
-    study.set_metric_names([tuning.spec.objective.metric])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([tuning.spec.objective.metric])
     study.set_user_attr(TUNING, tuning.id)
     study.set_user_attr(STATUS, tuning.status.value)
     return study
@@ -109,7 +115,7 @@ def _trial(tuning: Tuning, row: Trial, curve: dict[int, float]) -> FrozenTrial:
         datetime_complete=_local(row.changed) if is_over else None,
         params=made.params,
         distributions=made.distributions,
-        user_attrs={NUMBER: row.number, TRAINING: f"{tuning.name}/{row.number}", STATUS: row.status.value}
+        user_attrs={TRAINING: f"{tuning.name}/{row.number}", STATUS: row.status.value}
         | {name: value for name, value in told.items() if value is not None},
         system_attrs={},
         intermediate_values=curve or made.intermediate_values,

@@ -123,20 +123,16 @@ def tensorboard(
     The browser enters without being asked. Where none is opened, and with --json, the address that is shown does so:
     once, and within a minute.
     """
+    from blocks.gateway.routes import board_prefix
     from deployments.cli.access import open_registry, read_settings
-    from deployments.cli.experiment_tensorboard import board_url, open_in_browser, with_ticket
+    from deployments.cli.boards import board_url, show_board
 
     row, settings = open_registry().experiments.get(experiment), read_settings()
-    url = board_url(settings, row.id)
-    opening = with_ticket(settings, url)
-    if as_json:
-        write_document({"id": row.id, "name": row.name, "url": opening})
-        return
-    if open_it and open_in_browser(settings, opening):
-        write(url)
-        return
-    write(opening)
-    write("Open it within a minute, and once; later the address asks who you are.", error=True)
+    events = settings.home / "tensorboard" / row.id
+    otherwise = f"`tensorboard --logdir {events}`"
+    url = board_url(settings, board_prefix(row.id), "The experiment's TensorBoard", otherwise)
+    events.mkdir(parents=True, exist_ok=True, mode=0o700)
+    show_board(settings, url, {"id": row.id, "name": row.name}, open_it=open_it, as_json=as_json)
 
 
 @app.command("retry")

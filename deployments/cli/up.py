@@ -102,6 +102,7 @@ def _write(document: dict[str, Any]) -> None:
             "Workflow UI": document["ui"],
             "API": document["api"],
             "TensorBoards": f"{document['ui']}/tensorboard/EXPERIMENT (makerflow experiment tensorboard NAME opens it)",
+            "Dashboards": f"{document['ui']}/dashboards/TUNING (makerflow tuning dashboard NAME opens it)",
             "Access": "by the access string" if document["asks_for_access"] else "EVERY account of this machine",
             "Earlier runs": count_text(document["earlier_runs_added"], "run") + " added",
             "Ready after": f"{document['seconds']} s",

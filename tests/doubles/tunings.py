@@ -58,7 +58,9 @@ def start_trial(
     """A trial that runs and has reported these values of the objective, by step; None is NaN."""
     trial = registry.tunings.add_trial(tuning, number, point(number), f"trn-{tuning.id[4:]}-{number}")
     registry.tunings.follow(
-        trial, Followed(points=reports(values or {}), started=NOW), TrialMove(TrialStatus.RUNNING, training=(_S.RUNNING,))
+        trial,
+        Followed(points=reports(values or {}), started=NOW),
+        TrialMove(TrialStatus.RUNNING, training=(_S.RUNNING,)),
     )
     return registry.tunings.trial(tuning.id, number)
 

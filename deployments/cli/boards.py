@@ -1,35 +1,62 @@
-"""The way to an experiment's TensorBoard, for `makerflow experiment tensorboard`."""
+"""The way to boards, for `makerflow experiment tensorboard` and `makerflow tuning dashboard`."""
 
 import webbrowser
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from deployments.cli.output import write, write_document
 
 if TYPE_CHECKING:
     from blocks.connections.settings import Settings
 
 
-def board_url(settings: "Settings", experiment_id: str) -> str:
-    """Where an experiment's TensorBoard is.
+def board_url(settings: "Settings", path: str, what: str, otherwise: str) -> str:
+    """Where a board is.
+
+    Args:
+        settings: Of the home on which the platform runs.
+        path: Of the board, below the front door.
+        what: What people call it.
+        otherwise: How to look without the platform.
 
     Raises:
         InvalidInputError: The platform does not run on this home.
     """
     from blocks.domain.errors import InvalidInputError
-    from blocks.gateway.routes import board_prefix
     from deployments.up.instance import is_ready, running_instance
     from deployments.up.layout import Layout
 
     layout = Layout(settings.home)
     instance = running_instance(layout)
-    events = settings.home / "tensorboard" / experiment_id
     if instance is None or not is_ready(layout):
         raise InvalidInputError(
-            "The experiment's TensorBoard",
+            what,
             f"the platform does not run on the home {settings.home}",
-            f"Start it with `makerflow up --detach`, or look without it: `tensorboard --logdir {events}`.",
+            f"Start it with `makerflow up --detach`, or look without it: {otherwise}.",
         )
-    events.mkdir(parents=True, exist_ok=True, mode=0o700)
     # The board's policy names its address, and browsers read no IPv6 address there.
-    return f"{instance.url.replace('[::1]', 'localhost')}{board_prefix(experiment_id)}/"
+    return f"{instance.url.replace('[::1]', 'localhost')}{path}/"
+
+
+def show_board(settings: "Settings", url: str, named: Mapping[str, str], *, open_it: bool, as_json: bool) -> None:
+    """Open a board in the browser, or say where it is in an address that opens it.
+
+    Args:
+        settings: Of the home.
+        url: Where the board is.
+        named: What it shows, for `--json`.
+        open_it: Whether to open it.
+        as_json: Whether to say it as JSON, and open nothing.
+    """
+    opening = with_ticket(settings, url)
+    if as_json:
+        write_document({**named, "url": opening})
+        return
+    if open_it and open_in_browser(settings, opening):
+        write(url)
+        return
+    write(opening)
+    write("Open it within a minute, and once; later the address asks who you are.", error=True)
 
 
 def with_ticket(settings: "Settings", url: str) -> str:
