@@ -1,12 +1,11 @@
 """Metrics of trainings: exact figures, bounded curves."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
 
 from blocks.domain.errors import InvalidInputError, NotFoundError
 from blocks.domain.metrics import MetricPoint
 from blocks.domain.moments import from_microseconds
+from blocks.registry.curves import finite_curves
 from blocks.registry.reading import Reader
 from blocks.registry.records import Series
 from blocks.registry.sessions import Sessions
@@ -24,14 +23,6 @@ _CURVE = (
     "WHERE training_id = :id AND name = :name ORDER BY position"
 )
 """One statement, so that no report comes between the points and the last one."""
-_FINITE_CURVES = (
-    "SELECT s.training_id, p.position, p.step, p.value FROM metric_series s JOIN metric_point p ON p.series_id = s.id "
-    "WHERE s.name = :name AND s.training_id IN ({ids}) AND p.position < s.count - 1 AND p.value IS NOT NULL "
-    "UNION ALL SELECT training_id, count - 1, last_step, last_value FROM metric_series "
-    "WHERE name = :name AND training_id IN ({ids}) AND last_value IS NOT NULL ORDER BY training_id, position"
-)
-_AT_ONCE = 25
-"""Trainings whose points are read together: all that are kept of so many are held in memory at once."""
 
 
 class Metrics:
@@ -70,8 +61,7 @@ class Metrics:
             InvalidInputError: Fewer than 4 are asked for.
             NotFoundError: The training has no such metric.
         """
-        if at_most < LEAST_SPREAD:
-            raise InvalidInputError(f"at_most {at_most}", "both ends and both extremes need room", "Ask for 4 or more.")
+        _check(at_most)
         points = [Point(**row) for row in self._reader.rows(_CURVE, id=training_id, name=name)]
         if not points:
             raise NotFoundError("metric", name)
@@ -80,24 +70,21 @@ class Metrics:
     def finite_curves(
         self, training_ids: Sequence[str], name: str, at_most: int = 1000
     ) -> Iterator[tuple[str, dict[int, float]]]:
-        """The finite values of one metric by step, of each of the trainings that has any.
+        """Of each of the trainings that has any: the finite values of one metric by step.
 
-        Of each curve at most this many points, ends and extremes among them; of several reports of a step the last.
+        Of each curve at most this many points, ends and extremes among them; of several reports of a step the last. The
+        time that it takes does not depend on how long the curves are.
 
         Raises:
             InvalidInputError: Fewer than 4 are asked for.
         """
-        if at_most < LEAST_SPREAD:
-            raise InvalidInputError(f"at_most {at_most}", "both ends and both extremes need room", "Ask for 4 or more.")
-        for begin in range(0, len(training_ids), _AT_ONCE):
-            ids = {f"id_{n}": id for n, id in enumerate(training_ids[begin : begin + _AT_ONCE])}
-            sql = _FINITE_CURVES.format(ids=", ".join(f":{key}" for key in ids))
-            for training_id, rows in groupby(self._reader.rows(sql, name=name, **ids), itemgetter("training_id")):
-                points = [Point(row["position"], row["step"], row["value"], "", 0, 0) for row in rows]
-                yield (
-                    training_id,
-                    {point.step: point.value for point in spread(points, at_most) if point.value is not None},
-                )
+        _check(at_most)
+        return finite_curves(self._reader, training_ids, name, at_most)
+
+
+def _check(at_most: int) -> None:
+    if at_most < LEAST_SPREAD:
+        raise InvalidInputError(f"at_most {at_most}", "both ends and both extremes need room", "Ask for 4 or more.")
 
 
 def _report(name: str, point: Point) -> MetricPoint:

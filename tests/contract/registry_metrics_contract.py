@@ -136,3 +136,38 @@ class MetricsContract(RegistryBase):
         registry.metrics.append(other.id, points_of([2.0, 3.0]))
         assert [series.count for series in registry.metrics.names(training.id)] == [1]
         assert [point.value for point in registry.metrics.curve(other.id, "loss")] == [2.0, 3.0]
+
+    def test_curves_of_many_trainings_have_their_finite_values_by_step_the_last_report_of_each(
+        self, registry: Registry, training: Training
+    ) -> None:
+        ids = [training.id]
+        for n in range(300):  # more than are asked for at once
+            ids.append(registry.trainings.create(training.spec.changed(name=f"t-{n}"), training.experiment_id).id)
+            registry.metrics.append(ids[-1], points_of([float(n), math.nan, 2.0]))
+        registry.metrics.append(ids[1], points_of([5.0], first_step=2))
+        registry.metrics.append(ids[2], points_of([math.inf], first_step=3))
+        registry.metrics.append(training.id, points_of([1.0], name="other"))
+        found = dict(registry.metrics.finite_curves([*ids, "trn-none"], "loss"))
+        assert found.keys() == set(ids[1:])
+        assert (found[ids[1]], found[ids[2]], found[ids[300]]) == (
+            {0: 0.0, 2: 5.0},
+            {0: 1.0, 2: 2.0},
+            {0: 299.0, 2: 2.0},
+        )
+
+    @pytest.mark.parametrize("at_most", [4, 5, 16, 300])
+    def test_a_long_curve_keeps_its_ends_and_extremes_among_as_many_points_as_are_asked_for(
+        self, registry: Registry, training: Training, at_most: int
+    ) -> None:
+        values = [math.sin(n / 50) for n in range(3 * CAPACITY)]
+        values[0], values[777], values[2222], values[-1] = 0.5, -9.0, 9.0, 0.25
+        registry.metrics.append(training.id, points_of([*values, math.nan]))
+        [(_, curve)] = registry.metrics.finite_curves([training.id], "loss", at_most)
+        assert {0: 0.5, 777: -9.0, 2222: 9.0}.items() <= curve.items()
+        assert len(curve) <= at_most
+        assert all(values[step] == value for step, value in curve.items())
+        assert len([step for step in curve if step < len(values) / 2]) >= len(curve) / 3  # evenly spread
+
+    def test_too_few_points_of_curves_are_refused(self, registry: Registry, training: Training) -> None:
+        with pytest.raises(InvalidInputError):
+            registry.metrics.finite_curves([training.id], "loss", 3)
