@@ -5,8 +5,9 @@ YAML may leave fields and groups out, and give mappings, as everywhere.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -24,6 +25,8 @@ from blocks.domain.spec_values import (
 )
 from blocks.domain.specs import MAX_DATASETS, MAX_HYPERPARAMETERS, SettingsSpec, TrainingSpec
 from blocks.domain.templates import TemplateSpec, TemplateUse
+
+_NUMBERS = ("workers", "max_minutes", "max_time_seconds", "storage_gb")
 
 
 class AlgorithmChoice(StrEnum):
@@ -130,6 +133,9 @@ class LimitOverrides(Spec):
 class TemplateOverrides(SettingsSpec):
     """A template, and settings over it field by field; what is left empty is as in the template."""
 
+    not_of_template: ClassVar[frozenset[str]] = frozenset({"name"})
+    """Flat names of what the template has no say in."""
+
     name: str = Field(default="", title="Name", description="A new name of the template; empty: as it is.")
     template: str = Field(
         min_length=1, title="Template", description="Name or id of the template.", examples=["digits-nightly"]
@@ -180,7 +186,7 @@ class TemplateOverrides(SettingsSpec):
         """
         for name in _zeros(settings):
             raise InvalidInputError(f"{name} = 0", "it has to be above 0", "Leave it out to take the template's.")
-        empty = [name for name, value in settings.items() if value == "" and name != "name"]
+        empty = [name for name, value in settings.items() if value == "" and name not in cls.not_of_template]
         kept = {name: value for name, value in settings.items() if name not in empty}
         unset = [*kept.pop("unset", ()), *empty]
         return cls.model_validate({"template": template, **kept, "unset": unset})
@@ -190,6 +196,10 @@ class TemplateOverrides(SettingsSpec):
         given: dict[str, Any] = {group: _given(getattr(self, group)) for group in GROUPS}
         given |= {"experiment": self.experiment, "tags": [tag.model_dump() for tag in self.tags]}
         return {name: value for name, value in given.items() if value}
+
+    def use(self, id: str, name: str) -> TemplateUse:
+        """What is made from it remembers of the template of this id and name."""
+        return TemplateUse(id=id, name=name, beside=(*flat_names(self.settings()), *self.unset))
 
     def changed_template(self, template: TemplateSpec) -> TemplateSpec:
         """The template with these settings.
@@ -216,10 +226,6 @@ class TemplatedTrainingSpec(TemplateOverrides):
         description="Of the training, at most 1,000 characters; can be changed later.",
     )
 
-    def use(self, id: str, name: str) -> TemplateUse:
-        """What the training remembers of the template of this id and name."""
-        return TemplateUse(id=id, name=name, beside=(*flat_names(self.settings()), *self.unset))
-
     def over(self, template: TemplateSpec) -> TrainingSpec:
         """The training's own settings.
 
@@ -228,18 +234,33 @@ class TemplatedTrainingSpec(TemplateOverrides):
         """
         base = template.model_dump(mode="json", exclude={"name", "description"})
         settings = merge_fields(drop_fields(base, self.unset), self.settings())
-        try:
+        with told_of_template("training", template.name):
             return TrainingSpec.model_validate(settings | {"name": self.name, "description": self.description})
-        except ValidationError as error:
-            raise _refusal(template.name, error) from error
+
+
+@contextmanager
+def told_of_template(kind: str, template: str) -> Iterator[None]:
+    """Refuse what a template and what is given beside it make together as what it is.
+
+    Args:
+        kind: What is made of the template.
+        template: Its name.
+
+    Raises:
+        InvalidInputError: What is missing or wrong.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        raise _refusal(kind, template, error) from error
 
 
 def _zeros(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Names of the numbers that are 0, flat or in groups."""
+    """Names of the numbers that are 0, flat or in groups, where a form's 0 means "as in the template"."""
     for name, value in settings.items():
         if name in GROUPS and isinstance(value, Mapping):
             yield from _zeros(value)
-        elif type(value) in (int, float) and value == 0:
+        elif name in _NUMBERS and type(value) in (int, float) and value == 0:
             yield name
 
 
@@ -252,10 +273,10 @@ def _given(group: Spec) -> dict[str, Any]:
     }
 
 
-def _refusal(template: str, error: ValidationError) -> InvalidInputError:
+def _refusal(kind: str, template: str, error: ValidationError) -> InvalidInputError:
     wrong = [
         f"{'.'.join(map(str, detail['loc']))}: {detail['msg'].removeprefix('Value error, ')}"
         for detail in error.errors(include_url=False)
     ]
-    what = f"A training of the template {template!r} and what is given beside it"
+    what = f"A {kind} of the template {template!r} and what is given beside it"
     return InvalidInputError(what, "; ".join(wrong), "Give what is missing beside the template, or correct it.")

@@ -68,6 +68,11 @@ class StoppingRule(StrEnum):
     NONE = "NONE"
     MEDIAN = "MEDIAN"
 
+    @classmethod
+    def of(cls, wanted: bool) -> "StoppingRule":
+        """The one rule that there is, or none."""
+        return cls.MEDIAN if wanted else cls.NONE
+
 
 class SearchSpec(Spec):
     """What is searched, and how."""
@@ -248,7 +253,7 @@ class EarlyStoppingSpec(Spec):
     @classmethod
     def _on(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            return {"rule": StoppingRule.MEDIAN if value else StoppingRule.NONE}
+            return {"rule": StoppingRule.of(value)}
         if isinstance(value, str):
             return {"rule": value.upper()}
         return {"rule": StoppingRule.MEDIAN} | dict(value) if isinstance(value, Mapping) and value else value
@@ -282,8 +287,35 @@ TUNING_GROUPS: Groups = {
         name: name
         for name in ("max_trainings", "max_failed_trainings", "parallel_trainings", "max_tuning_minutes", "keep")
     },
+    "early_stopping": {name: name for name in ("min_trainings_required", "start_step")},
 }
-"""The flat names of a tuning's settings; `early_stopping` is a group of its own."""
+"""The flat names of a tuning's settings; `early_stopping` may also be its rule alone, or true or false."""
+
+
+def named_settings(value: Any) -> Any:
+    """What people may write, as groups and flat names have it; anything else as it is.
+
+    `metrics` may be a list of names, `early_stopping` true, false or a rule, and `max_tuning_time_seconds` stands for
+    `max_tuning_minutes`.
+
+    Raises:
+        ValueError: The maximum time is given twice.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    given = dict(value)
+    if isinstance(names := given.get("metrics"), str | list | tuple):
+        if "metric_names" in given:
+            raise ValueError("the metrics' names are given twice, as metrics and as metric_names")
+        del given["metrics"]
+        given["metric_names"] = [names] if isinstance(names, str) else names
+    if isinstance(rule := given.get("early_stopping"), bool | str):
+        given["early_stopping"] = {"rule": rule.upper() if isinstance(rule, str) else StoppingRule.of(rule)}
+    if "max_tuning_time_seconds" in given:
+        if "max_tuning_minutes" in given:
+            raise ValueError("the maximum time is given twice, as max_tuning_time_seconds and max_tuning_minutes")
+        given["max_tuning_minutes"] = minutes_of(given.pop("max_tuning_time_seconds"))
+    return given
 
 
 class TuningSpec(TrainingSettings):
@@ -312,23 +344,7 @@ class TuningSpec(TrainingSettings):
         default=TuningMetricSpec(), title="Metrics", description="Which metrics are read, and how."
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _names(cls, value: Any) -> Any:
-        """`metrics` may be a list of names, and `max_tuning_time_seconds` stands for `max_tuning_minutes`."""
-        if not isinstance(value, Mapping):
-            return value
-        given = dict(value)
-        if isinstance(given.get("metrics"), str | list | tuple):
-            if "metric_names" in given:
-                raise ValueError("the metrics' names are given twice, as metrics and as metric_names")
-            names = given.pop("metrics")
-            given["metric_names"] = [names] if isinstance(names, str) else names
-        if "max_tuning_time_seconds" in given:
-            if "max_tuning_minutes" in given:
-                raise ValueError("the maximum time is given twice, as max_tuning_time_seconds and max_tuning_minutes")
-            given["max_tuning_minutes"] = minutes_of(given.pop("max_tuning_time_seconds"))
-        return given
+    _names = model_validator(mode="before")(staticmethod(named_settings))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
