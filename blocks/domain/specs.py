@@ -72,7 +72,16 @@ class SettingsSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _group(cls, value: Any) -> Any:
-        return group_fields(value, cls.groups) if isinstance(value, Mapping) else value
+        return cls.grouped(value) if isinstance(value, Mapping) else value
+
+    @classmethod
+    def grouped(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The same settings with every one in its group.
+
+        Raises:
+            ValueError: One is given twice, or a group is none.
+        """
+        return group_fields(values, cls.groups)
 
     @classmethod
     def known_names(cls) -> Iterable[str]:
@@ -93,7 +102,7 @@ class SettingsSpec(Spec):
             pydantic.ValidationError: The result breaks a limit.
         """
         kept = drop_fields(self.model_dump(mode="json"), unset, self.groups)
-        return type(self).model_validate(merge_fields(kept, group_fields(overrides, self.groups)))
+        return type(self).model_validate(merge_fields(kept, self.grouped(overrides)))
 
 
 class TrainingSettings(SettingsSpec):

@@ -275,7 +275,7 @@ def _given(group: Spec) -> dict[str, Any]:
 
 def _refusal(kind: str, template: str, error: ValidationError) -> InvalidInputError:
     wrong = [
-        f"{'.'.join(map(str, detail['loc']))}: {detail['msg'].removeprefix('Value error, ')}"
+        ": ".join(filter(None, [".".join(map(str, detail["loc"])), detail["msg"].removeprefix("Value error, ")]))
         for detail in error.errors(include_url=False)
     ]
     what = f"A {kind} of the template {template!r} and what is given beside it"

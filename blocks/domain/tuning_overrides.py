@@ -1,8 +1,9 @@
 """A tuning made from a template: the template's settings with overrides, and what only a tuning has."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from blocks.domain.flat_settings import Groups, drop_fields, merge_fields
 from blocks.domain.spec_values import NAME_PATTERN, NAME_RULE
@@ -15,7 +16,7 @@ from blocks.domain.tunings import (
     SearchSpec,
     TrainingsSpec,
     TuningSpec,
-    named_settings,
+    group_tuning,
 )
 
 _OWN_GROUPS = ("search", "objective", "trainings", "early_stopping")
@@ -69,7 +70,10 @@ class TemplatedTuningSpec(TemplateOverrides):
         description="Which metrics are read, and how. Left empty: as in the template.",
     )
 
-    _names = model_validator(mode="before")(staticmethod(named_settings))
+    @classmethod
+    def grouped(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """As promised."""
+        return group_tuning(values)
 
     def use(self, id: str, name: str) -> TemplateUse:
         """What the tuning remembers of the template of this id and name."""

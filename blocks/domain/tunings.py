@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from blocks.domain.algorithms import HyperparameterType, ProvidedAlgorithmEntry
 from blocks.domain.catalogues import Catalogue
 from blocks.domain.errors import InvalidInputError
-from blocks.domain.flat_settings import GROUPS, Groups, minutes_of
+from blocks.domain.flat_settings import GROUPS, Groups, group_fields, minutes_of
 from blocks.domain.parameters import RANGES, Parameters, ParameterSpec, ParameterType, grid_size
 from blocks.domain.paths import StoragePath
 from blocks.domain.spec_groups import AlgorithmSpec, MetricSpec, ProvidedAlgorithm, check_hyperparameters
@@ -292,18 +292,16 @@ TUNING_GROUPS: Groups = {
 """The flat names of a tuning's settings; `early_stopping` may also be its rule alone, or true or false."""
 
 
-def named_settings(value: Any) -> Any:
-    """What people may write, as groups and flat names have it; anything else as it is.
+def group_tuning(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Move a tuning's flat names into their groups; grouped ones stay as they are.
 
     `metrics` may be a list of names, `early_stopping` true, false or a rule, and `max_tuning_time_seconds` stands for
     `max_tuning_minutes`.
 
     Raises:
-        ValueError: The maximum time is given twice.
+        ValueError: A setting is given twice, or a group is none.
     """
-    if not isinstance(value, Mapping):
-        return value
-    given = dict(value)
+    given = dict(values)
     if isinstance(names := given.get("metrics"), str | list | tuple):
         if "metric_names" in given:
             raise ValueError("the metrics' names are given twice, as metrics and as metric_names")
@@ -315,7 +313,7 @@ def named_settings(value: Any) -> Any:
         if "max_tuning_minutes" in given:
             raise ValueError("the maximum time is given twice, as max_tuning_time_seconds and max_tuning_minutes")
         given["max_tuning_minutes"] = minutes_of(given.pop("max_tuning_time_seconds"))
-    return given
+    return group_fields(given, TUNING_GROUPS)
 
 
 class TuningSpec(TrainingSettings):
@@ -344,7 +342,10 @@ class TuningSpec(TrainingSettings):
         default=TuningMetricSpec(), title="Metrics", description="Which metrics are read, and how."
     )
 
-    _names = model_validator(mode="before")(staticmethod(named_settings))
+    @classmethod
+    def grouped(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """As promised."""
+        return group_tuning(values)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

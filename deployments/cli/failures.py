@@ -27,6 +27,19 @@ _MESSAGES = {
     "missing": "it is needed",
     "string_type": "it is no text: quote it",
 }
+_EXAMPLES = {"--param": "--param 'lr=DOUBLE[1e-4,1e-1,log]'", "--objective": "--objective val_loss"}
+_DURATIONS = (("limits", "max_minutes"), ("trainings", "max_tuning_minutes"))
+_TOGETHER = {
+    "objective_value": "--objective-value",
+    "parallel_trainings": "--parallel",
+    "max_failed_trainings": "--max-failed",
+    "max_trainings": "--max-trainings",
+    "the grid": "--param",
+    "parameter": "--param",
+    "the objective": "--objective",
+}
+"""What a refusal that is about several settings names, and the option that it is told under: the first that is there."""
+
 _WRONG_INPUT = (InvalidInputError, NotFoundError, AlreadyExistsError, UnknownStoreError)
 
 
@@ -124,13 +137,21 @@ def refused_fields(error: "ValidationError") -> list[FieldFailure]:
                 f"at most {detail['ctx']['max_length']} {what} are allowed (given: {detail['ctx']['actual_length']})"
             )
         given = detail["input"]
-        if detail["loc"] == ("limits", "max_minutes") and isinstance(given, int | float):
+        if detail["loc"] in _DURATIONS and isinstance(given, int | float):
             message = f"more than 0s and at most 365d are allowed (given: {_minutes_text(given)})"
         elif isinstance(given, str | int | float):
             message += f" (given: {clean(repr(given))[:120]})"
-        option = option_of(detail["loc"])
+        several = detail["loc"] in ((), ("objective",)) and detail["type"] == "value_error"
+        option = _option_of_several(message) if several else option_of(detail["loc"])
+        if detail["type"] == "missing" and option in _EXAMPLES:
+            message += f", e.g. {_EXAMPLES[option]}"
         found.append(FieldFailure(option, message))
     return found
+
+
+def _option_of_several(message: str) -> str:
+    """The option of a refusal that is about no setting alone."""
+    return next((option for words, option in _TOGETHER.items() if words in message), "the settings")
 
 
 def _minutes_text(minutes: float) -> str:

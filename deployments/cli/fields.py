@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.paths import FORMS
@@ -26,6 +27,28 @@ _OPTIONS = {
     "outputs.checkpoint": "--checkpoint-output",
     "metrics.expressions": "--metric",
     "metrics.all_workers": "--metrics-of-all-workers",
+    "metrics.names": "--metric-name",
+    "search": "--param",
+    "search.parameters": "--param",
+    "search.strategy": "--strategy",
+    "search.sampler": "--sampler",
+    "search.random_state": "--random-state",
+    "search.warm_start": "--warm-start",
+    "objective": "--objective",
+    "objective.metric": "--objective",
+    "objective.type": "--objective-type",
+    "objective.goal": "--goal",
+    "objective.value": "--objective-value",
+    "objective.best_step_metric": "--best-step-metric",
+    "objective.best_step_type": "--best-step-type",
+    "trainings.max_trainings": "--max-trainings",
+    "trainings.max_failed_trainings": "--max-failed",
+    "trainings.parallel_trainings": "--parallel",
+    "trainings.max_tuning_minutes": "--max-tuning-time",
+    "trainings.keep": "--keep",
+    "early_stopping": "--early-stopping",
+    "early_stopping.min_trainings_required": "--min-trainings-required",
+    "early_stopping.start_step": "--start-step",
     "limits.max_minutes": "--max-time",
     "limits.storage_gb": "--storage-gb",
     "limits.log_management": "--log-management",
@@ -45,8 +68,9 @@ def option_of(location: Sequence[int | str]) -> str:
     for field in sorted(_OPTIONS, key=len, reverse=True):
         if path == field or path.startswith(f"{field}."):
             rest = path[len(field) + 1 :]
-            # `algorithm` stands for the whole group as well as for the path in it.
-            return _OPTIONS[field] if rest in ("", "path") else f"{_OPTIONS[field]} ({rest})"
+            # `algorithm` stands for the whole group as well as for the path in it; what is said of a whole parameter
+            # names it.
+            return _OPTIONS[field] if rest in ("", "path") or rest.isdigit() else f"{_OPTIONS[field]} ({rest})"
     return path or "the settings"
 
 
@@ -65,6 +89,34 @@ def pairs(option: str, texts: Sequence[str], *, value: str = "value") -> list[di
             )
         found.append({"name": name.strip(), value: content})
     return found
+
+
+def parameters(option: str, given: Any) -> Any:
+    """Parameters of a search, whose texts are written as `lr=DOUBLE[1e-4,1e-1,log]`; what is none stays as it is.
+
+    Raises:
+        InvalidInputError: A text is not written so.
+    """
+    from blocks.domain.parameters import named_parameters
+
+    try:
+        return named_parameters([given] if isinstance(given, str) else given)
+    except InvalidInputError as error:
+        what = error.what.removeprefix("The parameter ")
+        raise InvalidInputError(f"{option} {what}", error.why, error.remedy) from error
+
+
+def choice(option: str, text: str, *known: str) -> str:
+    """One of some words, however it was typed: `bayesian-optimization`, or as much of it as is no other's beginning.
+
+    Raises:
+        InvalidInputError: It is none of them.
+    """
+    word = text.strip().upper().replace("-", "_").replace(" ", "_")
+    begun = [one for one in known if word and one.startswith(word)]
+    if word not in known and len(begun) != 1:
+        raise InvalidInputError(f"{option} {text!r}", "it is none of the choices", f"One of: {', '.join(known)}.")
+    return word if word in known else begun[0]
 
 
 def mapping(option: str, texts: Sequence[str]) -> dict[str, str]:

@@ -9,13 +9,13 @@ from typing import Any
 
 from blocks.domain.errors import InvalidInputError
 from deployments.cli import fields
-from deployments.cli.settings_options import SETTING_OPTIONS, Settings, read_settings
+from deployments.cli.settings_options import TRAINING, Settings, SettingsKind
 
 MAX_BYTES = 2**20
 """Of a settings file: a hundred hyperparameters, each as long as allowed, take less."""
 
 
-def read_file(file: Path) -> dict[str, Any]:
+def read_file(file: Path, kind: SettingsKind = TRAINING) -> dict[str, Any]:
     """The settings in a YAML or JSON file, in their groups; also under the names that their options have.
 
     Paths of this machine become absolute, from the file's folder; from the current one when it is `-` (stdin) or a
@@ -26,7 +26,6 @@ def read_file(file: Path) -> dict[str, Any]:
     """
     import yaml
 
-    from blocks.domain.specs import group_fields
     from deployments.cli.settings_yaml import parse
 
     try:
@@ -42,7 +41,7 @@ def read_file(file: Path) -> dict[str, Any]:
     if not isinstance(document, Mapping):
         raise InvalidInputError(f"-f {file}", "it holds no settings", "Write `name: value` lines.")
     try:
-        grouped = _with_pairs(group_fields(_renamed(document)))
+        grouped = _with_pairs(kind.grouped(_renamed(document, kind)))
     except InvalidInputError as error:
         raise InvalidInputError(f"-f {file}: {error.what}", error.why, error.remedy) from error
     except (TypeError, ValueError) as error:
@@ -51,20 +50,20 @@ def read_file(file: Path) -> dict[str, Any]:
     return _with_absolute_paths(grouped, file.absolute().parent if on_disk else Path.cwd())
 
 
-def merged_settings(file: Path | None, settings: Settings) -> dict[str, Any]:
+def merged_settings(file: Path | None, settings: Settings, kind: SettingsKind = TRAINING) -> dict[str, Any]:
     """The grouped settings of the file, without what is unset, and what was given beside it on top.
 
     Raises:
         InvalidInputError: A text, or the file, has not the form that is needed.
     """
-    from blocks.domain.specs import drop_fields, group_fields, merge_fields
+    from blocks.domain.specs import merge_fields
 
-    given = read_settings(settings)
-    base = drop_fields(read_file(file) if file else {}, given.pop("unset", ()))
-    return merge_fields(base, group_fields(given))
+    given = kind.read(settings)
+    base = kind.dropped(read_file(file, kind) if file else {}, given.pop("unset", ()))
+    return merge_fields(base, kind.grouped(given))
 
 
-def settings_over_template(file: Path | None, settings: Settings) -> dict[str, Any]:
+def settings_over_template(file: Path | None, settings: Settings, kind: SettingsKind = TRAINING) -> dict[str, Any]:
     """The same for what is given beside a template: unset is what the template has.
 
     Raises:
@@ -72,18 +71,18 @@ def settings_over_template(file: Path | None, settings: Settings) -> dict[str, A
     """
     unset = {name: value for name, value in settings.items() if name == "unset"}
     rest = {name: value for name, value in settings.items() if name != "unset"}
-    return merged_settings(file, rest) | read_settings(unset)
+    return merged_settings(file, rest, kind) | kind.read(unset)
 
 
-def training_settings(file: Path | None, settings: Settings) -> dict[str, Any]:
-    """The same for a training: named, when neither has a name.
+def named_settings(file: Path | None, settings: Settings, kind: SettingsKind = TRAINING) -> dict[str, Any]:
+    """The same for what is made of no template: named, when neither has a name.
 
     Raises:
         InvalidInputError: A text, or the file, has not the form that is needed.
     """
     from blocks.domain.spec_values import NAME_PATTERN
 
-    merged = merged_settings(file, settings)
+    merged = merged_settings(file, settings, kind)
     stem = str(merged.get("experiment") or "default")
     if not re.fullmatch(NAME_PATTERN, stem):
         stem = "default"  # the experiment is refused, not a name made of it
@@ -106,18 +105,20 @@ def _read_text(file: Path) -> str:
     return read.decode()
 
 
-def _renamed(document: Mapping[Any, Any]) -> dict[str, Any]:
-    by_option = {option.option.removeprefix("--"): option.field for option in SETTING_OPTIONS}
+def _renamed(document: Mapping[Any, Any], kind: SettingsKind) -> dict[str, Any]:
+    by_option = {option.option.removeprefix("--"): option.field for option in kind.options}
+    read = {option.field: option.read for option in kind.options if option.of_file and option.read}
+    groups = kind.spec().groups
     found: dict[str, Any] = {}
     names: dict[str, str] = {}
     for name, value in ((str(key), value) for key, value in document.items()):
-        field = by_option.get(name.replace("_", "-"), name)
+        is_group = name in groups and isinstance(value, Mapping)
+        field = name if is_group else by_option.get(name.replace("_", "-"), name)
         if field in found:
             both = f"{names[field]} and {name}"
             raise InvalidInputError(both, "they are one setting, given twice", "Keep one of the two.")
         names[field] = name
-        is_duration = field == "max_time_seconds" and isinstance(value, str)
-        found[field] = fields.seconds(name, value) if is_duration else value
+        found[field] = read[field](name, value) if field in read and isinstance(value, str) else value
     return found
 
 
@@ -130,6 +131,9 @@ def _with_pairs(grouped: dict[str, Any]) -> dict[str, Any]:
         held = grouped.get(group)
         if isinstance(held, Mapping) and member in held:
             grouped[group] = {**held, member: _read_pairs(option, held[member], value)}
+    search = grouped.get("search")
+    if isinstance(search, Mapping) and "parameters" in search:
+        grouped["search"] = {**search, "parameters": fields.parameters("--param", search["parameters"])}
     if "tags" in grouped:
         grouped["tags"] = _read_pairs("--tag", grouped["tags"], "value")
     return grouped

@@ -1,17 +1,21 @@
-"""The options that set a training's settings, declared once for all commands that take them."""
+"""The options that set the settings of a training, declared once for all commands that take them."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from deployments.cli import fields
 
+if TYPE_CHECKING:
+    from blocks.domain.specs import SettingsSpec
+
 Settings = dict[str, Any]
-"""Flat field of a `TrainingSpec` to its value: only what was given; and `unset`."""
+"""Flat field of a spec to its value: only what was given; and `unset`."""
 
 SettingsFile = Annotated[
     Path | None,
@@ -19,15 +23,8 @@ SettingsFile = Annotated[
 ]
 
 
-def _unset(option: str, texts: Sequence[str]) -> list[str]:
-    """Names as options have them (`hp.lr`, `max-time`) as flat fields."""
-    fields_of = {one.option.removeprefix("--"): one.field for one in SETTING_OPTIONS} | {"max-time": "max_minutes"}
-    parted = (text.partition(".") for text in texts)
-    return [fields_of.get(name, name.replace("-", "_")) + dot + item for name, dot, item in parted]
-
-
 class SettingOption(NamedTuple):
-    """One option: the flat field that it sets, how it is shown, and how its text is read."""
+    """One option: the flat field that it sets, how it is shown, and how its text is read, also in a file."""
 
     field: str
     kind: Any
@@ -36,6 +33,7 @@ class SettingOption(NamedTuple):
     metavar: str | None = None
     read: Callable[[str, Any], Any] | None = None
     names: tuple[str, ...] = ()
+    of_file: bool = False
 
     @property
     def option(self) -> str:
@@ -80,6 +78,7 @@ SETTING_OPTIONS = (
         "TIME",
         fields.seconds,
         ("--max-time",),
+        of_file=True,
     ),
     SettingOption("storage_gb", int, "Limits", "Data-storage size in GB.", "N"),
     SettingOption("log_management", bool, "Limits", "Also keep the output in the log store."),
@@ -100,23 +99,84 @@ SETTING_OPTIONS = (
         "Leave out what the file, template or other training sets: hp.NAME, dataset.NAME, tag.NAME, or an option's "
         "name such as checkpoint-input, which gets its default again; repeatable.",
         "SETTING",
-        _unset,
     ),
 )
 
 
-def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all options of a training's settings; it gets those that were given as its `settings`."""
+@dataclass(frozen=True)
+class SettingsKind:
+    """Whose settings some options set.
+
+    Attributes:
+        options: All of them.
+        spec: Gives the class of the settings; importing it takes longer than help may take.
+        completed: Adds to what was read of the options what follows from them.
+    """
+
+    options: Sequence[SettingOption]
+    spec: "Callable[[], type[SettingsSpec]]"
+    completed: Callable[[Settings], Settings] = dict
+
+    def read(self, given: Settings) -> Settings:
+        """What was typed as values of the fields: pairs, seconds, absolute paths.
+
+        Raises:
+            InvalidInputError: A text has not the form that its option needs.
+        """
+        readers = {option.field: (option.option, option.read) for option in self.options}
+        found = {}
+        for field, value in given.items():
+            option, read = readers[field]
+            found[field] = self._unset(value) if field == "unset" else read(option, value) if read else value
+        return self.completed(found)
+
+    def grouped(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings in their groups.
+
+        Raises:
+            ValueError: One is given twice, or a group is none.
+        """
+        return self.spec().grouped(values)
+
+    def dropped(self, settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+        """Grouped settings without those of these flat names.
+
+        Raises:
+            InvalidInputError: There is no such setting.
+        """
+        from blocks.domain.specs import drop_fields
+
+        return drop_fields(settings, names, self.spec().groups)
+
+    def _unset(self, texts: Sequence[str]) -> list[str]:
+        """Names as options have them (`hp.lr`, `max-time`) as flat fields."""
+        fields_of = {o.option.removeprefix("--"): o.field.replace("time_seconds", "minutes") for o in self.options}
+        parted = (text.partition(".") for text in texts)
+        return [fields_of.get(name, name.replace("-", "_")) + dot + item for name, dot, item in parted]
+
+
+def _training_spec() -> "type[SettingsSpec]":
+    from blocks.domain.specs import TrainingSpec
+
+    return TrainingSpec
+
+
+TRAINING = SettingsKind(SETTING_OPTIONS, _training_spec)
+"""Those of a training, and of a template."""
+
+
+def takes_settings(command: Callable[..., None], kind: SettingsKind = TRAINING) -> Callable[..., None]:
+    """Give a command all options of some settings; it gets those that were given as its `settings`."""
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
     positional = [p for p in own if p.default is p.empty]
     named = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p.default is not p.empty]
 
     @wraps(command)
     def call(**values: Any) -> None:
-        given = {option.field: values.pop(option.field) for option in SETTING_OPTIONS}
+        given = {option.field: values.pop(option.field) for option in kind.options}
         command(settings={name: value for name, value in given.items() if value not in (None, [])}, **values)
 
-    signature = inspect.Signature([*positional, *map(_parameter, SETTING_OPTIONS), *named])
+    signature = inspect.Signature([*positional, *map(_parameter, kind.options), *named])
     call.__signature__ = signature  # type: ignore[attr-defined] # what typer reads the options from
     call.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
     return call
@@ -133,13 +193,3 @@ def _parameter(option: SettingOption) -> inspect.Parameter:
     return inspect.Parameter(
         option.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[option.kind | None, declared]
     )
-
-
-def read_settings(given: Settings) -> Settings:
-    """What was typed as values of the fields: pairs, seconds, absolute paths.
-
-    Raises:
-        InvalidInputError: A text has not the form that its option needs.
-    """
-    readers = {option.field: partial(option.read, option.option) for option in SETTING_OPTIONS if option.read}
-    return {field: readers[field](value) if field in readers else value for field, value in given.items()}

@@ -46,9 +46,9 @@ def train(
 
 def _of_its_own(file: Path | None, settings: Settings) -> "TrainingSpec":
     from blocks.domain.specs import TrainingSpec
-    from deployments.cli.settings_file import training_settings
+    from deployments.cli.settings_file import named_settings
 
-    return TrainingSpec.model_validate(training_settings(file, settings))
+    return TrainingSpec.model_validate(named_settings(file, settings))
 
 
 def _of_template(template: str, file: Path | None, settings: Settings) -> "TemplatedTrainingSpec":

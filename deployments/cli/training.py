@@ -22,7 +22,7 @@ from deployments.cli.output import (
     write_listing,
     write_table,
 )
-from deployments.cli.settings_options import Settings, takes_settings
+from deployments.cli.settings_options import TRAINING, Settings, takes_settings
 
 app = command_group("List, show, follow, monitor, schedule, stop, copy and delete trainings.")
 
@@ -243,9 +243,8 @@ def copy(training: Key, settings: Settings, *, detach: Detach = False, as_json: 
     from blocks.registry.names import under_free_name
     from deployments.cli.access import open_registry
     from deployments.cli.running import start_training
-    from deployments.cli.settings_options import read_settings
 
-    trainings, given = open_registry().trainings, read_settings(settings)
+    trainings, given = open_registry().trainings, TRAINING.read(settings)
     row = trainings.get(training)
 
     def start(name: str, *, take_up: bool = False) -> None:

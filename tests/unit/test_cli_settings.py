@@ -10,7 +10,7 @@ import pytest
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.specs import TrainingSpec
 from deployments.cli.failures import describe
-from deployments.cli.settings_file import settings_over_template, training_settings
+from deployments.cli.settings_file import named_settings, settings_over_template
 
 YAML = """
 name: digits
@@ -36,7 +36,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def spec_of(file: Path | None, **settings: Any) -> TrainingSpec:
-    return TrainingSpec.model_validate(training_settings(file, settings))
+    return TrainingSpec.model_validate(named_settings(file, settings))
 
 
 def test_a_file_may_use_the_names_of_the_options_and_the_groups_of_the_spec(file: Path) -> None:
@@ -99,12 +99,12 @@ def test_a_file_that_holds_no_settings_is_refused_by_its_name(tmp_path: Path, te
     file.write_text(text)
 
     with pytest.raises(InvalidInputError, match=r"odd\.yaml"):
-        training_settings(file, {})
+        named_settings(file, {})
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="No such file"):
-        training_settings(tmp_path / "missing.yaml", {})
+        named_settings(tmp_path / "missing.yaml", {})
 
 
 def test_a_training_without_a_name_gets_one_of_its_experiment_and_chance() -> None:
@@ -174,7 +174,7 @@ def test_a_setting_given_twice_in_a_file_is_refused_by_both_names(
     file.write_text(text)
 
     with pytest.raises(InvalidInputError, match="twice") as caught:
-        training_settings(file, {})
+        named_settings(file, {})
     assert all(name in str(caught.value) for name in both)
 
 
@@ -196,7 +196,7 @@ def test_a_hyperparameter_that_is_no_text_is_refused_by_its_name(tmp_path: Path,
     file.write_text(f"hyperparameters:\n  start: {value}\n")
 
     with pytest.raises(InvalidInputError, match=r"--hp start: .*Quote it"):
-        training_settings(file, {})
+        named_settings(file, {})
 
 
 @pytest.mark.parametrize(
@@ -214,12 +214,12 @@ def test_a_file_that_is_no_settings_is_refused_however_it_is_built(tmp_path: Pat
     file.write_text(text)
 
     with pytest.raises(InvalidInputError, match=why):
-        training_settings(file, {})
+        named_settings(file, {})
 
 
 def test_a_device_without_an_end_is_refused_after_a_bounded_read() -> None:
     with pytest.raises(InvalidInputError, match="at most 1 MiB"):
-        training_settings(Path("/dev/zero"), {})
+        named_settings(Path("/dev/zero"), {})
 
 
 def test_settings_from_stdin_have_paths_from_the_current_folder(
