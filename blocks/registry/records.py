@@ -14,6 +14,13 @@ from blocks.domain.templates import TemplateSpec, TemplateUse
 from blocks.domain.tunings import TuningSpec
 
 
+def seconds_between(started: datetime | None, ended: datetime | None, paused_seconds: float) -> float:
+    """From a start to an end, or to now, without pauses; 0 before the start."""
+    if started is None:
+        return 0.0
+    return ((ended or datetime.now(UTC)) - started).total_seconds() - paused_seconds
+
+
 class Experiment(Frozen):
     """An experiment; `reason` says why its status is what it is, empty when there is nothing to say."""
 
@@ -55,9 +62,7 @@ class TrainingSummary(Frozen):
     @property
     def training_seconds(self) -> float:
         """Time spent training: from the first start to the end, or to now, without what passed between attempts."""
-        if self.started is None:
-            return 0.0
-        return ((self.ended or datetime.now(UTC)) - self.started).total_seconds() - self.paused_seconds
+        return seconds_between(self.started, self.ended, self.paused_seconds)
 
 
 class Training(TrainingSummary):
@@ -132,9 +137,7 @@ class TuningSummary(Frozen):
     @property
     def tuning_seconds(self) -> float:
         """Time taken: from the start to the end, or to now, without what passed while it rested."""
-        if self.started is None:
-            return 0.0
-        return ((self.ended or datetime.now(UTC)) - self.started).total_seconds() - self.paused_seconds
+        return seconds_between(self.started, self.ended, self.paused_seconds)
 
 
 class LearnedTrial(Frozen):
@@ -193,6 +196,9 @@ class Trial(Frozen):
         objective: Its objective value; None when it has none.
         objective_step: The step at which it was reported.
         runs: How often it was run, from 1: what was killed with its tuning is run again when that goes on.
+        started: When its training's workers first ran.
+        ended: When its training was over.
+        paused_seconds: How long of the time between no attempt of it ran.
     """
 
     tuning_id: str
@@ -206,6 +212,14 @@ class Trial(Frozen):
     runs: int
     created: datetime
     changed: datetime
+    started: datetime | None = None
+    ended: datetime | None = None
+    paused_seconds: float = 0.0
+
+    @property
+    def training_seconds(self) -> float:
+        """Time spent training: from the first start to the end, or to now, without what passed between attempts."""
+        return seconds_between(self.started, self.ended, self.paused_seconds)
 
 
 class TemplateSummary(Frozen):

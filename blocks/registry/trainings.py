@@ -305,8 +305,13 @@ def _summary(row: Row) -> TrainingSummary:
 
 def plain_row(row: Row) -> dict[str, Any]:
     """The columns of a listed row as a record has them."""
+    values = timed(row)
+    return values | {"tags": split_tags(values["tags"])}
+
+
+def timed(row: Row) -> dict[str, Any]:
+    """The columns of a row, its moments and its pauses as records have them."""
     values = dict(row)
-    values["tags"] = split_tags(values["tags"])
     for name in _MOMENTS:
         microseconds = values.pop(f"{name}_us")
         values[name] = None if microseconds is None else from_microseconds(microseconds)

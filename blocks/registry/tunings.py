@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import TRIAL_FAILED, TrainingStatus, TrialStatus, TuningStatus
 from blocks.domain.metrics import MetricPoint
-from blocks.domain.moments import from_microseconds
+from blocks.domain.moments import to_microseconds
 from blocks.domain.plan import RunPlan, Uploaded, Usage
 from blocks.domain.specs import TrainingSpec
 from blocks.domain.templates import TemplateUse
@@ -23,7 +23,7 @@ from blocks.registry.names import free_name
 from blocks.registry.reading import Reader, Row, Rows, history_of
 from blocks.registry.records import ALL, LearnedTrial, Move, Page, Query, Trial, Tuning, TuningSummary
 from blocks.registry.sessions import Sessions
-from blocks.registry.trainings import checked_tags, of_experiment, plain_row
+from blocks.registry.trainings import checked_tags, of_experiment, plain_row, timed
 
 PREFIX = "tun"
 
@@ -47,15 +47,17 @@ _COLUMNS = (
 )
 _SOURCE = "tuning t JOIN experiment e ON e.id = t.experiment_id"
 _LISTING = Listing("tuning", _COLUMNS, _SOURCE, TuningStatus, tagged=True, grouped=True)
+# An id comes before a name, should anybody give a name that is another's id.
+_KEY = "WHERE t.id = :key OR t.name = :key ORDER BY t.id <> :key LIMIT 1"
+_SUMMARY = f"SELECT {_COLUMNS} FROM {_SOURCE} {_KEY}"  # noqa: S608 - constants of this module
 _ONE = (
     f"SELECT {_COLUMNS}, d.spec, d.plan, d.learned, d.template "  # noqa: S608 - constants of this module
-    f"FROM {_SOURCE} JOIN tuning_document d ON d.tuning_id = t.id "
-    # An id comes before a name, should anybody give a name that is another's id.
-    "WHERE t.id = :key OR t.name = :key ORDER BY t.id <> :key LIMIT 1"
+    f"FROM {_SOURCE} JOIN tuning_document d ON d.tuning_id = t.id {_KEY}"
 )
 _TRIALS = (
-    "SELECT tuning_id, number, training_id, status, reason, parameters, objective, objective_step, runs, created_us, "
-    "changed_us FROM trial WHERE tuning_id = :id"
+    "SELECT r.tuning_id, r.number, r.training_id, r.status, r.reason, r.parameters, r.objective, r.objective_step, "
+    "r.runs, r.created_us, r.changed_us, t.started_us, t.ended_us, t.paused_us "
+    "FROM trial r JOIN training t ON t.id = r.training_id WHERE r.tuning_id = :id"
 )
 _LEARNED = TypeAdapter(tuple[LearnedTrial, ...])
 
@@ -135,6 +137,14 @@ class Tunings:
         if row is None:
             raise NotFoundError("tuning", id)
         return TuningStatus(row["status"])
+
+    def summary(self, key: str) -> TuningSummary:
+        """The same as `get` without its settings and its plan, which can be large.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return _summary(_row(self._reader, _SUMMARY, key))
 
     def free_name(self, base: str) -> str:
         """`base` when no tuning has this name, else the first free of `base-2`, `base-3`, ..."""
@@ -222,9 +232,11 @@ class Tunings:
         with self._sessions.begin() as write:
             write.tunings.delete(id)
 
-    def trials(self, id: str) -> list[Trial]:
-        """All trials, by number."""
-        return [_trial(row) for row in self._reader.rows(f"{_TRIALS} ORDER BY number", id=id)]
+    def trials(self, id: str, *, changed_since: datetime | None = None) -> list[Trial]:
+        """All trials, or those that have changed since, by number."""
+        since = 0 if changed_since is None else to_microseconds(changed_since)
+        rows = self._reader.rows(f"{_TRIALS} AND r.changed_us >= :since ORDER BY r.number", id=id, since=since)
+        return [_trial(row) for row in rows]
 
     def trial(self, id: str, number: int) -> Trial:
         """One trial.
@@ -238,7 +250,7 @@ class Tunings:
         """Make a trial, CREATED, and its training, CREATE IN PROGRESS; when there is one of this number, find it."""
         spec = tuning.spec.training_spec(point, number)
         with self._sessions.begin() as write:
-            if not write.rows(f"{_TRIALS} AND number = :number", id=tuning.id, number=number):
+            if not write.rows(f"{_TRIALS} AND r.number = :number", id=tuning.id, number=number):
                 write.trainings.create(spec, tuning.experiment_id, training_id, trial_of=(tuning.id, number))
                 write.trainings.move(training_id, TrainingStatus.CREATE_IN_PROGRESS, "", None)
                 write.trials.create(tuning.id, number, training_id, point)
@@ -286,11 +298,15 @@ class Tunings:
                     write.tunings.keep_best(trial.tuning_id, trial.number, move.objective.value)
 
 
-def _find(rows: Rows, key: str) -> Tuning:
-    found = rows.rows(_ONE, key=key)
+def _row(rows: Rows, statement: str, key: str) -> Row:
+    found = rows.rows(statement, key=key)
     if not found:
         raise NotFoundError("tuning", key)
-    values = plain_row(found[0])
+    return found[0]
+
+
+def _find(rows: Rows, key: str) -> Tuning:
+    values = plain_row(_row(rows, _ONE, key))
     return Tuning(
         **values
         | {
@@ -307,14 +323,12 @@ def _summary(row: Row) -> TuningSummary:
 
 
 def _one_trial(rows: Rows, tuning_id: str, number: int) -> Trial:
-    found = rows.rows(f"{_TRIALS} AND number = :number", id=tuning_id, number=number)
+    found = rows.rows(f"{_TRIALS} AND r.number = :number", id=tuning_id, number=number)
     if not found:
         raise NotFoundError("trial", f"{tuning_id}/{number}")
     return _trial(found[0])
 
 
 def _trial(row: Row) -> Trial:
-    values = dict(row)
-    for name in ("created", "changed"):
-        values[name] = from_microseconds(values.pop(f"{name}_us"))
+    values = timed(row)
     return Trial(**values | {"parameters": json.loads(values["parameters"])})

@@ -38,7 +38,7 @@ _TOGETHER = {
     "parameter": "--param",
     "the objective": "--objective",
 }
-"""What a refusal that is about several settings names, and the option that it is told under: the first that is there."""
+"""What a refusal of several settings together names, and the option that it is told under: the first that is there."""
 
 _WRONG_INPUT = (InvalidInputError, NotFoundError, AlreadyExistsError, UnknownStoreError)
 

@@ -1,6 +1,6 @@
 """What every registry promises of tunings and their trials."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -87,6 +87,26 @@ class TuningsContract(RegistryBase):
         assert (first.status, first.objective, first.objective_step) == (R.SUCCEEDED, 0.5, 3)
         assert (third.status, third.reason, third.objective) == (R.FAILED, "boom", None)
         assert (fourth.status, fourth.parameters, fourth.runs) == (R.CREATED, {"lr": "0.4"}, 1)
+
+    def test_trials_that_have_changed_since_a_moment_can_be_read_alone(
+        self, registry: Registry, tuning: Tuning
+    ) -> None:
+        first = registry.tunings.add_trial(tuning, 1, {"lr": "0.1"}, "trn-1")
+        second = registry.tunings.add_trial(tuning, 2, {"lr": "0.2"}, "trn-2")
+        assert registry.tunings.trials(tuning.id, changed_since=second.changed) == [second]
+        finish(registry, first, 0.5)
+        [changed] = registry.tunings.trials(tuning.id, changed_since=second.changed + timedelta(microseconds=1))
+        training = registry.trainings.get("trn-1")
+        assert (changed.number, changed.status) == (1, R.SUCCEEDED)
+        assert (changed.started, changed.ended) == (training.started, training.ended)
+        assert changed.training_seconds == training.training_seconds
+        assert second.training_seconds == 0
+
+    def test_what_a_list_shows_of_a_tuning_can_be_read_of_one(self, registry: Registry, tuning: Tuning) -> None:
+        [listed] = registry.tunings.page().items
+        assert registry.tunings.summary("t") == registry.tunings.summary(tuning.id) == listed
+        with pytest.raises(NotFoundError):
+            registry.tunings.summary("u")
 
     def test_asking_twice_for_a_trial_makes_it_once(self, registry: Registry, tuning: Tuning) -> None:
         first = registry.tunings.add_trial(tuning, 1, {"lr": "0.1"}, "trn-1")
