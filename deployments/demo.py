@@ -9,7 +9,6 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +17,10 @@ from blocks.connections.settings import ENVIRONMENT, prepare_prefect, read_setti
 from blocks.domain.errors import MakerflowError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.specs import TrainingSpec
-from deployments.cli.interrupts import Interrupts
-from deployments.cli.observing import Observer
 from deployments.cli.output import FAILED, INTERRUPTED, prepare_output, reserved_stdout, write, write_fields
-from deployments.cli.progress import open_display
+from deployments.cli.running import following
 from deployments.cli.training_metrics import write_plots
+from deployments.cli.training_running import TrainingSubject
 from deployments.demo_store import BUCKET, HELD_OUT, demo_store, store_environment
 
 if TYPE_CHECKING:
@@ -106,19 +104,13 @@ def _train(spec: TrainingSpec) -> "Training":
     """
     from flows.training import create_training
 
-    with ExitStack() as stack:
-        stdout = stack.enter_context(reserved_stdout())
-        display = stack.enter_context(open_display(stdout, spec.name, with_output=True))
+    def find() -> "Training | None":
+        return _find(spec.name)
 
-        def find() -> "Training | None":
-            return _find(spec.name)
-
-        def leave(row: "Training | None", message: str) -> None:
-            display.close()
-            print(message, file=sys.stderr, flush=True)
-
-        interrupts = stack.enter_context(Interrupts(spec.name, find, tell=display.note, leave=leave))
-        stack.enter_context(Observer(find, display))
+    with (
+        reserved_stdout() as stdout,
+        following(TrainingSubject(), find, name=spec.name, stream=stdout) as interrupts,
+    ):
         create_training(spec)
     row = open_platform().registry.trainings.get(spec.name)
     if interrupts.pressed:

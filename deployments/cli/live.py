@@ -1,6 +1,7 @@
-"""The live display on a terminal: stage bars, the metric table, the last lines of output."""
+"""The live display on a terminal."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -16,23 +17,73 @@ from deployments.cli.documents import SERIES_HEADINGS, series_row
 from deployments.cli.fields import duration_text, size_text
 from deployments.cli.output import clean
 from deployments.cli.progress import event_text
+from deployments.cli.subjects import Row
 
 if TYPE_CHECKING:
     from blocks.domain.plan import Finished, RunEvent, Staging, Started
-    from blocks.registry.records import Series, Training
+    from blocks.registry.records import Series
 
 TAIL_LINES = 8
 SHOWN_METRICS = 8
 REFRESH_PER_SECOND = 4
 
 
-class LiveDisplay:
-    """Draws itself a few times a second, whatever comes in meanwhile."""
+class Picture(ABC):
+    """Draws itself a few times a second, whatever comes in meanwhile; `draw` it once all of it is there.
+
+    Args:
+        console: Where.
+        name: Of what is shown.
+    """
 
     def __init__(self, console: Console, name: str) -> None:
         self._lock = threading.Lock()
         self._name, self._status = name, "starting"
         self._notes: deque[str] = deque(maxlen=4)
+        self._console = console
+        self._live: Live | None = None
+
+    def draw(self) -> None:
+        """Begin."""
+        # It sees the process's own stdout and stderr too, so that a warning does not tear the picture.
+        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=REFRESH_PER_SECOND)
+        self._live.start()
+
+    def status(self, row: Row) -> None:
+        """Show it in the first line."""
+        with self._lock:
+            self._status = row.status.value
+
+    def note(self, message: str) -> None:
+        """Show it below the first lines."""
+        with self._lock:
+            self._notes.append(message)
+
+    def close(self) -> None:
+        """Leave the last picture on the terminal."""
+        if self._live is not None:
+            self._live.stop()
+
+    @abstractmethod
+    def parts(self) -> list[RenderableType]:
+        """What is to be seen, from above; nothing changes meanwhile."""
+
+    def _render(self) -> RenderableType:
+        with self._lock:
+            return Group(*self.parts())
+
+    def _head(self, *more: str) -> Text:
+        return Text.assemble((clean(self._name), "bold"), "  ", self._status, *more)
+
+    def _noted(self) -> list[RenderableType]:
+        return [Text(clean(note), style="yellow") for note in self._notes]
+
+
+class LiveDisplay(Picture):
+    """A training: stage bars, the metric table, the last lines of output."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        super().__init__(console, name)
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._series: Sequence[Series] = ()
         self._deadline: datetime | None = None
@@ -46,14 +97,7 @@ class LiveDisplay:
         self._tasks = {
             stage: self._stages.add_task(label, start=False, total=None, detail="") for stage, label in STAGES.items()
         }
-        # It sees the process's own stdout and stderr too, so that a warning does not tear the picture.
-        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=REFRESH_PER_SECOND)
-        self._live.start()
-
-    def status(self, row: "Training") -> None:
-        """Show it in the first line."""
-        with self._lock:
-            self._status = row.status.value
+        self.draw()
 
     def event(self, event: "RunEvent") -> None:
         """Move the bars."""
@@ -80,15 +124,6 @@ class LiveDisplay:
         """Show the first few."""
         with self._lock:
             self._series = tuple(series)
-
-    def note(self, message: str) -> None:
-        """Show it below the bars."""
-        with self._lock:
-            self._notes.append(message)
-
-    def close(self) -> None:
-        """Leave the last picture on the terminal."""
-        self._live.stop()
 
     def _stage(self, event: "Staging") -> None:
         task = self._begin(event.step)
@@ -125,15 +160,12 @@ class LiveDisplay:
         total = self._stages.tasks[task].total or 1
         self._stages.update(task, total=total, completed=total)
 
-    def _render(self) -> RenderableType:
-        with self._lock:
-            head = Text.assemble((clean(self._name), "bold"), "  ", self._status, self._time_left())
-            parts: list[RenderableType] = [head, self._stages]
-            parts += [Text(clean(note), style="yellow") for note in self._notes]
-            if self._series:
-                parts.append(self._metric_table())
-            parts += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._tail]
-            return Group(*parts)
+    def parts(self) -> list[RenderableType]:
+        """As promised."""
+        found: list[RenderableType] = [self._head(self._time_left()), self._stages, *self._noted()]
+        if self._series:
+            found.append(self._metric_table())
+        return found + [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in self._tail]
 
     def _time_left(self) -> str:
         if self._deadline is None:

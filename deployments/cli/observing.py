@@ -1,21 +1,23 @@
-"""Watching a training while its flow runs in the same process: what happens goes to a display."""
+"""Watching something while its flow runs in the same process: what happens goes to a display."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Self
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import MakerflowError, NotFoundError, TransientError
+from blocks.registry.records import Training
+from deployments.cli.subjects import Display, RowT
 from deployments.cli.training_logs import stored_lines
 
 if TYPE_CHECKING:
     from blocks.cluster.base import Cluster
     from blocks.domain.plan import RunHandle
-    from blocks.registry.records import Training
-    from deployments.cli.progress import Display
+    from deployments.cli.progress import TrainingDisplay
 
 LOOK_AGAIN_SECONDS = 0.2
 METRICS_SECONDS = 1.0
@@ -23,25 +25,22 @@ TRY_AGAIN_SECONDS = 1.0
 CHUNK_BYTES = 2**20
 
 
-class Observer(threading.Thread):
-    """Shows a training on a display for as long as its block lasts, then what is left to show.
+class Observer(threading.Thread, ABC):
+    """Shows something on a display for as long as its block lasts, then what is left to show.
 
-    It only reads, so whatever goes wrong here is told once and does the training no harm; what may pass, as a database
-    that is away, is waited for.
+    It only reads, so whatever goes wrong here is told once and does no harm; what may pass, as a database that is away,
+    is waited for.
 
     Args:
-        find: The row; None as long as there is none.
-        display: Where it is shown.
+        tell: Shows a message.
     """
 
-    def __init__(self, find: Callable[[], "Training | None"], display: "Display") -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
         super().__init__(name="observer", daemon=True)
-        self._find, self._display = find, display
+        self._tell = tell
         self._over = threading.Event()
-        self._cursor = 0
-        self._events = 0
 
-    def __enter__(self) -> "Observer":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -61,33 +60,72 @@ class Observer(threading.Thread):
                 if not trouble or over:
                     return
                 if trouble != told:
-                    self._display.note(f"The progress cannot be shown for now, it is tried again: {trouble}")
+                    self._tell(f"The progress cannot be shown for now, it is tried again: {trouble}")
                     told = trouble
                 self._over.wait(TRY_AGAIN_SECONDS)
         except MakerflowError as error:
-            self._display.note(f"The progress cannot be shown any longer: {error}")
+            self._tell(f"The progress cannot be shown any longer: {error}")
+
+    @abstractmethod
+    def show(self) -> None:
+        """Show all, from what was shown last, until `over`.
+
+        Raises:
+            MakerflowError: What stands in the way.
+        """
 
     def _trouble(self) -> str:
-        """Show all, from what was shown last; what stands in the way for now, empty once there is no more to show."""
+        """What stands in the way of showing for now, empty once there is no more to show."""
         try:
-            row = self._wait_for_run()
-            if row is not None and row.handle is not None:
-                self._watch(row, row.handle)
+            self.show()
         except TransientError as error:
             return str(error)
         return ""
 
+
+class StatusLine(Generic[RowT]):
+    """Shows where something stands, and why it still stands there when that changes."""
+
+    def __init__(self, display: Display[RowT]) -> None:
+        self._display = display
+        self._status, self._reason = "", ""
+
+    def show(self, row: RowT) -> None:
+        """Show it as it is now."""
+        self._display.status(row)
+        if row.status == self._status and row.reason != self._reason:
+            self._display.note(row.reason)
+        self._status, self._reason = row.status, row.reason
+
+
+class TrainingObserver(Observer):
+    """Shows a training.
+
+    Args:
+        find: The row; None as long as there is none.
+        display: Where it is shown.
+    """
+
+    def __init__(self, find: Callable[[], "Training | None"], display: "TrainingDisplay") -> None:
+        super().__init__(display.note)
+        self._find, self._display = find, display
+        self._cursor = 0
+        self._events = 0
+
+    def show(self) -> None:
+        """As promised."""
+        row = self._wait_for_run()
+        if row is not None and row.handle is not None:
+            self._watch(row, row.handle)
+
     def _wait_for_run(self) -> "Training | None":
         """The row once it has a run; meanwhile how it stands, and why it still has none."""
-        status, reason = "", ""
+        line = StatusLine[Training](self._display)
         while True:
             over = self._over.is_set()
             row = self._find()
             if row is not None:
-                self._display.status(row)
-                if row.status == status and row.reason != reason:
-                    self._display.note(row.reason)
-                status, reason = row.status, row.reason
+                line.show(row)
             if over or (row is not None and row.handle is not None):
                 return row
             self._over.wait(LOOK_AGAIN_SECONDS)

@@ -1,23 +1,24 @@
-"""How a training's progress is shown: as plain lines, or live on a terminal."""
+"""How progress is shown: as plain lines, or live on a terminal."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
 
+from blocks.registry.records import Training
 from deployments.cli.documents import time_text
 from deployments.cli.fields import count_text, size_text, value_text
 from deployments.cli.output import clean, clean_block
+from deployments.cli.subjects import Display, Row
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from blocks.domain.plan import RunEvent
-    from blocks.registry.records import Series, Training
+    from blocks.registry.records import Series
 
 
-class Display(Protocol):
-    """Where a training is shown. Called from several threads; a reader that has gone silences it."""
-
-    def status(self, row: "Training") -> None:
-        """Where the training stands."""
+class TrainingDisplay(Display[Training], Protocol):
+    """Where a training is shown."""
 
     def event(self, event: "RunEvent") -> None:
         """What happened to its run."""
@@ -28,50 +29,67 @@ class Display(Protocol):
     def metrics(self, series: Sequence["Series"]) -> None:
         """All metrics as they are now."""
 
-    def note(self, message: str) -> None:
-        """A message of ours."""
 
-    def close(self) -> None:
-        """Show nothing any more; twice is fine."""
+DisplayT = TypeVar("DisplayT", bound=Display[Any])
 
 
 @contextmanager
-def open_display(stream: TextIO, name: str, *, with_output: bool) -> Iterator[Display]:
-    """The display that suits a stream.
-
-    Args:
-        stream: Where it is shown.
-        name: The training.
-        with_output: Whether plain lines include what the workers print.
-    """
-    display: Display
+def open_display(
+    stream: TextIO, plain: Callable[[TextIO], DisplayT], live: "Callable[[Console], DisplayT]"
+) -> Iterator[DisplayT]:
+    """The display that suits a stream: live on a terminal, else plain lines."""
     if stream.isatty():
         from rich.console import Console
 
-        from deployments.cli.live import LiveDisplay
-
-        display = LiveDisplay(Console(file=stream, markup=False, emoji=False, highlight=False), name)
+        display = live(Console(file=stream, markup=False, emoji=False, highlight=False))
     else:
-        display = PlainDisplay(stream, with_output=with_output)
+        display = plain(stream)
     try:
         yield display
     finally:
         display.close()
 
 
-class PlainDisplay:
+class PlainLines:
     """One line for each thing that happens: for pipes, files and CI."""
 
-    def __init__(self, stream: TextIO, *, with_output: bool) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream: TextIO | None = stream
-        self._with_output = with_output
         self._status = ""
 
-    def status(self, row: "Training") -> None:
+    def status(self, row: Row) -> None:
         """Print it when it is another than before."""
         if row.status != self._status:
             self._status = row.status
             self._print(f"[{row.name}] {row.status.value}" + (f": {row.reason}" if row.reason else ""))
+
+    def note(self, message: str) -> None:
+        """Print it."""
+        self._print(f"[makerflow] {message}")
+
+    def close(self) -> None:
+        """Print nothing any more."""
+        self._stream = None
+
+    def _print(self, text: str) -> None:
+        try:
+            if self._stream is not None:
+                print(clean_block(text), file=self._stream, flush=True)
+        except OSError:
+            self._stream = None  # nobody reads, or its disk is full: what is followed goes on
+
+
+class PlainDisplay(PlainLines):
+    """A training as plain lines.
+
+    Args:
+        stream: Where they go.
+        with_output: Whether they include what the workers print.
+    """
+
+    def __init__(self, stream: TextIO, *, with_output: bool) -> None:
+        super().__init__(stream)
+        self._with_output = with_output
 
     def event(self, event: "RunEvent") -> None:
         """Print one line for it, if it is worth one."""
@@ -87,21 +105,6 @@ class PlainDisplay:
 
     def metrics(self, series: Sequence["Series"]) -> None:
         """Nothing: they are in the output already, and in the table at the end."""
-
-    def note(self, message: str) -> None:
-        """Print it."""
-        self._print(f"[makerflow] {message}")
-
-    def close(self) -> None:
-        """Print nothing any more."""
-        self._stream = None
-
-    def _print(self, text: str) -> None:
-        try:
-            if self._stream is not None:
-                print(clean_block(text), file=self._stream, flush=True)
-        except OSError:
-            self._stream = None  # nobody reads, or its disk is full: the training goes on
 
 
 def event_text(event: "RunEvent") -> str:

@@ -38,10 +38,12 @@ def train(
     Ctrl-C once stops the training, twice leaves it running. The exit code is 0 only when it is COMPLETE, 1 when it
     failed, 2 when a setting was refused, 130 after Ctrl-C.
     """
-    from deployments.cli.running import start_training
-
     asked = _of_its_own(file, settings) if from_template is None else _of_template(from_template, file, settings)
-    start_training(asked, detach=detach, as_json=as_json)
+
+    from deployments.cli.running import start
+    from deployments.cli.training_running import TrainingSubject
+
+    start(TrainingSubject(), asked, detach=detach, as_json=as_json)
 
 
 def _of_its_own(file: Path | None, settings: Settings) -> "TrainingSpec":

@@ -1,7 +1,6 @@
 """`makerflow training ...`: list, show, logs, metrics, monitor, resume, stop, copy, change, schedule, delete."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -193,6 +192,7 @@ def resume(training: Key, *, as_json: AsJson = False) -> None:
     """
     from deployments.cli.access import open_registry
     from deployments.cli.running import follow_to_end
+    from deployments.cli.training_running import TrainingSubject
 
     row = open_registry().trainings.get(training)
 
@@ -201,7 +201,8 @@ def resume(training: Key, *, as_json: AsJson = False) -> None:
 
         resume_training(row.id)
 
-    follow_to_end(run, name=row.name, find=lambda: open_registry().trainings.get(row.id), as_json=as_json)
+    subject = TrainingSubject()
+    follow_to_end(subject, run, name=row.name, find=lambda: subject.get(row.id), as_json=as_json)
 
 
 @app.command("stop")
@@ -240,22 +241,14 @@ def copy(training: Key, settings: Settings, *, detach: Detach = False, as_json: 
 
     Settings that are given here take the place of the other's.
     """
-    from blocks.registry.names import under_free_name
     from deployments.cli.access import open_registry
-    from deployments.cli.running import start_training
+    from deployments.cli.running import start_copy
+    from deployments.cli.training_running import TrainingSubject
 
     trainings, given = open_registry().trainings, TRAINING.read(settings)
     row = trainings.get(training)
-
-    def start(name: str, *, take_up: bool = False) -> None:
-        # As `copy_training` does it; the display of its creation needs its settings first.
-        spec = row.current_spec.changed(**{**given, "name": name})
-        start_training(spec, detach=detach, take_up=take_up, as_json=as_json)
-
-    if "name" in given:
-        start(given["name"], take_up=True)
-    else:
-        under_free_name(partial(trainings.free_name, row.name), start)
+    free = trainings.free_name
+    start_copy(TrainingSubject(), row, given, free_name=free, detach=detach, as_json=as_json)
 
 
 @app.command("change")
