@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli import documents
+from deployments.cli import documents, listing
 from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import command_group
 from deployments.cli.output import (
@@ -49,29 +49,28 @@ def create(
 @app.command("list")
 def list_experiments(
     *,
-    status: Annotated[list[str] | None, typer.Option(help="Of this status; repeatable.", metavar="STATUS")] = None,
-    name: Annotated[str, typer.Option(help="Part of the name, or a pattern with * and ?.", show_default=False)] = "",
-    sort: Annotated[str, typer.Option(help="created, changed, name or status; '-' in front: descending.")] = "-created",
-    limit: Annotated[int, typer.Option(help="How many.", min=1, max=1000)] = 50,
-    cursor: Annotated[str, typer.Option(help="Where the list before ended.", show_default=False)] = "",
+    status: listing.Statuses = None,
+    name: listing.Name = "",
+    sort: listing.Sort = "-created",
+    limit: listing.Limit = 50,
+    cursor: listing.Cursor = "",
     as_json: AsJson = False,
 ) -> None:
     """List experiments, the newest first."""
     from blocks.domain.lifecycle import ExperimentStatus
     from blocks.registry.records import Query
     from deployments.cli.access import open_registry
-    from deployments.cli.fields import status_word
 
-    statuses = tuple(status_word(word, list(ExperimentStatus)) for word in status or ())
+    statuses = listing.status_words(status, ExperimentStatus)
     query = Query(status=statuses, name=name, sort=sort, limit=limit, cursor=cursor)
-    page = open_registry().experiments.page(query)
-    if as_json:
-        write_document({"items": [documents.experiment_document(row) for row in page.items], "cursor": page.cursor})
-        return
-    rows = [[r.name, r.status.value, documents.time_text(r.created), r.description, r.id] for r in page.items]
-    write_table(("NAME", "STATUS", "CREATED", "DESCRIPTION", "ID"), rows, empty="There is no such experiment.")
-    if page.cursor:
-        write(f"\nThere are more: --cursor {page.cursor}", error=True)
+    listing.write_page(
+        open_registry().experiments.page(query),
+        document=documents.experiment_document,
+        row=lambda r: [r.name, r.status.value, documents.time_text(r.created), r.description, r.id],
+        headings=("NAME", "STATUS", "CREATED", "DESCRIPTION", "ID"),
+        empty="There is no such experiment.",
+        as_json=as_json,
+    )
 
 
 @app.command("show")

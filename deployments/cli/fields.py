@@ -188,9 +188,10 @@ def status_word(word: str, known: Sequence[str]) -> str:
         InvalidInputError: There is no such status.
     """
     found = word.upper().replace("-", " ").replace("_", " ")
-    if found not in known:
-        raise InvalidInputError(f"--status {word!r}", "there is no such status", f"One of: {', '.join(known)}.")
-    return found
+    for one in known:
+        if one.replace("_", " ") == found:
+            return one
+    raise InvalidInputError(f"--status {word!r}", "there is no such status", f"One of: {', '.join(known)}.")
 
 
 def duration_text(seconds: float | None) -> str:

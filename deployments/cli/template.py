@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blocks.domain.errors import InvalidInputError
-from deployments.cli import documents
+from deployments.cli import documents, listing
 from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.fields import pair_text, tag_filter
 from deployments.cli.loading import GroupedCommand, command_group
-from deployments.cli.output import AsJson, Yes, reserved_stdout, write, write_document, write_fields, write_table
+from deployments.cli.output import AsJson, Yes, reserved_stdout, write, write_document, write_fields
 from deployments.cli.settings_options import Settings, SettingsFile, takes_settings
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ def create(settings: Settings, *, file: SettingsFile = None, as_json: AsJson = F
 @app.command("list")
 def list_templates(
     *,
-    name: Annotated[str, typer.Option(help="Part of the name, or a pattern with * and ?.", show_default=False)] = "",
-    tag: Annotated[list[str] | None, typer.Option(help="With this tag; repeatable.", metavar="K[=V]")] = None,
+    name: listing.Name = "",
+    tag: listing.Tags = None,
     sort: Annotated[str, typer.Option(help="created, changed or name; '-' in front: descending.")] = "-created",
-    limit: Annotated[int, typer.Option(help="How many.", min=1, max=1000)] = 50,
-    cursor: Annotated[str, typer.Option(help="Where the list before ended.", show_default=False)] = "",
+    limit: listing.Limit = 50,
+    cursor: listing.Cursor = "",
     as_json: AsJson = False,
 ) -> None:
     """List templates, the newest first."""
@@ -55,14 +55,14 @@ def list_templates(
     from deployments.cli.access import open_registry
 
     query = Query(name=name, tags=tag_filter(tag or []), sort=sort, limit=limit, cursor=cursor)
-    page = open_registry().templates.page(query)
-    if as_json:
-        write_document({"items": [documents.template_summary(row) for row in page.items], "cursor": page.cursor})
-        return
-    rows = [[r.name, documents.time_text(r.changed), pair_text(r.tags), r.description, r.id] for r in page.items]
-    write_table(("NAME", "CHANGED", "TAGS", "DESCRIPTION", "ID"), rows, empty="There is no such template.")
-    if page.cursor:
-        write(f"\nThere are more: --cursor {page.cursor}", error=True)
+    listing.write_page(
+        open_registry().templates.page(query),
+        document=documents.template_summary,
+        row=lambda r: [r.name, documents.time_text(r.changed), pair_text(r.tags), r.description, r.id],
+        headings=("NAME", "CHANGED", "TAGS", "DESCRIPTION", "ID"),
+        empty="There is no such template.",
+        as_json=as_json,
+    )
 
 
 @app.command("show")

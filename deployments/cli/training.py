@@ -1,13 +1,21 @@
 """`makerflow training ...`: list, show, logs, metrics, monitor, resume, stop, copy, change, schedule, delete."""
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
-from blocks.domain.errors import IllegalTransitionError, InvalidInputError
+from blocks.domain.errors import InvalidInputError
 from blocks.registry.thinning import LEAST_SPREAD
-from deployments.cli import documents, fields, training_schedules
+from deployments.cli import documents, fields, listing, training_schedules
+from deployments.cli.changing import (
+    AddedTags,
+    NewDescription,
+    RemovedTags,
+    check_changes,
+    named_as,
+    new_tags,
+    write_changed,
+)
 from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import GroupedCommand, command_group
 from deployments.cli.output import (
@@ -16,7 +24,6 @@ from deployments.cli.output import (
     reserved_stdout,
     write,
     write_document,
-    write_fields,
     write_lines,
     write_listing,
     write_table,
@@ -32,13 +39,13 @@ Detach = Annotated[bool, typer.Option("--detach", help="Return at once; a proces
 @app.command("list")
 def list_trainings(
     *,
-    status: Annotated[list[str] | None, typer.Option(help="Of this status; repeatable.", metavar="STATUS")] = None,
-    name: Annotated[str, typer.Option(help="Part of the name, or a pattern with * and ?.", show_default=False)] = "",
-    tag: Annotated[list[str] | None, typer.Option(help="With this tag; repeatable.", metavar="K[=V]")] = None,
-    experiment: Annotated[str, typer.Option(help="Of this experiment, by name or id.", show_default=False)] = "",
-    sort: Annotated[str, typer.Option(help="created, changed, name or status; '-' in front: descending.")] = "-created",
-    limit: Annotated[int, typer.Option(help="How many.", min=1, max=1000)] = 50,
-    cursor: Annotated[str, typer.Option(help="Where the list before ended.", show_default=False)] = "",
+    status: listing.Statuses = None,
+    name: listing.Name = "",
+    tag: listing.Tags = None,
+    experiment: listing.Experiment = "",
+    sort: listing.Sort = "-created",
+    limit: listing.Limit = 50,
+    cursor: listing.Cursor = "",
     as_json: AsJson = False,
 ) -> None:
     """List trainings, the newest first."""
@@ -46,24 +53,16 @@ def list_trainings(
     from blocks.registry.records import Query
     from deployments.cli.access import open_registry
 
-    page = open_registry().trainings.page(
-        Query(
-            status=tuple(fields.status_word(word, list(TrainingStatus)) for word in status or ()),
-            name=name,
-            tags=fields.tag_filter(tag or []),
-            experiment=experiment,
-            sort=sort,
-            limit=limit,
-            cursor=cursor,
-        )
+    statuses, tags = listing.status_words(status, TrainingStatus), fields.tag_filter(tag or [])
+    query = Query(status=statuses, name=name, tags=tags, experiment=experiment, sort=sort, limit=limit, cursor=cursor)
+    listing.write_page(
+        open_registry().trainings.page(query),
+        document=documents.training_summary,
+        row=documents.training_row,
+        headings=documents.TRAINING_HEADINGS,
+        empty="There is no such training.",
+        as_json=as_json,
     )
-    if as_json:
-        write_document({"items": [documents.training_summary(row) for row in page.items], "cursor": page.cursor})
-        return
-    rows = [documents.training_row(row) for row in page.items]
-    write_table(documents.TRAINING_HEADINGS, rows, empty="There is no such training.")
-    if page.cursor:
-        write(f"\nThere are more: --cursor {page.cursor}", error=True)
 
 
 @app.command("show")
@@ -223,11 +222,8 @@ def stop(
     with reserved_stdout():
         from flows.training import stop_training
 
-        try:
+        with named_as(training):
             row = stop_training(training, grace_seconds=seconds)
-        except IllegalTransitionError as error:
-            named = error.id if training == error.id else f"{training} ({error.id})"
-            raise IllegalTransitionError(error.kind, named, error.source, error.target, error.allowed) from error
     if as_json:
         write_document(documents.training_summary(row))
     else:
@@ -255,27 +251,22 @@ def copy(training: Key, settings: Settings, *, detach: Detach = False, as_json: 
 def change(
     training: Key,
     *,
-    description: Annotated[str | None, typer.Option(help="The new description.", show_default=False)] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Add or replace a tag; repeatable.", metavar="K=V")] = None,
-    remove_tag: Annotated[list[str] | None, typer.Option(help="Remove a tag; repeatable.", metavar="K")] = None,
+    description: NewDescription = None,
+    tag: AddedTags = None,
+    remove_tag: RemovedTags = None,
     as_json: AsJson = False,
 ) -> None:
     """Change the description or the tags of a training."""
     from deployments.cli.access import open_registry
 
-    if description is None and not tag and not remove_tag:
-        remedy = "Give --description, --tag or --remove-tag."
-        raise InvalidInputError(f"training change {training}", "nothing is given to change", remedy)
+    check_changes(f"training change {training}", description, tag, remove_tag)
     row = open_registry().trainings.get(training)
-    tags = changed_tags(row.tags, tag or [], remove_tag or []) if tag or remove_tag else None
+    tags = new_tags(row.tags, tag, remove_tag)
     with reserved_stdout():
         from flows.training import change_training
 
         row = change_training(row.id, description=description, tags=tags)
-    if as_json:
-        write_document(documents.training_summary(row))
-    else:
-        write_fields({"name": row.name, "description": row.description, "tags": fields.pair_text(row.tags)})
+    write_changed(row, documents.training_summary, as_json=as_json)
 
 
 @app.command("delete")
@@ -298,17 +289,3 @@ def delete(training: Key, *, yes: Yes = False, as_json: AsJson = False) -> None:
 app.command("schedule")(training_schedules.schedule)
 app.command("schedules")(training_schedules.schedules)
 app.command("unschedule")(training_schedules.unschedule)
-
-
-def changed_tags(tags: Mapping[str, str], added: Sequence[str], removed: Sequence[str]) -> dict[str, str]:
-    """The tags without those removed, with the `K=V` texts added.
-
-    Raises:
-        InvalidInputError: There is no such tag to remove, or a text has not the form.
-    """
-    for name in removed:
-        if name not in tags:
-            known = f"Its tags: {', '.join(tags) or 'none'}."
-            raise InvalidInputError(f"--remove-tag {name}", "the training has no such tag", known)
-    kept = {name: value for name, value in tags.items() if name not in removed}
-    return kept | fields.mapping("--tag", added)

@@ -11,9 +11,9 @@ import typer
 
 from blocks.domain.errors import InvalidInputError
 from blocks.registry.thinning import LEAST_SPREAD
+from deployments.cli.changing import changed_tags
 from deployments.cli.loading import COMMANDS
 from deployments.cli.root import answer, app
-from deployments.cli.training import changed_tags
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
