@@ -138,6 +138,7 @@ class TemplateOutdatedError(InvalidInputError):
 _SHOWN_BY = {
     "experiment": "experiment list",
     "training": "training list",
+    "tuning": "tuning list",
     "template": "template list",
     "connection": "connection list",
     "metric": "training metrics",

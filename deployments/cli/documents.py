@@ -8,18 +8,31 @@ from deployments.cli.fields import duration_text, pair_text, value_text
 
 if TYPE_CHECKING:
     from blocks.domain.specs import TrainingSettings
-    from blocks.registry.records import Experiment, Move, Series, Template, TemplateSummary, Training, TrainingSummary
+    from blocks.registry.records import (
+        Experiment,
+        Move,
+        Series,
+        Template,
+        TemplateSummary,
+        Training,
+        TrainingSummary,
+        Trial,
+        TuningSummary,
+    )
 
 SUMMARY_FIELDS = ("id", "name", "status", "reason", "description", "tags", "created", "changed", "started", "ended")
 
 
+def summary_of(row: "TrainingSummary | TuningSummary") -> dict[str, Any]:
+    """What lists show of a training and of a tuning alike."""
+    found = row.model_dump(mode="json", include=set(SUMMARY_FIELDS))
+    experiment = {"id": row.experiment_id, "name": row.experiment_name}
+    return {name: found[name] for name in SUMMARY_FIELDS} | {"experiment": experiment}
+
+
 def training_summary(row: "TrainingSummary") -> dict[str, Any]:
     """A training as a list shows it."""
-    found = row.model_dump(mode="json", include=set(SUMMARY_FIELDS))
-    return {name: found[name] for name in SUMMARY_FIELDS} | {
-        "experiment": {"id": row.experiment_id, "name": row.experiment_name},
-        "training_seconds": round(row.training_seconds, 3),
-    }
+    return summary_of(row) | {"training_seconds": round(row.training_seconds, 3)}
 
 
 def training_document(row: "Training", series: Sequence["Series"]) -> dict[str, Any]:
@@ -37,8 +50,10 @@ def training_document(row: "Training", series: Sequence["Series"]) -> dict[str, 
 
 
 def outputs_of(row: "Training") -> dict[str, str]:
-    """Kind of output to where it goes; empty before the run was planned."""
-    return {output.kind.value: output.path for output in row.plan.outputs} if row.plan else {}
+    """Kind of output to where it goes; empty before the run was planned. Of a trial's only what has arrived."""
+    if row.plan:
+        return {output.kind.value: output.path for output in row.plan.outputs}
+    return {upload.output.value: upload.path for upload in row.uploaded}
 
 
 def template_summary(row: "TemplateSummary") -> dict[str, Any]:
@@ -55,7 +70,7 @@ def template_document(row: "Template") -> dict[str, Any]:
 
 
 def settings_fields(spec: "TrainingSettings") -> dict[str, str]:
-    """What a training, or a template, asks for; hyperparameters are shown apart."""
+    """What a training, a template, or each training of a tuning asks for; hyperparameters are shown apart."""
     provided = spec.algorithm.provided.value
     return {
         "algorithm": spec.algorithm.path or ("" if provided == "own" else f"provided: {provided}"),
@@ -95,12 +110,16 @@ def training_row(row: "TrainingSummary") -> list[str]:
         time_text(row.created),
         pair_text(row.tags),
         row.id,
-        "" if row.status.value in _AS_WANTED else (row.reason.splitlines() or [""])[0],
+        reason_line(row),
     ]
 
 
-_AS_WANTED = ("RUNNING", "COMPLETE IN PROGRESS", "COMPLETE")
-"""Where the reason is nothing to look into."""
+def reason_line(row: "TrainingSummary | TuningSummary | Trial") -> str:
+    """The first line of why it stands where it does, when that is something to look into."""
+    return "" if row.status.value in _AS_WANTED else (row.reason.splitlines() or [""])[0]
+
+
+_AS_WANTED = ("RUNNING", "COMPLETE IN PROGRESS", "COMPLETE", "SUCCEEDED")
 
 TRAINING_HEADINGS = ("NAME", "STATUS", "EXPERIMENT", "TRAINING TIME", "CREATED", "TAGS", "ID", "REASON")
 

@@ -16,8 +16,9 @@ from deployments.cli.output import (
     write_fields,
     write_table,
 )
+from deployments.cli.tuning_documents import TUNING_HEADINGS, tuning_row, tuning_summary
 
-app = command_group("Experiments group trainings that belong together.")
+app = command_group("Experiments group trainings and tunings that belong together.")
 
 Key = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Name or id.")]
 Description = Annotated[str, typer.Option(help="Free text.", show_default=False)]
@@ -75,13 +76,14 @@ def list_experiments(
 
 @app.command("show")
 def show(experiment: Key, *, as_json: AsJson = False) -> None:
-    """Show an experiment and its trainings."""
+    """Show an experiment, its trainings and its tunings."""
     from blocks.registry.records import Query
     from deployments.cli.access import open_registry, read_settings
 
     registry = open_registry()
     row = registry.experiments.get(experiment)
     trainings = registry.trainings.page(Query(experiment=row.id)).items
+    tunings = registry.tunings.page(Query(experiment=row.id)).items
     moves = registry.experiments.history(row.id)
     events = str(read_settings().home / "tensorboard" / row.id)
     if as_json:
@@ -91,6 +93,7 @@ def show(experiment: Key, *, as_json: AsJson = False) -> None:
                 "tensorboard": events,
                 "history": documents.history_document(moves),
                 "trainings": [documents.training_summary(training) for training in trainings],
+                "tunings": [tuning_summary(tuning) for tuning in tunings],
             }
         )
         return
@@ -108,6 +111,9 @@ def show(experiment: Key, *, as_json: AsJson = False) -> None:
     write("")
     rows = [documents.training_row(training) for training in trainings]
     write_table(documents.TRAINING_HEADINGS, rows, empty="It has no trainings yet.")
+    if tunings:
+        write("")
+        write_table(TUNING_HEADINGS, [tuning_row(tuning) for tuning in tunings], empty="")
 
 
 @app.command("tensorboard")
@@ -162,7 +168,7 @@ def change(experiment: Key, *, description: Description, as_json: AsJson = False
 
 @app.command("delete")
 def delete(experiment: Key, *, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Delete an experiment that holds no trainings."""
+    """Delete an experiment that holds no trainings and no tunings."""
     from deployments.cli.access import open_registry
 
     row = open_registry().experiments.get(experiment)

@@ -13,6 +13,9 @@ _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])", re.ASCII)
 
+_LONG_NUMBER = 9
+"""Characters of a number that are still easy to read."""
+
 _OPTIONS = {
     "algorithm.provided": "--provided",
     "algorithm.entry_point": "--entry-point",
@@ -233,6 +236,18 @@ def value_text(value: object) -> str:
 def pair_text(pairs: Mapping[str, object]) -> str:
     """Names and values on one line."""
     return ", ".join(f"{name}={value}" for name, value in pairs.items())
+
+
+def point_text(point: Mapping[str, str]) -> str:
+    """Hyperparameters on one line, long numbers with six digits."""
+    return pair_text({name: _short(value) for name, value in point.items()})
+
+
+def _short(value: str) -> str:
+    try:
+        return value if len(value) <= _LONG_NUMBER else f"{float(value):.6g}"
+    except ValueError:
+        return value
 
 
 def check_rank(rank: int, workers: int, training: str) -> None:

@@ -14,8 +14,10 @@ from typer.core import TyperCommand, TyperGroup
 COMMANDS = {
     "train": ("deployments.cli.train", "Train: run an algorithm on data and follow it to its end."),
     "training": ("deployments.cli.training", "List, show, follow, monitor, schedule, stop, copy and delete trainings."),
+    "tune": ("deployments.cli.tune", "Tune: train with many values of hyperparameters and find the best."),
+    "tuning": ("deployments.cli.tuning", "Preview, list, show, resume, stop, copy and delete tunings; their trials."),
     "template": ("deployments.cli.template", "Templates hold settings that many trainings share."),
-    "experiment": ("deployments.cli.experiment", "Experiments group trainings that belong together."),
+    "experiment": ("deployments.cli.experiment", "Experiments group trainings and tunings that belong together."),
     "storage": ("deployments.cli.storage", "Look at and move data in object stores, NAS and directories."),
     "connection": ("deployments.cli.connection", "Endpoints of object stores and the accounts used on them."),
     "catalogue": ("deployments.cli.catalogue", "Images, flavors and provided algorithms to choose from."),

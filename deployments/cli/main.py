@@ -1,7 +1,7 @@
 """The entry of the command `makerflow`.
 
-Exit codes: 0 done (for a training: COMPLETE), 1 failed, 2 what was given is wrong, 130 interrupted, 143 ended
-by SIGTERM.
+Exit codes: 0 done (for a training or a tuning: COMPLETE), 1 failed, 2 what was given is wrong, 130 interrupted, 143
+ended by SIGTERM.
 
 Everything is imported inside the guard against Ctrl-C, which may come before the first import is over.
 """
@@ -46,7 +46,7 @@ def _interrupt_on_sigterm(came: list[int]) -> None:
 
 
 def _nothing_done(arguments: list[str]) -> str:
-    starts = arguments[:1] == ["train"] or arguments[:2] == ["training", "copy"]
+    starts = arguments[:1] in (["train"], ["tune"]) or arguments[:2] in (["training", "copy"], ["tuning", "copy"])
     return "Interrupted; nothing was started." if starts else "Interrupted."
 
 

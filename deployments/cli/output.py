@@ -107,6 +107,15 @@ def write_listing(
     write("\n  ]" + (f",\n{document_text(rest).removeprefix('{').lstrip(chr(10))}" if rest else "\n}"))
 
 
+def write_items(items: Iterable[Mapping[str, Any]]) -> None:
+    """Print a list of any length as one JSON document, an item a line."""
+    before = "[\n"
+    for item in items:
+        write(f"{before}  {json.dumps(item, allow_nan=False)}", end="")
+        before = ",\n"
+    write("[]" if before == "[\n" else "\n]")
+
+
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
     """Print rows; fitted to a terminal's width, else in full, so that they can be searched.
 

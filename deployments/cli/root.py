@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # rich's help takes longer to import than the whole answer may take
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done (a training: COMPLETE), 1 failed, 2 wrong input, 130 interrupted. "
+    epilog="Exit codes: 0 done (a training, a tuning: COMPLETE), 1 failed, 2 wrong input, 130 interrupted. "
     "Every command takes --json. State lies in MAKERFLOW_HOME (~/.makerflow).",
 )
 

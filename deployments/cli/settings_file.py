@@ -74,6 +74,21 @@ def settings_over_template(file: Path | None, settings: Settings, kind: Settings
     return merged_settings(file, rest, kind) | kind.read(unset)
 
 
+def beside_template(
+    template: str, file: Path | None, settings: Settings, kind: SettingsKind = TRAINING
+) -> tuple[str, dict[str, Any]]:
+    """The id of a template, by its name or id, and the same beside it: named, when nothing has a name.
+
+    Raises:
+        InvalidInputError: A text, or the file, has not the form that is needed.
+        NotFoundError: There is no such template.
+    """
+    from deployments.cli.access import open_registry
+
+    found = open_registry().templates.summary(template)
+    return found.id, {"name": made_name(found.name)} | settings_over_template(file, settings, kind)
+
+
 def named_settings(file: Path | None, settings: Settings, kind: SettingsKind = TRAINING) -> dict[str, Any]:
     """The same for what is made of no template: named, when neither has a name.
 

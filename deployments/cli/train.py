@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
 app = single_command()
 
+FromTemplate = Annotated[
+    str | None,
+    typer.Option(
+        "--from-template",
+        metavar="TEMPLATE",
+        help="Settings of this template; what is given beside it wins.",
+        show_default=False,
+    ),
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Print the id and return at once; it goes on by itself.")]
+
 
 @app.command(cls=GroupedCommand)
 @takes_settings
@@ -22,15 +33,8 @@ def train(
     settings: Settings,
     *,
     file: SettingsFile = None,
-    from_template: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEMPLATE", help="Settings of this template; what is given beside it wins.", show_default=False
-        ),
-    ] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Print the id and return at once; the training goes on.")
-    ] = False,
+    from_template: FromTemplate = None,
+    detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
     """Train: run an algorithm on data, as one worker or many, and follow it to its end.
@@ -55,9 +59,6 @@ def _of_its_own(file: Path | None, settings: Settings) -> "TrainingSpec":
 
 def _of_template(template: str, file: Path | None, settings: Settings) -> "TemplatedTrainingSpec":
     from blocks.domain.template_overrides import TemplatedTrainingSpec
-    from deployments.cli.access import open_registry
-    from deployments.cli.settings_file import made_name, settings_over_template
+    from deployments.cli.settings_file import beside_template
 
-    found = open_registry().templates.summary(template)
-    given = {"name": made_name(found.name)} | settings_over_template(file, settings)
-    return TemplatedTrainingSpec.given(found.id, given)
+    return TemplatedTrainingSpec.given(*beside_template(template, file, settings))

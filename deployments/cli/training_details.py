@@ -10,7 +10,8 @@ from deployments.cli.training_monitor import FIGURE_HEADINGS, figure_rows, figur
 
 if TYPE_CHECKING:
     from blocks.domain.plan import RunState
-    from blocks.registry.records import Move, Series, Training
+    from blocks.domain.specs import TrainingSettings
+    from blocks.registry.records import Move, Series, Training, Tuning
     from blocks.registry.usage_records import WorkerMonitoring
 
 MONITORED_WORKERS = 4
@@ -68,25 +69,20 @@ def write_details(
     monitored: Sequence["WorkerMonitoring"],
 ) -> None:
     """Print all that is known of a training."""
-    write_fields(_head(row))
-    _section("Settings")
+    time = duration_text(row.training_seconds) if row.started else ""
+    write_fields({**head_fields(row), "training time": time})
+    write_section("Settings")
     write_fields(documents.settings_fields(row.spec))
-    if row.spec.algorithm.hyperparameters:
-        _section("Hyperparameters")
-        write_fields({pair.name: pair.value or '""' for pair in row.spec.algorithm.hyperparameters})
+    write_hyperparameters(row.spec)
     if workers is not None:
-        _section("Workers")
+        write_section("Workers")
         write_fields({name: str(value) for name, value in _workers(row, workers).items()})
     _write_monitoring(monitored)
-    _write_outputs(row)
-    _write_metrics(series)
-    _section("See also")
+    write_outputs(row)
+    write_metrics(series)
+    write_section("See also")
     write_fields(_elsewhere(row))
-    _section("History")
-    write_table(documents.MOVE_HEADINGS, [documents.move_row(move) for move in moves], empty="")
-    _section("Next")
-    for command in remedies(row):
-        write(f"  {command}")
+    write_history(moves, remedies(row))
 
 
 def write_ending(row: "Training", series: Sequence["Series"]) -> None:
@@ -95,14 +91,13 @@ def write_ending(row: "Training", series: Sequence["Series"]) -> None:
     write(f"\n{row.name} ({row.id}) is {row.status.value}{taken}.")
     if row.reason and row.status.value != "COMPLETE":
         write_fields({"reason": row.reason})
-    _write_outputs(row)
-    _write_metrics(series)
-    _section("Next")
-    for command in [*remedies(row), f"makerflow training show {row.name}"]:
-        write(f"  {command}")
+    write_outputs(row)
+    write_metrics(series)
+    write_commands([*remedies(row), f"makerflow training show {row.name}"])
 
 
-def _head(row: "Training") -> dict[str, str]:
+def head_fields(row: "Training | Tuning") -> dict[str, str]:
+    """What is known of it beside its settings."""
     return {
         "name": row.name,
         "id": row.id,
@@ -115,8 +110,28 @@ def _head(row: "Training") -> dict[str, str]:
         "created": documents.time_text(row.created),
         "started": documents.time_text(row.started),
         "ended": documents.time_text(row.ended),
-        "training time": duration_text(row.training_seconds) if row.started else "",
     }
+
+
+def write_hyperparameters(spec: "TrainingSettings") -> None:
+    """Print those that have one value."""
+    if spec.algorithm.hyperparameters:
+        write_section("Hyperparameters")
+        write_fields({pair.name: pair.value or '""' for pair in spec.algorithm.hyperparameters})
+
+
+def write_history(moves: Sequence["Move"], commands: Sequence[str]) -> None:
+    """Print what its status was, and what to do next."""
+    write_section("History")
+    write_table(documents.MOVE_HEADINGS, [documents.move_row(move) for move in moves], empty="")
+    write_commands(commands)
+
+
+def write_commands(commands: Sequence[str]) -> None:
+    """Print what to do next."""
+    write_section("Next")
+    for command in commands:
+        write(f"  {command}")
 
 
 def _workers(row: "Training", workers: "RunState | None") -> dict[str, Any]:
@@ -131,27 +146,29 @@ def _workers(row: "Training", workers: "RunState | None") -> dict[str, Any]:
     }
 
 
-def _write_outputs(row: "Training") -> None:
-    arrived = {upload.output: upload for upload in row.uploaded}
+def write_outputs(row: "Training") -> None:
+    """Print where its outputs are."""
+    arrived = {upload.output.value: upload for upload in row.uploaded}
     fields = {}
-    for output in row.plan.outputs if row.plan else ():
-        upload = arrived.get(output.kind)
+    for kind, path in documents.outputs_of(row).items():
+        upload = arrived.get(kind)
         amount = f"  ({count_text(upload.files, 'file')}, {size_text(upload.bytes)})" if upload else ""
-        fields[output.kind.value] = output.path + amount
+        fields[kind] = path + amount
     if fields:
-        _section("Outputs")
+        write_section("Outputs")
         write_fields(fields)
 
 
-def _write_metrics(series: Sequence["Series"]) -> None:
+def write_metrics(series: Sequence["Series"]) -> None:
+    """Print all metrics."""
     if series:
-        _section("Metrics")
+        write_section("Metrics")
         write_table(documents.SERIES_HEADINGS, [documents.series_row(one) for one in series], empty="")
 
 
 def _write_monitoring(workers: Sequence["WorkerMonitoring"]) -> None:
     if workers:
-        _section("Monitoring")
+        write_section("Monitoring")
         write_table(FIGURE_HEADINGS, figure_rows(workers[:MONITORED_WORKERS]), empty="")
     if len(workers) > MONITORED_WORKERS:
         write(f"  and {len(workers) - MONITORED_WORKERS} more workers")
@@ -167,5 +184,6 @@ def _elsewhere(row: "Training") -> dict[str, str]:
     }
 
 
-def _section(title: str) -> None:
+def write_section(title: str) -> None:
+    """Begin a part of what is shown."""
     write(f"\n{title}")
