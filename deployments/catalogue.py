@@ -29,6 +29,7 @@ from flows.tuning import (
     change_tuning_flow,
     copy_tuning_flow,
     create_tuning_flow,
+    create_tuning_from_template_flow,
     delete_tuning_flow,
     resume_tuning_flow,
     stop_tuning_flow,
@@ -55,6 +56,7 @@ _TRAININGS: tuple[Flow[..., Any], ...] = (
 )
 _TUNINGS: tuple[Flow[..., Any], ...] = (
     create_tuning_flow,
+    create_tuning_from_template_flow,
     resume_tuning_flow,
     stop_tuning_flow,
     copy_tuning_flow,

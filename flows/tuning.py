@@ -13,6 +13,7 @@ from blocks.connections.platform import open_platform
 from blocks.domain.errors import AlreadyExistsError, MakerflowError, NotFoundError
 from blocks.domain.lifecycle import TUNING_UNDER_WAY
 from blocks.domain.specs import NamedValue
+from blocks.domain.tuning_overrides import TemplatedTuningSpec
 from blocks.domain.tunings import TuningSpec
 from blocks.registry.names import under_free_name
 from blocks.registry.records import Tuning
@@ -20,6 +21,7 @@ from flows.tuning_flows import (
     change_tuning_flow,
     copy_tuning_flow,
     create_tuning_flow,
+    create_tuning_from_template_flow,
     delete_tuning_flow,
     resume_tuning_flow,
     stop_tuning_flow,
@@ -29,7 +31,7 @@ from tasks.detached import start_follower
 from tasks.engine import run_flow
 from tasks.training import taking_up
 from tasks.triggering import handed_over
-from tasks.tuning import check_tuning_settings, register_tuning
+from tasks.tuning import check_tuning_settings, register_tuning, tuning_settings_of
 
 __all__ = [
     "TuningHandle",
@@ -39,6 +41,7 @@ __all__ = [
     "copy_tuning_flow",
     "create_tuning",
     "create_tuning_flow",
+    "create_tuning_from_template_flow",
     "delete_tuning",
     "delete_tuning_flow",
     "resume_tuning",
@@ -69,12 +72,12 @@ class TuningHandle:
 
 
 def create_tuning(
-    spec: TuningSpec | Mapping[str, Any], *, wait: bool = True, take_up: bool = True
+    spec: TuningSpec | TemplatedTuningSpec | Mapping[str, Any], *, wait: bool = True, take_up: bool = True
 ) -> Tuning | TuningHandle:
     """Create a tuning.
 
     Args:
-        spec: What is searched for; also as a mapping of the settings.
+        spec: What is searched for; also as a mapping of the settings, which may name a `template`.
         wait: Run it in this process to its end; otherwise the runner of `makerflow up` does, or a process of its own
             where that does not run.
         take_up: Go on with a tuning of this name and these settings that is unfinished and that nobody runs, as one
@@ -87,14 +90,17 @@ def create_tuning(
     Raises:
         InvalidInputError: The settings are refused; nothing was made.
         AlreadyExistsError: The name is taken.
+        NotFoundError: There is no such template.
     """
-    asked = TuningSpec.of(spec)
-    check_tuning_settings(open_platform(), asked)
+    asked, platform = _asked_for(spec), open_platform()
+    settings, template = tuning_settings_of(platform, asked)
+    check_tuning_settings(platform, settings, template)
+    flow: Flow[[Any], Any] = create_tuning_from_template_flow if template else create_tuning_flow
     if wait:
         with taking_up(take_up):
-            return _run_to_end(create_tuning_flow, asked, asked.name)
-    with taking_up(take_up), handed_over(create_tuning_flow, asked) as key:
-        tuning_id = register_tuning.task.fn(asked, None, key or run_key())
+            return _run_to_end(flow, asked, asked.name)
+    with taking_up(take_up), handed_over(flow, asked) as key:
+        tuning_id = register_tuning.task.fn(settings, template, key or run_key())
     if not key:
         start_follower(tuning_id)
     return TuningHandle(tuning_id)
@@ -165,6 +171,13 @@ def delete_tuning(key: str) -> None:
         BusyError: It is not over.
     """
     run_flow(delete_tuning_flow, key)
+
+
+def _asked_for(spec: TuningSpec | TemplatedTuningSpec | Mapping[str, Any]) -> TuningSpec | TemplatedTuningSpec:
+    """The settings of a tuning, or of one that is made from a template, checked."""
+    if isinstance(spec, TemplatedTuningSpec) or (isinstance(spec, Mapping) and "template" in spec):
+        return TemplatedTuningSpec.of(spec)
+    return TuningSpec.of(spec)
 
 
 def _run_to_end(flow: Flow[..., Any], argument: object, key: str, **limits: Any) -> Tuning:

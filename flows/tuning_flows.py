@@ -14,6 +14,7 @@ from blocks.domain.errors import NotFoundError, RunFailedError
 from blocks.domain.lifecycle import TUNING_ENDINGS, TUNING_UNDER_WAY, TuningStatus
 from blocks.domain.parameters import Parameters
 from blocks.domain.specs import NamedValue
+from blocks.domain.tuning_overrides import TemplatedTuningSpec
 from blocks.domain.tunings import TuningSpec
 from blocks.registry.records import Tuning
 from tasks.current_run import is_scheduled, run_key
@@ -31,6 +32,7 @@ from tasks.tuning import (
     register_tuning,
     stop_tuning_row,
     tuning_id_of,
+    tuning_settings_of,
 )
 
 
@@ -67,6 +69,22 @@ def create_tuning_flow(spec: TuningSpec) -> Tuning | State[Any]:
     """
     register = register_repeated_tuning if is_scheduled() else register_tuning
     return _drive(register(spec, None, run_key()))
+
+
+@flow(name="create-tuning-from-template", flow_run_name="{spec.name}", on_cancellation=[_stop_when_cancelled])
+def create_tuning_from_template_flow(spec: TemplatedTuningSpec) -> Tuning | State[Any]:
+    """Create a tuning from a template and run its trainings to the end.
+
+    Args:
+        spec: Which template, what is searched for, and what is given beside it. What is left empty is as in the
+            template, whose hyperparameters have one value each unless they are given a range.
+    """
+    register = register_repeated_tuning if is_scheduled() else register_tuning
+    platform, key = open_platform(), run_key()
+    with suppress(NotFoundError):  # made already, of the template as it was then
+        return _drive(platform.registry.tunings.get(tuning_id_of(key)).id)
+    settings, template = tuning_settings_of(platform, spec)
+    return _drive(register(settings, template, key))
 
 
 @flow(name="resume-tuning", flow_run_name="{key}", on_cancellation=[_stop_when_cancelled])

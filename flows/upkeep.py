@@ -14,7 +14,12 @@ from flows.training_flows import (
     create_training_from_template_flow,
     resume_training_flow,
 )
-from flows.tuning_flows import copy_tuning_flow, create_tuning_flow, resume_tuning_flow
+from flows.tuning_flows import (
+    copy_tuning_flow,
+    create_tuning_flow,
+    create_tuning_from_template_flow,
+    resume_tuning_flow,
+)
 from tasks.engine import run_flow
 from tasks.flow_run_retention import remove_earlier_runs
 from tasks.liveness import flow
@@ -31,6 +36,7 @@ _FLOWS: tuple[Flow[..., Any], ...] = (
     copy_training_flow,
     resume_training_flow,
     create_tuning_flow,
+    create_tuning_from_template_flow,
     copy_tuning_flow,
     resume_tuning_flow,
 )

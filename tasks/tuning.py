@@ -14,6 +14,7 @@ from blocks.domain.parameters import unfit
 from blocks.domain.plan import RunHandle
 from blocks.domain.specs import ExperimentSpec
 from blocks.domain.templates import TemplateUse
+from blocks.domain.tuning_overrides import TemplatedTuningSpec
 from blocks.domain.tunings import TuningSpec
 from blocks.registry.names import under_free_name
 from blocks.registry.records import LearnedTrial, Trial, Tuning
@@ -181,6 +182,21 @@ def training_id_of_trial(tuning_id: str, number: int, runs: int) -> str:
 def handle_of_trial(trial: Trial) -> RunHandle:
     """The handle of its run."""
     return RunHandle(cluster="", run_id=trial.training_id)
+
+
+def tuning_settings_of(
+    platform: Platform, asked: TuningSpec | TemplatedTuningSpec
+) -> tuple[TuningSpec, TemplateUse | None]:
+    """The settings that are asked for, whole, and the template that they are made from.
+
+    Raises:
+        NotFoundError: There is no such template.
+        InvalidInputError: With what is given beside it the template makes no tuning.
+    """
+    if isinstance(asked, TuningSpec):
+        return asked, None
+    template = platform.registry.templates.get(asked.template)
+    return asked.over(template.spec), asked.use(template.id, template.name)
 
 
 def check_tuning_settings(platform: Platform, spec: TuningSpec, template: TemplateUse | None = None) -> None:

@@ -12,6 +12,7 @@ from blocks.domain.templates import TemplateSpec, TemplateUse
 from blocks.domain.tunings import (
     TUNING_GROUPS,
     EarlyStoppingSpec,
+    MetricName,
     ObjectiveSpec,
     SearchSpec,
     TrainingsSpec,
@@ -25,7 +26,7 @@ _OWN_GROUPS = ("search", "objective", "trainings", "early_stopping")
 class TuningMetricOverrides(MetricOverrides):
     """Which metrics are read, and how. What is left empty is as in the template."""
 
-    names: tuple[str, ...] = Field(
+    names: tuple[MetricName, ...] = Field(
         default=(),
         max_length=100,
         title="Metric names",

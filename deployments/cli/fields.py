@@ -100,7 +100,7 @@ def parameters(option: str, given: Any) -> Any:
     Raises:
         InvalidInputError: A text is not written so.
     """
-    from blocks.domain.parameters import named_parameters
+    from blocks.domain.parameter_texts import named_parameters
 
     try:
         return named_parameters([given] if isinstance(given, str) else given)

@@ -35,8 +35,10 @@ class TuningObserver(Observer):
             over = self._over.is_set()
             row = self._find()
             if row is not None:
-                self._line.show(row)
+                if row.ended is None:
+                    self._line.show(row)
                 self._display.progress(self._progress(row))
+                self._line.show(row)  # an end comes after those of its trials
             if over:
                 return
             self._over.wait(LOOK_AGAIN_SECONDS)
