@@ -14,6 +14,7 @@ from blocks.domain.tunings import ObjectiveValue
 from blocks.registry.records import Trial, Tuning
 from blocks.registry.tunings import Followed, TrialMove
 from tasks.following import CHUNK_BYTES, read_ranks, reader_of, seen_at
+from tasks.metric_watch import MetricWatch
 from tasks.planning import events_directory
 from tasks.scalars import ScalarWriter
 from tasks.trial_run import TrialRun
@@ -76,6 +77,9 @@ class TrialFollower:
         self._training = row.status
         self._readers = {rank: reader_of(row, rank) for rank in read_ranks(row)}
         self._scalars = ScalarWriter(events_directory(platform, row) / "metrics", run.plan.hyperparameters, run.name)
+        self._watch = MetricWatch(
+            self._objective.metric, tuning.spec.metrics.expressions, earlier=bool(row.log_cursors)
+        )
         if row.log_cursors:
             self._recall()
 
@@ -104,6 +108,11 @@ class TrialFollower:
             self._pending.uploaded.append(event)
             self.logs_uploaded = self.logs_uploaded or event.output is OutputKind.LOG
         self._pending.seen = seen_at(event) or self._pending.seen
+
+    def warning(self) -> str:
+        """Why the objective has not been found, after a minute of output; told once, else empty."""
+        warning = None if self.history.best is not None else self._watch.warning()
+        return f"trial {self.trial.number}: {warning.text}" if warning else ""
 
     def look(self) -> None:
         """Turn what the workers have printed since the last look into metrics, and keep all that is new.
@@ -152,14 +161,13 @@ class TrialFollower:
         return TrialStatus.SUCCEEDED, message
 
     def _unavailable(self) -> str:
-        metric = self._objective.metric
-        found = [series.name for series in self._platform.registry.metrics.names(self.trial.training_id)]
-        if metric in found:
-            return f"It ended well, but reported no finite number for {metric}."
-        names = f"it reported {', '.join(found[:10])}" if found else "it reported no metric at all"
+        """Why a trial that ended well has no objective, with the lines that nearly gave one."""
+        diagnosis = self._watch.diagnosis()
+        lines = "".join(f"\n  {line}" for line in diagnosis.lines)
+        nearly = f" Nearly a match:{lines}\n" if lines else " "
         return (
-            f"It ended well, but {names}, and not {metric}. What its lines give: "
-            f"`makerflow metrics test {self.run.name}`."
+            f"It ended well, without a number for {self._objective.metric}. {diagnosis.message}{nearly}"
+            f"What to do: {diagnosis.suggestion} What each line gives: `makerflow metrics test {self.run.name}`."
         )
 
     def _is_best(self, objective: Objective | None, best: float | None) -> bool:
@@ -201,11 +209,10 @@ class TrialFollower:
         if cursor == since:
             return False
         self._log_cursors[rank] = cursor
-        points = [
-            point
-            for point in self._readers[rank].read(data, datetime.now(UTC))
-            if not self._wanted or point.name in self._wanted
-        ]
+        read = self._readers[rank].read(data, datetime.now(UTC))
+        if rank == 0:
+            self._watch.look(data, read)
+        points = [point for point in read if not self._wanted or point.name in self._wanted]
         self._scalars.write(points)  # a kill before the next line shows them twice in TensorBoard, never not at all
         for point in points:
             self._note(point.name, point.value, point.step)

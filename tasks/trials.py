@@ -88,6 +88,7 @@ class _Control:
         self._futures: dict[str, Future[TrialStatus]] = {}
         self._again: list[Trial] = []
         self._stopping = _ENDING.get(tuning.status, "")
+        self._warning = ""
         self._next_look = self._next_check = 0.0
         self._next_report = monotonic() + FIRST_REPORT_SECONDS
         self._asked_to_stop: dict[str, float] = {}
@@ -196,6 +197,8 @@ class _Control:
             else:
                 follower.look()
                 self._judge(follower)
+                if warning := follower.warning():
+                    self._warn(warning)
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
             self._check()
@@ -309,20 +312,28 @@ class _Control:
         if self._spec.early_stopping.rule is not StoppingRule.NONE:
             self._median.add(history_of(self._platform, self._tuning, trial))
 
+    def _warn(self, text: str) -> None:
+        """A minute of output of a trial has given no objective: once for the tuning, for they print alike."""
+        if not self._warning:
+            self._warning = text
+            logger.warning("%s", text)
+            tell_page(text, logging.WARNING)
+            self._next_report = 0.0
+
     def _report(self) -> None:
         now = monotonic()
         if now < self._next_report or not has_page():
             return
-        report_tuning(self._platform, self._tuning.id)
+        report_tuning(self._platform, self._tuning.id, self._warning)
         self._next_report = now + max(REPORT_SECONDS, REPORT_SHARE_OF_TIME * (monotonic() - now))
 
 
-def report_tuning(platform: Platform, tuning_id: str) -> None:
-    """Show the tuning on the flow run's page in the workflow UI."""
+def report_tuning(platform: Platform, tuning_id: str, warning: str = "") -> None:
+    """Show the tuning on the flow run's page in the workflow UI, with what it has to be warned of."""
     from tasks.tuning_report import tuning_report
 
     row = platform.registry.tunings.get(tuning_id)
-    report = tuning_report(row, platform.registry.tunings.trials(tuning_id))
+    report = tuning_report(row, platform.registry.tunings.trials(tuning_id), warning)
     publish_report(f"tuning-{row.id}", f"Tuning {row.name}: {row.status}", report)
 
 

@@ -18,12 +18,18 @@ _FAILED = (
 )
 
 
-def tuning_report(row: Tuning, trials: Sequence[Trial]) -> str:
-    """The report of one tuning as Markdown."""
+def tuning_report(row: Tuning, trials: Sequence[Trial], warning: str = "") -> str:
+    """The report of one tuning as Markdown, with what it has to be warned of on top."""
     best = best_trials(row, list(trials))
-    parts = [f"## {row.status}\n\n    {row.reason}"] if row.status in _FAILED else []
+    parts = [f"## {row.status}\n\n{_quoted(row.reason)}"] if row.status in _FAILED else []
+    parts += [f"## Warning\n\n{_quoted(warning)}"] if warning else []
     parts += [_progress(row, trials, best[:1]), _best_so_far(row, trials), _trials(row, trials, best), _elsewhere(row)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _quoted(text: str) -> str:
+    """A text of anybody's, as it is."""
+    return "\n".join(f"    {line}" for line in text.splitlines()[:60])
 
 
 def _progress(row: Tuning, trials: Sequence[Trial], best: Sequence[Trial]) -> str:

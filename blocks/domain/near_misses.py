@@ -34,7 +34,7 @@ _FIGURES = re.compile(r"\d[\d.]*+")
 
 
 Draft = Callable[[], str]
-"""Makes an expression and tries it out: half of what a near miss costs, so for the lines that are told of alone. `str` makes none."""
+"""Makes an expression and tries it out: half of what a near miss costs, so only for lines that are told of."""
 
 
 class Kind(IntEnum):
