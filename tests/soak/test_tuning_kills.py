@@ -1,4 +1,4 @@
-"""The flow of a tuning is killed -9 again and again and resumed: every trial runs once, and the points stay the same."""
+"""The flow of a tuning is killed -9 again and again and resumed: no trial is lost, and none runs twice."""
 
 import json
 import os
