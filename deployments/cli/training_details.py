@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from deployments.cli import documents
 from deployments.cli.fields import count_text, duration_text, pair_text, size_text
 from deployments.cli.output import write, write_fields, write_table
+from deployments.cli.training_logs import handle_of
 from deployments.cli.training_monitor import FIGURE_HEADINGS, figure_rows, figures_document
 
 if TYPE_CHECKING:
@@ -20,12 +21,13 @@ _FAILED = ("FAIL TRAIN", "CREATE FAILED")
 
 def workers_of(row: "Training") -> "RunState | None":
     """What the cluster knows of the run now; None when it holds nothing of it any more."""
-    if row.handle is None:
+    handle = handle_of(row)
+    if handle is None:
         return None
     from blocks.cluster.base import Selector
     from blocks.connections.platform import open_platform
 
-    found = open_platform().cluster.find(Selector(run_id=row.handle.run_id))
+    found = open_platform().cluster.find(Selector(run_id=handle.run_id))
     return found[0] if found else None
 
 

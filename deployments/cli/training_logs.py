@@ -1,5 +1,6 @@
 """A worker's output: from the cluster as long as it holds the run, then from where the log was uploaded to."""
 
+import re
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import UNDER_WAY
-from blocks.domain.plan import OutputKind, RunHandle
+from blocks.domain.plan import OutputKind, PlannedOutput, RunHandle
 from deployments.cli.fields import check_rank
 
 if TYPE_CHECKING:
@@ -131,12 +132,13 @@ def _there(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
     """What is there now."""
     from blocks.connections.platform import open_platform
 
-    if row.handle is None:
+    handle = handle_of(row)
+    if handle is None:
         return
     cluster = open_platform().cluster
     try:
         while True:
-            data, offset = cluster.read_output(row.handle, rank, since=cursor.offset, at_most=CHUNK_BYTES)
+            data, offset = cluster.read_output(handle, rank, since=cursor.offset, at_most=CHUNK_BYTES)
             if offset == cursor.offset:
                 return
             cursor.offset = offset
@@ -170,19 +172,31 @@ def _wait_for_run(row: "Training") -> RunHandle | None:
     from deployments.cli.access import open_registry
 
     pause = threading.Event()
-    while row.handle is None:
+    while handle_of(row) is None:
         if row.status not in UNDER_WAY:
             return None
         pause.wait(LOOK_AGAIN_SECONDS)
         row = open_registry().trainings.get(row.id)
-    return row.handle
+    return handle_of(row)
+
+
+def handle_of(row: "Training") -> RunHandle | None:
+    """The handle of its run; a trial's is known before it is launched."""
+    return RunHandle(cluster="", run_id=row.id) if row.handle is None and row.tuning_id else row.handle
 
 
 def _log_place(row: "Training", rank: int) -> str | None:
     from blocks.launcher.mirror import output_path
     from blocks.launcher.outputs import LOG_NAME
 
-    for output in row.plan.outputs if row.plan else ():
+    planned = row.plan.outputs if row.plan else _arrived(row)
+    for output in planned:
         if output.kind is OutputKind.LOG:
             return str(output_path(output, rank) / LOG_NAME)
     return None
+
+
+def _arrived(row: "Training") -> Iterator[PlannedOutput]:
+    """Where the outputs of a trial went, whose plan is its tuning's."""
+    for upload in row.uploaded:
+        yield PlannedOutput(kind=upload.output, path=re.sub(r"/worker-[0-9]+$", "", upload.path))
