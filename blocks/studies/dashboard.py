@@ -138,7 +138,7 @@ class Dashboard:
             return redirect(f"{self._prefix}/dashboard/studies/{STUDY}")
         if path == "/static/bundle.js":
             return self._bundle(request)
-        if path.startswith("/dashboard"):
+        if f"{path}/".startswith("/dashboard/"):
             return Response(self._page, mimetype="text/html")
         if path.startswith(("/api/", "/csv/")):
             return self._of_optuna(path)

@@ -1,14 +1,17 @@
 """Front doors that the tests of a run share."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from tests.doubles.front_door import RunningFrontDoor, running_front_door
 
+FLAGS = ("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 ACCESS_STRING = "ann:a password"
 
 
@@ -42,3 +45,15 @@ def guarded_door(socket_directory: Path) -> Iterator[RunningFrontDoor]:
 def own_directory(socket_directory: Path) -> Path:
     """The directory of a front door of the test's own."""
     return Path(tempfile.mkdtemp(dir=socket_directory))
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no Chromium on PATH (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        sandbox = os.geteuid() != 0  # Chromium's own does not work for root
+        browser = playwright.chromium.launch(executable_path=found, chromium_sandbox=sandbox, args=[*FLAGS])
+        yield browser.new_page()
+        browser.close()

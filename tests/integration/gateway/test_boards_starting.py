@@ -1,4 +1,4 @@
-"""TensorBoards that hang, fail or are given up while they start: real processes, without TensorBoard's seconds."""
+"""Boards that hang, fail or are given up while they start: real processes, without the seconds of TensorBoard."""
 
 import asyncio
 import os
@@ -11,7 +11,10 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
+from blocks.domain.errors import NotFoundError
 from blocks.gateway import boards as module
+from blocks.gateway.board_kinds import BoardKind
+from blocks.gateway.board_process import NOTHING_TO_SHOW
 from blocks.gateway.boards import BoardFailedError, Boards
 from blocks.gateway.front_door import FrontDoor
 from blocks.gateway.routes import Route
@@ -19,13 +22,18 @@ from blocks.gateway.routes import Route
 LISTEN = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); time.sleep(600)"
 HANG = "import time; time.sleep(600)"
 FAIL = "raise SystemExit(3)"
+LOSE = f"raise SystemExit({NOTHING_TO_SHOW})"
 ENOUGH_SECONDS = 20
 """Less than a start may take."""
 
 
-def command(events: Path, prefix: str, socket: Path) -> list[str]:
-    program = {"hung": HANG, "fails": FAIL}.get(events.name.partition("-")[0], LISTEN)
+def command(id: str, path: str, socket: Path) -> list[str]:
+    program = {"hung": HANG, "fails": FAIL, "lost": LOSE}.get(id.partition("-")[0], LISTEN)
     return [sys.executable, "-S", "-c", program, str(socket)]
+
+
+KIND = BoardKind("board", "thing", "/things", lambda id: id != "impossible", command)
+OTHER_KIND = BoardKind("other", "thing", "/others", lambda id: True, command)
 
 
 class Told:
@@ -41,7 +49,7 @@ class Told:
 @asynccontextmanager
 async def opened(directory: Path, told: Told, **settings: float) -> AsyncIterator[Boards]:
     front_door = FrontDoor(directory=directory, port=1, boards=directory, token=SecretStr("t" * 20), **settings)
-    boards = Boards(front_door, told, command)
+    boards = Boards(front_door, told)
     async with boards.kept(), asyncio.timeout(ENOUGH_SECONDS):
         yield boards
 
@@ -56,9 +64,9 @@ def arguments(process: psutil.Process) -> list[str]:
     return []
 
 
-async def begun(boards: Boards, experiment_id: str) -> "asyncio.Task[None]":
+async def begun(boards: Boards, id: str) -> "asyncio.Task[None]":
     """Somebody who waits for a board whose process is there, the first one."""
-    visitor = asyncio.create_task(boards.ensure(experiment_id))
+    visitor = asyncio.create_task(boards.ensure(KIND, id))
     await becomes(lambda: len(processes()) == 1)
     return visitor
 
@@ -78,8 +86,8 @@ def test_a_board_that_hangs_as_it_starts_keeps_no_other_from_opening(own_directo
         told = Told()
         async with opened(own_directory, told) as boards:
             visitor = await begun(boards, "hung")
-            await boards.ensure("other")
-            assert told.names == ["board-other"]
+            await boards.ensure(KIND, "other")
+            assert told.names == ["things-other"]
             assert not visitor.done()
 
     run(test)
@@ -90,7 +98,7 @@ def test_all_who_ask_for_a_board_wait_for_the_same_start(own_directory: Path) ->
     async def test() -> None:
         told = Told()
         async with opened(own_directory, told) as boards:
-            await asyncio.gather(*(boards.ensure("one") for _ in range(5)))
+            await asyncio.gather(*(boards.ensure(KIND, "one") for _ in range(5)))
             assert len(processes()) == 1
 
     run(test)
@@ -100,10 +108,10 @@ def test_who_goes_away_meanwhile_ends_the_start_for_nobody_and_leaves_nothing(ow
     async def test() -> None:
         told = Told()
         async with opened(own_directory, told, idle_seconds=0.4) as boards:
-            gone, waits = await begun(boards, "one"), asyncio.create_task(boards.ensure("one"))
+            gone, waits = await begun(boards, "one"), asyncio.create_task(boards.ensure(KIND, "one"))
             gone.cancel()
             await waits
-            assert told.names == ["board-one"]
+            assert told.names == ["things-one"]
             await becomes(lambda: processes() == [])  # idle
             assert told.names == []
 
@@ -114,12 +122,12 @@ def test_as_many_as_may_run_may_start_and_a_further_one_is_refused_at_once(own_d
     async def test() -> None:
         told = Told()
         async with opened(own_directory, told, most_boards=2) as boards:
-            await boards.ensure("used-a")
-            await boards.ensure("used-b")
-            visitors = [asyncio.create_task(boards.ensure(name)) for name in ("hung-a", "hung-b")]
+            await boards.ensure(KIND, "used-a")
+            await boards.ensure(KIND, "used-b")
+            visitors = [asyncio.create_task(boards.ensure(KIND, name)) for name in ("hung-a", "hung-b")]
             await becomes(lambda: told.names == [])  # they make room
             with pytest.raises(BoardFailedError, match="2 others are just starting"):
-                await boards.ensure("other")
+                await boards.ensure(KIND, "other")
             await becomes(lambda: [process.cmdline()[3] for process in processes()] == [HANG, HANG])
             assert not any(visitor.done() for visitor in visitors)
 
@@ -136,14 +144,42 @@ def test_a_board_that_does_not_start_says_why_and_the_next_visit_tries_again(
         async with opened(own_directory, told) as boards:
             for _ in range(2):
                 with pytest.raises(BoardFailedError, match="code 3"):
-                    await boards.ensure("fails")
+                    await boards.ensure(KIND, "fails")
                 with pytest.raises(BoardFailedError, match="no answer within"):
-                    await boards.ensure("hung")
+                    await boards.ensure(KIND, "hung")
             assert processes() == []
             visitor = await begun(boards, "hung")
             visitor.cancel()
             with suppress(asyncio.CancelledError):
                 await visitor
             await becomes(lambda: processes() == [])
+
+    run(test)
+
+
+def test_boards_of_two_kinds_do_not_meet_though_their_ids_are_the_same_and_share_the_room(own_directory: Path) -> None:
+    async def test() -> None:
+        told = Told()
+        async with opened(own_directory, told, most_boards=2) as boards:
+            await boards.ensure(KIND, "one")
+            await boards.ensure(OTHER_KIND, "one")
+            assert told.names == ["others-one", "things-one"]
+            boards.mark_used("/things/one/page?x")
+            boards.mark_used("/things")
+            boards.mark_used("/things/nobody/x")
+            await boards.ensure(OTHER_KIND, "two")
+            assert told.names == ["others-two", "things-one"]
+
+    run(test)
+
+
+def test_what_there_is_not_is_told_apart_from_what_does_not_start(own_directory: Path) -> None:
+    async def test() -> None:
+        told = Told()
+        async with opened(own_directory, told) as boards:
+            for id in ("impossible", "lost"):
+                with pytest.raises(NotFoundError, match=f"thing.*{id}"):
+                    await boards.ensure(KIND, id)
+            assert told.names == []
 
     run(test)

@@ -1,8 +1,6 @@
 """What a real browser does at the front door: its cookies, its headers for other sites, its policies."""
 
 import functools
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from blocks.gateway.pages import onward_page
 from tests.doubles.front_door import RunningFrontDoor
@@ -18,7 +16,6 @@ from tests.integration.gateway.conftest import ACCESS_STRING
 from tests.integration.gateway.test_boards import write_scalar
 from tests.waiting import wait_until
 
-FLAGS = ("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 ATTACK = """async (door) => {
   await fetch(door + '/api/attacked-by-post', {method: 'POST', mode: 'no-cors', credentials: 'include'}).catch(() => 0);
   await fetch(door + '/api/attacked-by-get', {mode: 'no-cors', credentials: 'include'}).catch(() => 0);
@@ -80,18 +77,6 @@ def other_site(directory: Path) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium on PATH (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        sandbox = os.geteuid() != 0  # Chromium's own does not work for root
-        browser = playwright.chromium.launch(executable_path=found, chromium_sandbox=sandbox, args=[*FLAGS])
-        yield browser.new_page()
-        browser.close()
 
 
 @pytest.mark.req("EXP-03")
