@@ -1,13 +1,16 @@
 """Trainings on a schedule: a new one with the same settings each time, under a name of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
 from typing import Any
 
 import tasks  # noqa: F401 - gives Prefect its home, before it is imported
 
 # isort: split
+from prefect._vendor.croniter.croniter import CroniterBadDateError, croniter
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
@@ -51,7 +54,7 @@ def schedule_training(key: str, *, cron: str = "", every_seconds: float = 0, tim
 
     Args:
         key: The training.
-        cron: The rule.
+        cron: The rule; like an interval, at most once a minute.
         every_seconds: Or an interval, at least a minute.
         timezone: Name of a time zone; this machine's when not given.
 
@@ -104,15 +107,32 @@ def _when(cron: str, every_seconds: float, timezone: str) -> CronSchedule | Inte
     if every_seconds and every_seconds < LEAST_SECONDS:
         raise InvalidInputError(f"every {every_seconds:g} s", "the shortest interval is a minute", "E.g. --every 1d.")
     try:
-        if cron:
-            return CronSchedule(cron=cron, timezone=timezone)
-        return IntervalSchedule(interval=timedelta(seconds=every_seconds), timezone=timezone)
+        if not cron:
+            return IntervalSchedule(interval=timedelta(seconds=every_seconds), timezone=timezone)
+        rule = CronSchedule(cron=cron, timezone=timezone)
     except ValidationError as error:
         wrong = {detail["loc"][0] for detail in error.errors()}
         if "timezone" in wrong:
             why = "there is none of this name"
             raise InvalidInputError(f"timezone {timezone!r}", why, "Write e.g. Asia/Tokyo.") from error
         raise InvalidInputError(f"cron {cron!r}", "it is no such rule", f"Write {CRON_FORM}.") from error
+    _check_pace(cron)
+    return rule
+
+
+def _check_pace(cron: str) -> None:
+    """A sixth field holds seconds: of two in a minute, the next three times show it."""
+    gaps = [later - earlier for earlier, later in pairwise(islice(_times(cron), 3))]
+    if any(gap.total_seconds() < LEAST_SECONDS for gap in gaps):
+        why = "it fires more often than once a minute, and that is the limit"
+        remedy = f"Leave out the sixth field, the seconds, or give one second there. The others are {CRON_FORM}."
+        raise InvalidInputError(f"cron {cron!r}", why, remedy)
+
+
+def _times(cron: str) -> Iterator[datetime]:
+    """When it fires, as far as croniter looks ahead: fifty years."""
+    with suppress(CroniterBadDateError):
+        yield from croniter(cron, datetime.now(UTC), ret_type=datetime)  # type: ignore[no-untyped-call]
 
 
 def _local_timezone() -> str:

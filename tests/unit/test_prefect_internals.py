@@ -1,13 +1,16 @@
 """What the product uses of Prefect beyond its documented interface: checked against Prefect 3.8.8.
 
-When one of these fails, look at `deployments/runner.py` and `deployments/flow_processes.py` before anything else.
+When one of these fails, look at `deployments/runner.py`, `deployments/flow_processes.py` and `deployments/schedules.py`
+before anything else.
 """
 
 import inspect
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import pytest
 from prefect import engine
+from prefect._vendor.croniter.croniter import CroniterBadDateError, croniter
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
 from prefect.runner._control_channel import ControlChannel
@@ -48,3 +51,10 @@ def test_a_process_is_told_by_its_pid_and_exit_code() -> None:
 def test_a_deployment_has_a_form_and_the_engine_can_be_run_as_a_program() -> None:
     assert "_parameter_openapi_schema" in RunnerDeployment.__private_attributes__
     assert 'if __name__ == "__main__"' in inspect.getsource(engine)
+
+
+def test_the_reader_of_rules_gives_their_times_until_there_are_none() -> None:
+    times = croniter("0 3 1 1 * 0 2030", datetime(2029, 1, 1, tzinfo=UTC), ret_type=datetime)  # type: ignore[no-untyped-call]
+    assert next(times) == datetime(2030, 1, 1, 3, tzinfo=UTC)
+    with pytest.raises(CroniterBadDateError):
+        next(times)

@@ -1,0 +1,22 @@
+"""Which schedules are refused, before anything is asked of a server."""
+
+from pathlib import Path
+
+import pytest
+
+from blocks.domain.errors import InvalidInputError, NotFoundError
+from deployments.schedules import schedule_training
+
+pytestmark = pytest.mark.req("TRN-14")
+
+
+@pytest.mark.parametrize("cron", ["* * * * * *", "* * * * * 0,30", "0 3 * * * */59", "0 0 1 1 * 7,8"])
+def test_a_rule_that_fires_more_often_than_once_a_minute_is_refused_with_the_limit(cron: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"more often than once a minute, and that is the limit.*sixth field"):
+        schedule_training("none", cron=cron)
+
+
+@pytest.mark.parametrize("cron", ["* * * * *", "* * * * * 30", "0 0 29 2 *", "@daily", "0 3 1 1 * 0 2060"])
+def test_a_rule_of_once_a_minute_or_less_is_taken(cron: str, home: Path) -> None:
+    with pytest.raises(NotFoundError):
+        schedule_training("none", cron=cron)
