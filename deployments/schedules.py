@@ -116,13 +116,16 @@ def _when(cron: str, every_seconds: float, timezone: str) -> CronSchedule | Inte
             why = "there is none of this name"
             raise InvalidInputError(f"timezone {timezone!r}", why, "Write e.g. Asia/Tokyo.") from error
         raise InvalidInputError(f"cron {cron!r}", "it is no such rule", f"Write {CRON_FORM}.") from error
-    _check_pace(cron)
+    _check_times(cron)
     return rule
 
 
-def _check_pace(cron: str) -> None:
+def _check_times(cron: str) -> None:
     """A sixth field holds seconds: of two in a minute, the next three times show it."""
-    gaps = [later - earlier for earlier, later in pairwise(islice(_times(cron), 3))]
+    times = list(islice(_times(cron), 3))
+    if not times:
+        raise InvalidInputError(f"cron {cron!r}", "it never fires, for no such day comes", f"Write {CRON_FORM}.")
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     if any(gap.total_seconds() < LEAST_SECONDS for gap in gaps):
         why = "it fires more often than once a minute, and that is the limit"
         remedy = f"Leave out the sixth field, the seconds, or give one second there. The others are {CRON_FORM}."

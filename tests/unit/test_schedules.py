@@ -20,3 +20,9 @@ def test_a_rule_that_fires_more_often_than_once_a_minute_is_refused_with_the_lim
 def test_a_rule_of_once_a_minute_or_less_is_taken(cron: str, home: Path) -> None:
     with pytest.raises(NotFoundError):
         schedule_training("none", cron=cron)
+
+
+@pytest.mark.parametrize("cron", ["0 0 30 2 *", "0 0 31 4,6 *", "0 3 * * * 0 2020"])
+def test_a_rule_that_never_fires_is_refused(cron: str) -> None:
+    with pytest.raises(InvalidInputError, match="it never fires"):
+        schedule_training("none", cron=cron)
