@@ -22,6 +22,7 @@ from flows.training import create_training_flow
 from tasks.triggering import deployment_id, workflow_client
 
 LEAST_SECONDS = 60.0
+MOST_SECONDS = 3650 * 86400.0
 CRON_FORM = "minute, hour, day of the month, month, day of the week: '0 3 * * *' is each night at three"
 
 
@@ -55,7 +56,7 @@ def schedule_training(key: str, *, cron: str = "", every_seconds: float = 0, tim
     Args:
         key: The training.
         cron: The rule; like an interval, at most once a minute.
-        every_seconds: Or an interval, at least a minute.
+        every_seconds: Or an interval, between a minute and ten years.
         timezone: Name of a time zone; this machine's when not given.
 
     Raises:
@@ -104,8 +105,9 @@ def unschedule_training(name: str) -> None:
 def _when(cron: str, every_seconds: float, timezone: str) -> CronSchedule | IntervalSchedule:
     if bool(cron) == bool(every_seconds):
         raise InvalidInputError("A schedule", "it needs a rule or an interval, one of both", "Give --cron or --every.")
-    if every_seconds and every_seconds < LEAST_SECONDS:
-        raise InvalidInputError(f"every {every_seconds:g} s", "the shortest interval is a minute", "E.g. --every 1d.")
+    if every_seconds and not LEAST_SECONDS <= every_seconds <= MOST_SECONDS:
+        limit = "shortest interval is a minute" if every_seconds < LEAST_SECONDS else "longest interval is ten years"
+        raise InvalidInputError(f"every {every_seconds:g} s", f"the {limit}", "E.g. --every 1d.")
     try:
         if not cron:
             return IntervalSchedule(interval=timedelta(seconds=every_seconds), timezone=timezone)

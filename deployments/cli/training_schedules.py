@@ -20,7 +20,7 @@ def schedule(
     cron: Annotated[
         str, typer.Option(help="Minute, hour, day, month, weekday: '0 3 * * *' is each night at three.", metavar="RULE")
     ] = "",
-    every: Annotated[str, typer.Option(help="Or how often: 1d, 6h, 30m; at least 1m.", metavar="TIME")] = "",
+    every: Annotated[str, typer.Option(help="Or how often: 1d, 6h, 30m; 1m to 3650d.", metavar="TIME")] = "",
     timezone: Annotated[str, typer.Option(help="E.g. Asia/Tokyo; this machine's when not given.", metavar="ZONE")] = "",
     as_json: AsJson = False,
 ) -> None:
