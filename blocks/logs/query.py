@@ -56,7 +56,7 @@ def parse_query(text: str) -> Condition:
     try:
         found = parse(text)
     except ParseError as error:
-        raise _refusal(text, None, _grammar(str(error))) from error
+        raise _refusal(text, None, _grammar(text, str(error))) from error
     return _Reader(text).read(found, _Context())
 
 
@@ -170,11 +170,16 @@ class _Reader:
         return _refusal(self._text, node, why)
 
 
-def _grammar(said: str) -> str:
+def _grammar(text: str, said: str) -> str:
     """What the parser says, with places as ours count them, and what mostly helps."""
     said = " ".join(said.split()).removeprefix("Syntax error in input : ").rstrip("!")
-    said = re.sub(r"at position (\d+)", lambda found: f"at character {int(found[1]) + 1}", said)
-    return f'{said[:1].lower()}{said[1:]}; what has any of : ( ) [ ] {{ }} \' " stands in quotes, with \\" for a quote'
+    if place := re.search(r"at position (\d+)", said):
+        position = int(place[1])
+        said = said.replace("unexpected ''", f"unexpected {text[position]!r}")  # it does not say which ~ or ^
+        said = said.replace(place[0], f"at character {position + 1}")
+    return (
+        f'{said[:1].lower()}{said[1:]}; what has any of : ( ) [ ] {{ }} ~ ^ \' " stands in quotes, with \\" for a quote'
+    )
 
 
 def _unescaped(text: str) -> str:

@@ -69,6 +69,8 @@ def test_a_query_says_what_it_means(query: str, condition: object) -> None:
         ("---", "query '---'", "."),
         ("(a", "query '(a'", "end of expression"),
         ("a)", "query 'a)'", "at character 2"),
+        ("body:^a", "query 'body:^a'", r"unexpected '\^' at character 6; what has any of .* ~ \^"),
+        ("body:~", "query 'body:~'", "unexpected '~' at character 6"),
         ('"a', "query '\"a'", "at character 1"),
         ('"..."', "character 1", "neither a letter nor a digit"),
         ("time:[2026-11-23T16:00+09:00 TO *]", "query 'time", "character 26; what has any of : .* stands in quotes"),
