@@ -123,7 +123,7 @@ def assert_access_is_asked_for(url: str) -> None:
 
 
 def assert_only_the_front_door_listens(cli: CommandLine, up: dict[str, Any]) -> None:
-    """On one loopback port; sockets and secrets are the owner's alone."""
+    """But for the runner's answers to its own flow runs, on loopback too; sockets and secrets are the owner's alone."""
     listening = [
         connection.laddr
         for pid in parts_of(cli.home)
