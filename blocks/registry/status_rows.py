@@ -1,6 +1,6 @@
 """Rows with a status: nobody writes one another way than by a move of its life cycle."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sqlalchemy import delete, update
@@ -54,23 +54,36 @@ class StatusRows(Generic[RowT, StatusT]):
             IllegalTransitionError: The life cycle does not allow it.
             ConcurrentUpdateError: The status is not what was expected, or no longer what was read here.
         """
-        kind = self.lifecycle.kind
         row = self.find(id)
         source = type(target)(row.status)
         if expected is not None and source is not expected:
-            raise ConcurrentUpdateError(kind, id, expected, source)
-        if source is target:
-            return row
-        self.lifecycle.check(id, source, target)
-        at_us, reason = now_us(), storable(reason)
-        shown = reason or (row.reason if self.rests(target) else "")
-        changes = {"status": target.value, "reason": shown, "changed_us": at_us, **self._also(row, target, at_us)}
-        as_read = (col(self.row.id) == id, col(self.row.status) == source.value)
+            raise ConcurrentUpdateError(self.lifecycle.kind, id, expected, source)
+        return row if source is target else self.move_through(id, [target], reason)
+
+    def move_through(self, id: str, targets: Sequence[StatusT], reason: str) -> RowT:
+        """Move the status through all of these in one step; each is written down, with the same reason.
+
+        Raises:
+            NotFoundError: There is no such resource.
+            IllegalTransitionError: The life cycle does not allow one of the moves.
+            ConcurrentUpdateError: The status is no longer what was read here.
+        """
+        row, kind = self.find(id), self.lifecycle.kind
+        first, at_us, reason = type(targets[0])(row.status), now_us(), storable(reason)
+        changes: dict[str, Any] = {"changed_us": at_us}
+        source, shown = first, row.reason
+        for target in targets:
+            self.lifecycle.check(id, source, target)
+            shown = reason or (shown if self.rests(target) else "")
+            changes |= {"status": target.value, "reason": shown, **self._also(row, target, at_us)}
+            moved = MoveRow(resource_id=id, at_us=at_us, source=source.value, target=target.value, reason=reason)
+            self._session.add(moved)
+            source = target
+        as_read = (col(self.row.id) == id, col(self.row.status) == first.value)
         if changed_rows(self._session, update(self.row).where(*as_read).values(changes)) != 1:
             self._session.refresh(row)
-            raise ConcurrentUpdateError(kind, id, source, row.status)
-        self._session.add(MoveRow(resource_id=id, at_us=at_us, source=source.value, target=target.value, reason=reason))
-        self._session.refresh(row)
+            raise ConcurrentUpdateError(kind, id, first, row.status)
+        self._session.expire(row)  # read again only by who looks at it
         return row
 
     def remove(self, row: RowT) -> None:

@@ -90,7 +90,7 @@ class TrainingRow(Table, table=True):
         Index(None, "status", "created_us", "id"),
         Index(None, "status", "id"),
         Index(None, "experiment_id", "created_us", "id"),
-        Index(None, "tuning_id", "id"),
+        Index(None, "tuning_id", "created_us", "id"),
     )
 
     id: str = _key(primary_key=True)

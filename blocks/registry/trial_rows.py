@@ -88,4 +88,4 @@ class TrialRows:
         )
         if changed_rows(self._session, update(TrialRow).where(*as_read).values(dict(values))) != 1:
             raise ConcurrentUpdateError("trial", f"{row.tuning_id}/{row.number}", source, "something else")
-        self._session.refresh(row)
+        self._session.expire(row)

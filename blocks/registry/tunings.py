@@ -291,8 +291,8 @@ class Tunings:
             )
             write.note(id, followed.usage, followed.started, followed.seen)
             if move is not None:
-                for status in move.training:
-                    write.trainings.move(id, status, move.reason, None)
+                if move.training:
+                    write.trainings.move_through(id, move.training, move.reason)
                 write.trials.move(trial.tuning_id, trial.number, move.to, move.reason, move.objective)
                 if move.best and move.objective is not None:
                     write.tunings.keep_best(trial.tuning_id, trial.number, move.objective.value)

@@ -14,7 +14,7 @@ KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 def upgrade() -> None:
     """From 0005 to 0006."""
     op.add_column("training", sa.Column("tuning_id", KEY, nullable=True))
-    op.create_index("ix_training_tuning_id_id", "training", ["tuning_id", "id"], unique=False)
+    op.create_index("ix_training_tuning_id_created_us_id", "training", ["tuning_id", "created_us", "id"], unique=False)
     _create_tuning()
     _create_document()
     _create_trial()
