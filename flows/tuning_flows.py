@@ -1,6 +1,6 @@
 """The flows of a tuning's life, as deployments run them: create, resume, stop, copy, change, delete."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -27,6 +27,7 @@ from tasks.tuning import (
     check_tuning,
     conclude_tuning,
     delete_tuning_row,
+    go_on_with,
     plan_tuning,
     register_repeated_tuning,
     register_tuning,
@@ -114,12 +115,8 @@ def resume_tuning_flow(
         "goal": goal,
     }
     limits: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    tunings = open_platform().registry.tunings
-    row = tunings.get(key)
-    if row.status in TUNING_ENDINGS:
-        told = ", ".join(f"{name}={value:g}" for name, value in limits.items()) or "the limits that it had"
-        tunings.go_on(row.id, row.spec.changed(**limits), f"gone on with: {told}")
-    return _drive(row.id)
+    row = open_platform().registry.tunings.get(key)
+    return _drive(row.id, limits, go_on=row.status in TUNING_ENDINGS or bool(limits))
 
 
 @flow(name="stop-tuning", flow_run_name="{key}")
@@ -186,8 +183,10 @@ def delete_tuning_flow(key: str) -> None:
     delete_tuning_row(open_platform().registry.tunings.get(key).id)
 
 
-def _drive(tuning_id: str) -> Tuning | State[Any]:
+def _drive(tuning_id: str, limits: Mapping[str, Any] | None = None, *, go_on: bool = False) -> Tuning | State[Any]:
     with _in_charge(tuning_id):
+        if go_on:
+            go_on_with(tuning_id, limits or {})
         for step in (check_tuning, plan_tuning):
             step(tuning_id)
         row = _run_and_conclude(tuning_id)

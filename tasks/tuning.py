@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import Any
 
 from blocks.connections.platform import Platform, open_platform
 from blocks.domain.errors import AlreadyExistsError, InvalidInputError, NotFoundError, PermanentError
@@ -74,6 +75,21 @@ def register_repeated_tuning(spec: TuningSpec, template: TemplateUse | None, key
             return register_tuning.task.fn(spec.changed(name=name), template, key)
 
     return under_free_name(partial(tunings.free_name, spec.name), create)
+
+
+@step("go on with tuning")
+def go_on_with(tuning_id: str, limits: Mapping[str, Any]) -> None:
+    """Leave where it rests, and take other limits; a tuning that is under way takes them, too.
+
+    To be called by who holds the tuning's lease.
+
+    Raises:
+        pydantic.ValidationError: A limit is refused.
+    """
+    tunings = open_platform().registry.tunings
+    row = tunings.get(tuning_id)
+    told = ", ".join(f"{name}={value:g}" for name, value in limits.items())
+    tunings.go_on(tuning_id, row.spec.changed(**limits), f"gone on with: {told or 'the limits that it had'}")
 
 
 @step("check tuning")

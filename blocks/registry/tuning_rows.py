@@ -115,15 +115,13 @@ class TuningRows(StatusRows[TuningRow, TuningStatus]):
         self._session.execute(update(TuningDocumentRow).where(*place).values(values))
 
     def go_on(self, id: str, spec: TuningSpec, reason: str) -> None:
-        """From where it rests back to CREATE IN PROGRESS, with these settings.
+        """Keep these settings; from where it rests it goes back to CREATE IN PROGRESS.
 
         Raises:
             NotFoundError: There is no such tuning.
-            IllegalTransitionError: It is under way.
         """
-        target = TuningStatus.CREATE_IN_PROGRESS
-        self.lifecycle.check(id, TuningStatus(self.find(id).status), target)  # also from the target itself
-        self.move(id, target, reason, None)
+        if TuningStatus(self.find(id).status) in TUNING_ENDINGS:
+            self.move(id, TuningStatus.CREATE_IN_PROGRESS, reason, None)
         place = col(TuningDocumentRow.tuning_id) == id
         self._session.execute(update(TuningDocumentRow).where(place).values(spec=spec.model_dump_json()))
 

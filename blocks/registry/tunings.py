@@ -193,11 +193,10 @@ class Tunings:
             return _find(write, id)
 
     def go_on(self, id: str, spec: TuningSpec, reason: str) -> Tuning:
-        """From where it rests back to CREATE IN PROGRESS, with limits that may be other ones.
+        """Keep these settings, whose limits may be other ones; from where it rests it goes back to CREATE IN PROGRESS.
 
         Raises:
             NotFoundError: There is no such tuning.
-            IllegalTransitionError: It is under way.
         """
         with self._sessions.begin() as write:
             write.tunings.go_on(id, spec, reason)
