@@ -123,12 +123,14 @@ def _read_text(file: Path) -> str:
 def _renamed(document: Mapping[Any, Any], kind: SettingsKind) -> dict[str, Any]:
     by_option = {option.option.removeprefix("--"): option.field for option in kind.options}
     read = {option.field: option.read for option in kind.options if option.of_file and option.read}
-    groups = kind.spec().groups
+    groups, known = kind.spec().groups, set(kind.spec().known_names())
     found: dict[str, Any] = {}
     names: dict[str, str] = {}
     for name, value in ((str(key), value) for key, value in document.items()):
-        is_group = name in groups and isinstance(value, Mapping)
-        field = name if is_group else by_option.get(name.replace("_", "-"), name)
+        plain = name.replace("-", "_")
+        is_group = plain in groups and isinstance(value, Mapping)
+        field = by_option.get(name.replace("_", "-"), plain if plain in known else name)
+        field = plain if is_group else field
         if field in found:
             both = f"{names[field]} and {name}"
             raise InvalidInputError(both, "they are one setting, given twice", "Keep one of the two.")

@@ -33,9 +33,20 @@ def test_there_is_a_command_for_everything_that_a_training_can_go_through() -> N
     trainings = {f"training {verb}" for verb in verbs}
     experiments = {f"experiment {verb}" for verb in ["create", "list", "show", "retry", "change", "delete"]}
     templates = {f"template {verb}" for verb in ["create", "list", "show", "change", "copy", "delete"]}
-    rest = {"train", "doctor", "storage ls", "storage cp", "connection set", "connection test", "catalogue images"}
+    verbs = ["preview", "list", "show", "trials", "trial", "resume", "stop", "copy", "change", "delete"]
+    tunings = {f"tuning {verb}" for verb in verbs}
+    rest = {
+        "train",
+        "tune",
+        "doctor",
+        "storage ls",
+        "storage cp",
+        "connection set",
+        "connection test",
+        "catalogue images",
+    }
 
-    assert trainings | experiments | templates | rest <= LEAVES.keys()
+    assert trainings | tunings | experiments | templates | rest <= LEAVES.keys()
 
 
 @pytest.mark.parametrize("words", LEAVES)
@@ -46,7 +57,9 @@ def test_every_command_has_help_and_json(words: str) -> None:
     assert command.help
 
 
-@pytest.mark.parametrize("words", ["training delete", "experiment delete", "template delete", "connection delete"])
+@pytest.mark.parametrize(
+    "words", ["training delete", "tuning delete", "experiment delete", "template delete", "connection delete"]
+)
 def test_what_destroys_can_be_answered_in_advance(words: str) -> None:
     assert "--yes" in [name for parameter in LEAVES[words].params for name in parameter.opts]
 
