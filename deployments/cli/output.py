@@ -99,21 +99,15 @@ def write_listing(
 ) -> None:
     """Print one document with a list of any length, item by item, before what `tail` then gives."""
     write(document_text(head).removesuffix("\n}") + f",\n  {json.dumps(name)}: [")
-    before = ""
-    for item in items:
-        write(f"{before}    {json.dumps(item)}", end="")
-        before = ",\n"
-    rest = tail()
-    write("\n  ]" + (f",\n{document_text(rest).removeprefix('{').lstrip(chr(10))}" if rest else "\n}"))
+    _write_members(items, "    ")
+    write("\n  ]\n}")
 
 
 def write_items(items: Iterable[Mapping[str, Any]]) -> None:
     """Print a list of any length as one JSON document, an item a line."""
-    before = "[\n"
-    for item in items:
-        write(f"{before}  {json.dumps(item, allow_nan=False)}", end="")
-        before = ",\n"
-    write("[]" if before == "[\n" else "\n]")
+    write("[")
+    _write_members(items, "  ")
+    write("\n]")
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
@@ -196,6 +190,13 @@ def confirm(question: str, *, yes: bool) -> None:
     if not typer.confirm(clean(question), err=True):
         write("Nothing was changed.", error=True)
         raise typer.Exit(FAILED)
+
+
+def _write_members(items: Iterable[object], indent: str) -> None:
+    between = ""
+    for item in items:
+        write(f"{between}{indent}{json.dumps(item, allow_nan=False)}", end="")
+        between = ",\n"
 
 
 def _cut_last(rows: Sequence[list[str]], width: int) -> None:
