@@ -1,80 +1,39 @@
 """A tuning made from a template: the template's settings with overrides, and what only a tuning has."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from blocks.domain.flat_settings import Groups, drop_fields, merge_fields
-from blocks.domain.spec_values import NAME_PATTERN, NAME_RULE
+from blocks.domain.flat_settings import drop_fields, merge_fields
 from blocks.domain.template_overrides import MetricOverrides, TemplateOverrides, told_of_template
 from blocks.domain.templates import TemplateSpec, TemplateUse
-from blocks.domain.tunings import (
-    TUNING_GROUPS,
-    EarlyStoppingSpec,
-    MetricName,
-    ObjectiveSpec,
-    SearchSpec,
-    TrainingsSpec,
-    TuningSpec,
-    group_tuning,
-)
+from blocks.domain.tunings import TUNING_GROUPS, MetricNames, TuningSettings, TuningSpec
 
 _OWN_GROUPS = ("search", "objective", "trainings", "early_stopping")
 
 
-class TuningMetricOverrides(MetricOverrides):
+class TuningMetricOverrides(MetricNames, MetricOverrides):
     """Which metrics are read, and how. What is left empty is as in the template."""
 
-    names: tuple[MetricName, ...] = Field(
-        default=(),
-        max_length=100,
-        title="Metric names",
-        description="Those that are kept, the objective among them; empty for all that are printed.",
-        examples=[["val_loss", "val_accuracy"]],
-    )
 
-
-class TemplatedTuningSpec(TemplateOverrides):
+class TemplatedTuningSpec(TuningSettings, TemplateOverrides):
     """A tuning made from a template, whose hyperparameters have one value each unless a range is given for them."""
 
-    groups: ClassVar[Groups] = TUNING_GROUPS
     not_of_template: ClassVar[frozenset[str]] = frozenset(
         {"name", "metric_names", *(flat for group in _OWN_GROUPS for flat in TUNING_GROUPS[group])}
     )
 
-    name: str = Field(
-        pattern=NAME_PATTERN,
-        title="Name",
-        description=f"Unique among tunings: {NAME_RULE}.",
-        examples=["digits-tuning"],
-    )
     description: str = Field(
         default="",
         max_length=1000,
         title="Description",
         description="Of the tuning, at most 1,000 characters; can be changed later.",
     )
-    search: SearchSpec = Field(
-        title="Search", description="What is searched, and how. A range takes the place of the template's value."
-    )
-    objective: ObjectiveSpec = Field(title="Objective", description="What is to become best.")
-    trainings: TrainingsSpec = Field(
-        default=TrainingsSpec(), title="Trainings", description="How many, how many at once, and when it ends."
-    )
-    early_stopping: EarlyStoppingSpec = Field(
-        default=EarlyStoppingSpec(), title="Early stopping", description="Ends trials that do worse than others."
-    )
     metrics: TuningMetricOverrides = Field(
         default=TuningMetricOverrides(),
         title="Metrics",
         description="Which metrics are read, and how. Left empty: as in the template.",
     )
-
-    @classmethod
-    def grouped(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """As promised."""
-        return group_tuning(values)
 
     def use(self, id: str, name: str) -> TemplateUse:
         """What the tuning remembers of the template of this id and name."""

@@ -16,7 +16,7 @@ from blocks.domain.parameters import RANGES, Parameters, ParameterSpec, Paramete
 from blocks.domain.paths import StoragePath
 from blocks.domain.spec_groups import AlgorithmSpec, MetricSpec, ProvidedAlgorithm, check_hyperparameters
 from blocks.domain.spec_values import NAME_PATTERN, NAME_RULE, NamedValue, Spec
-from blocks.domain.specs import TrainingSettings, TrainingSpec
+from blocks.domain.specs import SettingsSpec, TrainingSettings, TrainingSpec
 
 MAX_TRAININGS = 100_000
 MAX_PARALLEL = 64
@@ -259,8 +259,8 @@ class EarlyStoppingSpec(Spec):
         return {"rule": StoppingRule.MEDIAN} | dict(value) if isinstance(value, Mapping) and value else value
 
 
-class TuningMetricSpec(MetricSpec):
-    """Which metrics are read from the output of the entry point, and how."""
+class MetricNames(Spec):
+    """Which metrics are kept."""
 
     names: tuple[MetricName, ...] = Field(
         default=(),
@@ -269,6 +269,10 @@ class TuningMetricSpec(MetricSpec):
         description="Those that are kept, the objective among them; empty for all that are printed.",
         examples=[["val_loss", "val_accuracy"]],
     )
+
+
+class TuningMetricSpec(MetricNames, MetricSpec):
+    """Which metrics are read from the output of the entry point, and how."""
 
 
 TUNING_GROUPS: Groups = {
@@ -316,8 +320,8 @@ def group_tuning(values: Mapping[str, Any]) -> dict[str, Any]:
     return group_fields(given, TUNING_GROUPS)
 
 
-class TuningSpec(TrainingSettings):
-    """A tuning: run an algorithm with many values of its hyperparameters, and find the best."""
+class TuningSettings(SettingsSpec):
+    """What only a tuning has, whether it is made from a template or not."""
 
     groups: ClassVar[Groups] = TUNING_GROUPS
 
@@ -327,9 +331,6 @@ class TuningSpec(TrainingSettings):
         description=f"Unique among tunings: {NAME_RULE}.",
         examples=["digits-tuning"],
     )
-    algorithm: AlgorithmSpec = Field(
-        title="Algorithm", description="What is run. Its hyperparameters have the same value in every training."
-    )
     search: SearchSpec = Field(title="Search", description="What is searched, and how.")
     objective: ObjectiveSpec = Field(title="Objective", description="What is to become best.")
     trainings: TrainingsSpec = Field(
@@ -338,14 +339,22 @@ class TuningSpec(TrainingSettings):
     early_stopping: EarlyStoppingSpec = Field(
         default=EarlyStoppingSpec(), title="Early stopping", description="Ends trials that do worse than others."
     )
-    metrics: TuningMetricSpec = Field(
-        default=TuningMetricSpec(), title="Metrics", description="Which metrics are read, and how."
-    )
 
     @classmethod
     def grouped(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """As promised."""
         return group_tuning(values)
+
+
+class TuningSpec(TuningSettings, TrainingSettings):
+    """A tuning: run an algorithm with many values of its hyperparameters, and find the best."""
+
+    algorithm: AlgorithmSpec = Field(
+        title="Algorithm", description="What is run. Its hyperparameters have the same value in every training."
+    )
+    metrics: TuningMetricSpec = Field(
+        default=TuningMetricSpec(), title="Metrics", description="Which metrics are read, and how."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -2,22 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 
 from blocks.domain.errors import IllegalTransitionError, InvalidInputError
 from deployments.cli import fields
-from deployments.cli.output import write_document, write_fields
-
-if TYPE_CHECKING:
-    from blocks.registry.records import TrainingSummary, TuningSummary
-
-RowT = TypeVar("RowT", "TrainingSummary", "TuningSummary")
-
-NewDescription = Annotated[str | None, typer.Option("--description", help="The new description.", show_default=False)]
-AddedTags = Annotated[list[str] | None, typer.Option("--tag", help="Add or replace a tag; repeatable.", metavar="K=V")]
-RemovedTags = Annotated[list[str] | None, typer.Option("--remove-tag", help="Remove a tag; repeatable.", metavar="K")]
+from deployments.cli.loading import GroupedCommand
+from deployments.cli.output import AsJson, reserved_stdout, write_document, write_fields
+from deployments.cli.settings_options import Detach, Settings, SettingsKind, takes_settings
+from deployments.cli.subjects import RowT, Subject
 
 
 @contextmanager
@@ -34,26 +28,63 @@ def named_as(key: str) -> Iterator[None]:
         raise IllegalTransitionError(error.kind, named, error.source, error.target, error.allowed) from error
 
 
-def check_changes(command: str, *given: object) -> None:
-    """Refuse a command that is given nothing to change.
+def add_copy(app: typer.Typer, kind: str, load: Callable[[], Subject[RowT]], settings_kind: SettingsKind) -> None:
+    """Give a group of commands its `copy`.
 
-    Raises:
-        InvalidInputError: It says what can be given.
+    Args:
+        app: The group.
+        kind: Of what.
+        load: Gives the subject; what it imports takes longer than help may take.
+        settings_kind: Which settings can be overridden.
     """
-    if all(value is None or value == [] for value in given):
-        remedy = "Give --description, --tag or --remove-tag."
-        raise InvalidInputError(command, "nothing is given to change", remedy)
+
+    def copy(
+        key: Annotated[str, typer.Argument(metavar=kind.upper(), help="Name or id.")],
+        settings: Settings,
+        *,
+        detach: Detach = False,
+        as_json: AsJson = False,
+    ) -> None:
+        from deployments.cli.running import start_copy
+
+        start_copy(load(), key, settings_kind.read(settings), detach=detach, as_json=as_json)
+
+    told = (
+        f"Start a {kind} with the settings of another.\n\nSettings that are given here take the place of the other's."
+    )
+    app.command("copy", cls=GroupedCommand, help=told)(takes_settings(copy, settings_kind))
 
 
-def new_tags(
-    tags: Mapping[str, str], added: Sequence[str] | None, removed: Sequence[str] | None
-) -> dict[str, str] | None:
-    """All tags as they are to be; None when none changes.
+def add_change(app: typer.Typer, kind: str, load: Callable[[], Subject[RowT]]) -> None:
+    """Give a group of commands its `change`: a description, and tags.
 
-    Raises:
-        InvalidInputError: There is no such tag to remove, or a text has not the form.
+    Args:
+        app: The group.
+        kind: Of what.
+        load: Gives the subject; what it imports takes longer than help may take.
     """
-    return changed_tags(tags, added or [], removed or []) if added or removed else None
+
+    @app.command("change", help=f"Change the description or the tags of a {kind}.")
+    def change(
+        key: Annotated[str, typer.Argument(metavar=kind.upper(), help="Name or id.")],
+        *,
+        description: Annotated[str | None, typer.Option(help="The new description.", show_default=False)] = None,
+        tag: Annotated[list[str] | None, typer.Option(help="Add or replace a tag; repeatable.", metavar="K=V")] = None,
+        remove_tag: Annotated[list[str] | None, typer.Option(help="Remove a tag; repeatable.", metavar="K")] = None,
+        as_json: AsJson = False,
+    ) -> None:
+        if description is None and not tag and not remove_tag:
+            remedy = "Give --description, --tag or --remove-tag."
+            raise InvalidInputError(f"{kind} change {key}", "nothing is given to change", remedy)
+        subject = load()
+        row = subject.get(key)
+        tags = changed_tags(row.tags, tag or [], remove_tag or []) if tag or remove_tag else None
+        with reserved_stdout():
+            row = subject.change(row.id, description, tags)
+        if as_json:
+            write_document(subject.summary(row))
+        else:
+            write_fields({"name": row.name, "description": row.description, "tags": fields.pair_text(row.tags)})
 
 
 def changed_tags(tags: Mapping[str, str], added: Sequence[str], removed: Sequence[str]) -> dict[str, str]:
@@ -68,11 +99,3 @@ def changed_tags(tags: Mapping[str, str], added: Sequence[str], removed: Sequenc
             raise InvalidInputError(f"--remove-tag {name}", "there is no such tag", known)
     kept = {name: value for name, value in tags.items() if name not in removed}
     return kept | fields.mapping("--tag", added)
-
-
-def write_changed(row: RowT, summary: Callable[[RowT], dict[str, Any]], *, as_json: bool) -> None:
-    """Print what a change has made of a row."""
-    if as_json:
-        write_document(summary(row))
-    else:
-        write_fields({"name": row.name, "description": row.description, "tags": fields.pair_text(row.tags)})

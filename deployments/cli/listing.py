@@ -1,16 +1,17 @@
 """What the commands that list something have in common: their filters, and how a page is printed."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import typer
 
-from deployments.cli.fields import status_word
-from deployments.cli.output import write, write_document, write_table
+from deployments.cli.fields import status_word, tag_filter
+from deployments.cli.output import AsJson, write, write_document, write_table
 
 if TYPE_CHECKING:
-    from blocks.registry.records import Page
+    from blocks.registry.records import Page, Query
 
 ItemT = TypeVar("ItemT")
 
@@ -30,6 +31,64 @@ def status_words(given: Sequence[str] | None, known: type[StrEnum]) -> tuple[str
         InvalidInputError: There is no such status.
     """
     return tuple(status_word(word, list(known)) for word in given or ())
+
+
+@dataclass(frozen=True)
+class Listed(Generic[ItemT]):
+    """What is listed of a kind of resource that belongs to experiments.
+
+    Attributes:
+        statuses: That it can have.
+        page: Reads a page.
+        document: An item for JSON.
+        row: An item as a line of the table.
+        headings: Of the table.
+    """
+
+    statuses: type[StrEnum]
+    page: "Callable[[Query], Page[ItemT]]"
+    document: Callable[[ItemT], dict[str, Any]]
+    row: Callable[[ItemT], Sequence[str]]
+    headings: Sequence[str]
+
+
+def add_list(app: typer.Typer, kind: str, load: Callable[[], Listed[ItemT]], more: str = "") -> None:
+    """Give a group of commands its `list`.
+
+    Args:
+        app: The group.
+        kind: Of what.
+        load: Gives what is listed; what it imports takes longer than help may take.
+        more: What its help says further.
+    """
+
+    @app.command("list", help=f"List {kind}s, the newest first.{more}")
+    def list_them(
+        *,
+        status: Statuses = None,
+        name: Name = "",
+        tag: Tags = None,
+        experiment: Experiment = "",
+        sort: Sort = "-created",
+        limit: Limit = 50,
+        cursor: Cursor = "",
+        as_json: AsJson = False,
+    ) -> None:
+        from blocks.registry.records import Query
+
+        listed = load()
+        statuses, tags = status_words(status, listed.statuses), tag_filter(tag or [])
+        query = Query(
+            status=statuses, name=name, tags=tags, experiment=experiment, sort=sort, limit=limit, cursor=cursor
+        )
+        write_page(
+            listed.page(query),
+            document=listed.document,
+            row=listed.row,
+            headings=listed.headings,
+            empty=f"There is no such {kind}.",
+            as_json=as_json,
+        )
 
 
 def write_page(

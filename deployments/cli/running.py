@@ -20,7 +20,7 @@ from deployments.cli.output import (
     write,
     write_document,
 )
-from deployments.cli.subjects import CopiedRow, Row, RowT, Subject
+from deployments.cli.subjects import Row, RowT, Subject
 
 if TYPE_CHECKING:
     from deployments.cli.interrupts import Interrupts
@@ -62,35 +62,32 @@ def start(subject: Subject[RowT], spec: Any, *, detach: bool, as_json: bool, tak
     follow_to_end(subject, run, name=spec.name, find=find, as_json=as_json)
 
 
-def start_copy(
-    subject: Subject[RowT],
-    row: CopiedRow,
-    given: Mapping[str, Any],
-    *,
-    free_name: Callable[[str], str],
-    detach: bool,
-    as_json: bool,
-) -> None:
+def start_copy(subject: Subject[RowT], key: str, given: Mapping[str, Any], *, detach: bool, as_json: bool) -> None:
     """Create one with the settings of another, as copying it in Python does; the display of it needs its settings.
 
     Args:
         subject: What kind it is.
-        row: The other.
+        key: The other.
         given: What takes the place of its settings; without a name it gets a free one.
-        free_name: Gives one.
         detach: Return at once.
         as_json: Print one document at the end.
+
+    Raises:
+        typer.Exit: With the exit code that tells how it went.
+        MakerflowError: Nothing was created.
     """
     from blocks.registry.names import under_free_name
 
+    settings = subject.current_spec(key)
+
     def copy(name: str, *, take_up: bool = False) -> None:
-        spec = row.current_spec.changed(**{**given, "name": name})
+        spec = settings.changed(**{**given, "name": name})
         start(subject, spec, detach=detach, as_json=as_json, take_up=take_up)
 
     if "name" in given:
         copy(given["name"], take_up=True)
     else:
-        under_free_name(partial(free_name, row.name), copy)
+        under_free_name(partial(subject.free_name, subject.get(key).name), copy)
 
 
 def follow_to_end(

@@ -22,6 +22,17 @@ SettingsFile = Annotated[
     typer.Option("--file", "-f", help="Settings as YAML or JSON, - for stdin; options win.", show_default=False),
 ]
 
+FromTemplate = Annotated[
+    str | None,
+    typer.Option(
+        "--from-template",
+        metavar="TEMPLATE",
+        help="Settings of this template; what is given beside it wins.",
+        show_default=False,
+    ),
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Print the id and return at once; it goes on by itself.")]
+
 
 class SettingOption(NamedTuple):
     """One option: the flat field that it sets, how it is shown, and how its text is read, also in a file."""

@@ -1,7 +1,7 @@
 """What a command runs, shows and stops: a training or a tuning. What is said of both is written once, over this."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TextIO, TypeVar
@@ -29,13 +29,13 @@ class Row(Protocol):
     def reason(self) -> str:
         """Why it stands there."""
 
-
-class CopiedRow(Row, Protocol):
-    """One that can be copied."""
+    @property
+    def description(self) -> str:
+        """What it is for."""
 
     @property
-    def current_spec(self) -> "SettingsSpec":
-        """Its settings as they are now."""
+    def tags(self) -> dict[str, str]:
+        """Its labels."""
 
 
 RowT = TypeVar("RowT", bound=Row)
@@ -75,11 +75,31 @@ class Subject(ABC, Generic[RowT]):
         """
 
     @abstractmethod
+    def current_spec(self, key: str) -> "SettingsSpec":
+        """The settings that it has now, by its name or id.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+
+    @abstractmethod
+    def free_name(self, base: str) -> str:
+        """`base`, or the first of `base-2`, `base-3`, ... that nobody has."""
+
+    @abstractmethod
     def creator(self, *, take_up: bool) -> Callable[..., Any]:
         """What creates it from a spec, and with `wait=False` leaves it to others; importing it takes a while.
 
         Args:
             take_up: Whether it may go on with one of this name that nobody follows.
+        """
+
+    @abstractmethod
+    def change(self, id: str, description: str | None, tags: Mapping[str, str] | None) -> RowT:
+        """Write another description or other tags, all of them; None leaves as it is.
+
+        Raises:
+            MakerflowError: They are refused.
         """
 
     @abstractmethod

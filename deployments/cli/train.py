@@ -1,30 +1,17 @@
 """`makerflow train`: create a training and follow it to its end."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from deployments.cli.loading import GroupedCommand, single_command
 from deployments.cli.output import AsJson
-from deployments.cli.settings_options import Settings, SettingsFile, takes_settings
+from deployments.cli.settings_options import Detach, FromTemplate, Settings, SettingsFile, takes_settings
 
 if TYPE_CHECKING:
     from blocks.domain.specs import TrainingSpec
     from blocks.domain.template_overrides import TemplatedTrainingSpec
 
 app = single_command()
-
-FromTemplate = Annotated[
-    str | None,
-    typer.Option(
-        "--from-template",
-        metavar="TEMPLATE",
-        help="Settings of this template; what is given beside it wins.",
-        show_default=False,
-    ),
-]
-Detach = Annotated[bool, typer.Option("--detach", help="Print the id and return at once; it goes on by itself.")]
 
 
 @app.command(cls=GroupedCommand)

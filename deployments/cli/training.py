@@ -1,23 +1,15 @@
 """`makerflow training ...`: list, show, logs, metrics, monitor, resume, stop, copy, change, schedule, delete."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blocks.domain.errors import InvalidInputError
 from blocks.registry.thinning import LEAST_SPREAD
 from deployments.cli import documents, fields, listing, training_schedules
-from deployments.cli.changing import (
-    AddedTags,
-    NewDescription,
-    RemovedTags,
-    check_changes,
-    named_as,
-    new_tags,
-    write_changed,
-)
+from deployments.cli.changing import add_change, add_copy, named_as
 from deployments.cli.deleting import delete_when_confirmed
-from deployments.cli.loading import GroupedCommand, command_group
+from deployments.cli.loading import command_group
 from deployments.cli.output import (
     AsJson,
     Yes,
@@ -28,7 +20,11 @@ from deployments.cli.output import (
     write_listing,
     write_table,
 )
-from deployments.cli.settings_options import TRAINING, Settings, takes_settings
+from deployments.cli.settings_options import TRAINING
+
+if TYPE_CHECKING:
+    from blocks.registry.records import TrainingSummary
+    from deployments.cli.training_running import TrainingSubject
 
 app = command_group("List, show, follow, monitor, schedule, stop, copy and delete trainings.")
 
@@ -36,33 +32,26 @@ Key = Annotated[str, typer.Argument(metavar="TRAINING", help="Name or id.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Return at once; a process of its own follows the training.")]
 
 
-@app.command("list")
-def list_trainings(
-    *,
-    status: listing.Statuses = None,
-    name: listing.Name = "",
-    tag: listing.Tags = None,
-    experiment: listing.Experiment = "",
-    sort: listing.Sort = "-created",
-    limit: listing.Limit = 50,
-    cursor: listing.Cursor = "",
-    as_json: AsJson = False,
-) -> None:
-    """List trainings, the newest first."""
+def _listed() -> "listing.Listed[TrainingSummary]":
     from blocks.domain.lifecycle import TrainingStatus
-    from blocks.registry.records import Query
     from deployments.cli.access import open_registry
 
-    statuses, tags = listing.status_words(status, TrainingStatus), fields.tag_filter(tag or [])
-    query = Query(status=statuses, name=name, tags=tags, experiment=experiment, sort=sort, limit=limit, cursor=cursor)
-    listing.write_page(
-        open_registry().trainings.page(query),
-        document=documents.training_summary,
-        row=documents.training_row,
-        headings=documents.TRAINING_HEADINGS,
-        empty="There is no such training.",
-        as_json=as_json,
+    return listing.Listed(
+        TrainingStatus,
+        open_registry().trainings.page,
+        documents.training_summary,
+        documents.training_row,
+        documents.TRAINING_HEADINGS,
     )
+
+
+def _subject() -> "TrainingSubject":
+    from deployments.cli.training_running import TrainingSubject
+
+    return TrainingSubject()
+
+
+listing.add_list(app, "training", _listed)
 
 
 @app.command("show")
@@ -191,7 +180,6 @@ def resume(training: Key, *, as_json: AsJson = False) -> None:
     """
     from deployments.cli.access import open_registry
     from deployments.cli.running import follow_to_end
-    from deployments.cli.training_running import TrainingSubject
 
     row = open_registry().trainings.get(training)
 
@@ -200,7 +188,7 @@ def resume(training: Key, *, as_json: AsJson = False) -> None:
 
         resume_training(row.id)
 
-    subject = TrainingSubject()
+    subject = _subject()
     follow_to_end(subject, run, name=row.name, find=lambda: subject.get(row.id), as_json=as_json)
 
 
@@ -230,43 +218,8 @@ def stop(
         write(f"{row.name} is {row.status.value}.")
 
 
-@app.command("copy", cls=GroupedCommand)
-@takes_settings
-def copy(training: Key, settings: Settings, *, detach: Detach = False, as_json: AsJson = False) -> None:
-    """Start a training with the settings of another.
-
-    Settings that are given here take the place of the other's.
-    """
-    from deployments.cli.access import open_registry
-    from deployments.cli.running import start_copy
-    from deployments.cli.training_running import TrainingSubject
-
-    trainings, given = open_registry().trainings, TRAINING.read(settings)
-    row = trainings.get(training)
-    free = trainings.free_name
-    start_copy(TrainingSubject(), row, given, free_name=free, detach=detach, as_json=as_json)
-
-
-@app.command("change")
-def change(
-    training: Key,
-    *,
-    description: NewDescription = None,
-    tag: AddedTags = None,
-    remove_tag: RemovedTags = None,
-    as_json: AsJson = False,
-) -> None:
-    """Change the description or the tags of a training."""
-    from deployments.cli.access import open_registry
-
-    check_changes(f"training change {training}", description, tag, remove_tag)
-    row = open_registry().trainings.get(training)
-    tags = new_tags(row.tags, tag, remove_tag)
-    with reserved_stdout():
-        from flows.training import change_training
-
-        row = change_training(row.id, description=description, tags=tags)
-    write_changed(row, documents.training_summary, as_json=as_json)
+add_copy(app, "training", _subject, TRAINING)
+add_change(app, "training", _subject)
 
 
 @app.command("delete")

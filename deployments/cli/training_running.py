@@ -1,6 +1,6 @@
 """A training as what a command runs, shows and stops."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
@@ -11,6 +11,7 @@ from deployments.cli.subjects import Subject
 from deployments.cli.training_details import write_ending
 
 if TYPE_CHECKING:
+    from blocks.domain.specs import TrainingSpec
     from blocks.registry.records import Training
     from deployments.cli.progress import TrainingDisplay
 
@@ -25,11 +26,25 @@ class TrainingSubject(Subject["Training"]):
         """As promised."""
         return open_platform().registry.trainings.get(key)
 
+    def current_spec(self, key: str) -> "TrainingSpec":
+        """As promised."""
+        return self.get(key).current_spec
+
+    def free_name(self, base: str) -> str:
+        """As promised."""
+        return open_platform().registry.trainings.free_name(base)
+
     def creator(self, *, take_up: bool) -> Callable[..., Any]:
         """As promised."""
         from flows.training import create_training
 
         return partial(create_training, take_up=take_up)
+
+    def change(self, id: str, description: str | None, tags: Mapping[str, str] | None) -> "Training":
+        """As promised."""
+        from flows.training import change_training
+
+        return change_training(id, description=description, tags=tags)
 
     def stop(self, id: str) -> None:
         """As promised."""

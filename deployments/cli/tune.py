@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 from deployments.cli.loading import GroupedCommand, single_command
 from deployments.cli.output import AsJson
-from deployments.cli.settings_options import Settings, SettingsFile
-from deployments.cli.train import Detach, FromTemplate
+from deployments.cli.settings_options import Detach, FromTemplate, Settings, SettingsFile
 from deployments.cli.tuning_options import TUNING, takes_tuning_settings
 
 if TYPE_CHECKING:

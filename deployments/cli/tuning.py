@@ -1,33 +1,49 @@
-"""`makerflow tuning ...`: preview, list, show, trials, trial, resume, stop, copy, change, delete."""
+"""`makerflow tuning ...`: preview, list, show, trials, trial, resume, stop, dashboard, copy, change, delete."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blocks.domain.errors import InvalidInputError
-from deployments.cli import fields, listing, tuning_documents
-from deployments.cli.changing import (
-    AddedTags,
-    NewDescription,
-    RemovedTags,
-    check_changes,
-    named_as,
-    new_tags,
-    write_changed,
-)
+from deployments.cli import fields, listing, tuning_dashboard, tuning_documents
+from deployments.cli.changing import add_change, add_copy, named_as
 from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import GroupedCommand, command_group
 from deployments.cli.output import AsJson, Yes, reserved_stdout, write, write_document, write_items, write_table
-from deployments.cli.settings_options import Settings, SettingsFile
-from deployments.cli.train import Detach, FromTemplate
+from deployments.cli.settings_options import FromTemplate, Settings, SettingsFile
 from deployments.cli.tuning_options import TUNING, takes_tuning_settings
 
 if TYPE_CHECKING:
     from blocks.registry.records import TuningSummary
+    from deployments.cli.tuning_running import TuningSubject
 
 app = command_group("Preview, list, show, resume, stop, copy and delete tunings, and look at their trials.")
 
+_OF_LIST = (
+    "\n\nWith the time taken, how many trainings have run, run and have failed, and the best one with its objective "
+    "value."
+)
+
 Key = Annotated[str, typer.Argument(metavar="TUNING", help="Name or id.")]
+
+
+def _listed() -> "listing.Listed[TuningSummary]":
+    from blocks.domain.lifecycle import TuningStatus
+    from deployments.cli.access import open_registry
+
+    return listing.Listed(
+        TuningStatus,
+        open_registry().tunings.page,
+        tuning_documents.tuning_summary,
+        tuning_documents.tuning_row,
+        tuning_documents.TUNING_HEADINGS,
+    )
+
+
+def _subject() -> "TuningSubject":
+    from deployments.cli.tuning_running import TuningSubject
+
+    return TuningSubject()
 
 
 @app.command("preview", cls=GroupedCommand)
@@ -61,44 +77,7 @@ def preview(
         tuning_preview.write_preview(found)
 
 
-@app.command("list")
-def list_tunings(
-    *,
-    status: listing.Statuses = None,
-    name: listing.Name = "",
-    tag: listing.Tags = None,
-    experiment: listing.Experiment = "",
-    sort: listing.Sort = "-created",
-    limit: listing.Limit = 50,
-    cursor: listing.Cursor = "",
-    as_json: AsJson = False,
-) -> None:
-    """List tunings, the newest first.
-
-    With the time taken, how many trainings have run, run and have failed, and the best one with its objective value.
-    """
-    from blocks.domain.lifecycle import TuningStatus
-    from blocks.registry.records import Query
-    from deployments.cli.access import open_registry
-
-    statuses = listing.status_words(status, TuningStatus)
-    query = Query(
-        status=statuses,
-        name=name,
-        tags=fields.tag_filter(tag or []),
-        experiment=experiment,
-        sort=sort,
-        limit=limit,
-        cursor=cursor,
-    )
-    listing.write_page(
-        open_registry().tunings.page(query),
-        document=tuning_documents.tuning_summary,
-        row=tuning_documents.tuning_row,
-        headings=tuning_documents.TUNING_HEADINGS,
-        empty="There is no such tuning.",
-        as_json=as_json,
-    )
+listing.add_list(app, "tuning", _listed, _OF_LIST)
 
 
 @app.command("show")
@@ -201,7 +180,6 @@ def resume(
     """
     from deployments.cli.access import open_registry
     from deployments.cli.running import follow_to_end
-    from deployments.cli.tuning_running import TuningSubject
 
     seconds = None if max_tuning_time is None else fields.seconds("--max-tuning-time", max_tuning_time)
     given = {
@@ -221,7 +199,7 @@ def resume(
 
         resume_tuning(row.id, **limits)
 
-    subject = TuningSubject()
+    subject = _subject()
     follow_to_end(subject, run, name=row.name, find=lambda: subject.get(row.id), as_json=as_json)
 
 
@@ -247,42 +225,9 @@ def stop(
         write(f"{row.name} is {row.status.value}. Go on with it: makerflow tuning resume {row.name}")
 
 
-@app.command("copy", cls=GroupedCommand)
-@takes_tuning_settings
-def copy(tuning: Key, settings: Settings, *, detach: Detach = False, as_json: AsJson = False) -> None:
-    """Start a tuning with the settings of another.
-
-    Settings that are given here take the place of the other's.
-    """
-    from deployments.cli.access import open_registry
-    from deployments.cli.running import start_copy
-    from deployments.cli.tuning_running import TuningSubject
-
-    tunings, given = open_registry().tunings, TUNING.read(settings)
-    row, subject = tunings.get(tuning), TuningSubject()
-    start_copy(subject, row, given, free_name=tunings.free_name, detach=detach, as_json=as_json)
-
-
-@app.command("change")
-def change(
-    tuning: Key,
-    *,
-    description: NewDescription = None,
-    tag: AddedTags = None,
-    remove_tag: RemovedTags = None,
-    as_json: AsJson = False,
-) -> None:
-    """Change the description or the tags of a tuning."""
-    from deployments.cli.access import open_registry
-
-    check_changes(f"tuning change {tuning}", description, tag, remove_tag)
-    row = open_registry().tunings.summary(tuning)
-    tags = new_tags(row.tags, tag, remove_tag)
-    with reserved_stdout():
-        from flows.tuning import change_tuning
-
-        changed = change_tuning(row.id, description=description, tags=tags)
-    write_changed(changed, tuning_documents.tuning_summary, as_json=as_json)
+app.command("dashboard")(tuning_dashboard.dashboard)
+add_copy(app, "tuning", _subject, TUNING)
+add_change(app, "tuning", _subject)
 
 
 @app.command("delete")

@@ -1,6 +1,6 @@
 """A tuning as what a command runs, shows and stops."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -10,6 +10,7 @@ from deployments.cli.subjects import Subject
 from deployments.cli.tuning_documents import tuning_summary
 
 if TYPE_CHECKING:
+    from blocks.domain.tunings import TuningSpec
     from blocks.registry.records import TuningSummary
     from deployments.cli.tuning_progress import TuningDisplay
 
@@ -24,11 +25,25 @@ class TuningSubject(Subject["TuningSummary"]):
         """As promised."""
         return open_platform().registry.tunings.summary(key)
 
+    def current_spec(self, key: str) -> "TuningSpec":
+        """As promised."""
+        return open_platform().registry.tunings.get(key).current_spec
+
+    def free_name(self, base: str) -> str:
+        """As promised."""
+        return open_platform().registry.tunings.free_name(base)
+
     def creator(self, *, take_up: bool) -> Callable[..., Any]:
         """As promised; a tuning is taken up by its id alone."""
         from flows.tuning import create_tuning
 
         return create_tuning
+
+    def change(self, id: str, description: str | None, tags: Mapping[str, str] | None) -> "TuningSummary":
+        """As promised."""
+        from flows.tuning import change_tuning
+
+        return change_tuning(id, description=description, tags=tags)
 
     def stop(self, id: str) -> None:
         """As promised."""
