@@ -176,7 +176,8 @@ def resume(
     """Go on with a tuning until its end.
 
     One whose process died, that was stopped, that failed, or that is COMPLETE: limits can be raised. What is finished
-    stays, what was ended with the tuning is run again.
+    stays, what was ended with the tuning is run again. One that another process runs is waited for, and then takes the
+    limits that are given.
     """
     from deployments.cli.access import open_registry
     from deployments.cli.running import follow_to_end
@@ -192,7 +193,6 @@ def resume(
     limits: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     row = open_registry().tunings.get(tuning)
     row.spec.changed(**limits)  # refused before anything is imported that takes a while
-    _check_resumed(row, limits)
 
     def run() -> None:
         from flows.tuning import resume_tuning
@@ -251,11 +251,3 @@ def delete(tuning: Key, *, yes: Yes = False, as_json: AsJson = False) -> None:
 def _question(row: "TuningSummary") -> str:
     trials = fields.count_text(row.completed + row.running + row.failed + row.killed, "trial")
     return f"Delete the tuning {row.name} ({row.status.value}) with its {trials}, their metrics and histories?"
-
-
-def _check_resumed(row: "TuningSummary", limits: dict[str, Any]) -> None:
-    from blocks.domain.lifecycle import TUNING_ENDINGS
-
-    if limits and row.status not in TUNING_ENDINGS:
-        why = f"{row.name} is {row.status.value}, and goes on with the limits that it has"
-        raise InvalidInputError("New limits", why, f"First stop it: makerflow tuning stop {row.name}.")

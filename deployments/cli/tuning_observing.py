@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from time import monotonic
 
 from blocks.connections.platform import open_platform
 from blocks.registry.records import Trial, Tuning, TuningSummary
@@ -9,6 +10,7 @@ from deployments.cli.observing import Observer, StatusLine
 from deployments.cli.tuning_progress import TuningDisplay, TuningProgress
 
 LOOK_AGAIN_SECONDS = 0.5
+SETTINGS_SECONDS = 10.0
 OVERLAP = timedelta(seconds=2)
 """So much of what was read is read again: what is written last need not bear the latest time."""
 
@@ -27,6 +29,7 @@ class TuningObserver(Observer):
         self._line = StatusLine[TuningSummary](display)
         self._read_to: datetime | None = None
         self._tuning: Tuning | None = None
+        self._next_settings = 0.0
         self._best: Trial | None = None
 
     def show(self) -> None:
@@ -45,8 +48,9 @@ class TuningObserver(Observer):
 
     def _progress(self, row: TuningSummary) -> TuningProgress:
         tunings = open_platform().registry.tunings
-        if self._tuning is None or self._tuning.status is not row.status:
+        if self._tuning is None or self._tuning.status is not row.status or monotonic() >= self._next_settings:
             self._tuning = tunings.get(row.id)  # its limits may be other ones now
+            self._next_settings = monotonic() + SETTINGS_SECONDS
         since = None if self._read_to is None else self._read_to - OVERLAP
         changed = tunings.trials(row.id, changed_since=since)
         if changed:
