@@ -17,7 +17,12 @@ REQUIREMENTS = "requirements.txt"
 Emit = Callable[..., None]
 
 
-def stage_inputs(layout: RunLayout, plan: RunPlan, settings: AgentSettings, stores: Stores, emit: Emit) -> None:
+def open_cache(settings: AgentSettings) -> Cache:
+    """The cache of staged objects."""
+    return Cache(settings.cache_directory, settings.cache_bytes)
+
+
+def stage_inputs(layout: RunLayout, plan: RunPlan, cache: Cache, stores: Stores, emit: Emit) -> None:
     """Bring every input into the run's directory, verified.
 
     Raises:
@@ -27,7 +32,6 @@ def stage_inputs(layout: RunLayout, plan: RunPlan, settings: AgentSettings, stor
         StorageUnavailableError: A store failed.
     """
     DataStorage(layout, plan).check_inputs()
-    cache = Cache(settings.cache_directory, settings.cache_bytes)
 
     def tell(progress: StagingProgress, finished: bool = False) -> None:
         emit(
@@ -43,10 +47,10 @@ def stage_inputs(layout: RunLayout, plan: RunPlan, settings: AgentSettings, stor
     tell(StagingProgress(staged.bytes, staged.cached_bytes, staged.bytes), finished=True)
 
 
-def remove_inputs(layout: RunLayout, settings: AgentSettings) -> None:
+def remove_inputs(layout: RunLayout, cache: Cache) -> None:
     """Remove the staged inputs so that the cache goes on trusting its files: the next run need not read them all."""
-    if layout.inputs.is_dir():
-        Cache(settings.cache_directory, settings.cache_bytes).remove_tree(layout.inputs)
+    cache.remove_tree(layout.inputs)
+    cache.leave()
 
 
 def build_environment(layout: RunLayout, plan: RunPlan, settings: AgentSettings, emit: Emit) -> Path:

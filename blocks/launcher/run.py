@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 
@@ -25,13 +26,14 @@ from blocks.launcher.gang import Restart, decide
 from blocks.launcher.journal import Journal
 from blocks.launcher.monitoring import Monitor
 from blocks.launcher.ports import PortLease
-from blocks.launcher.preparation import build_environment, remove_inputs, stage_inputs
+from blocks.launcher.preparation import build_environment, open_cache, remove_inputs, stage_inputs
 from blocks.launcher.resume import checkpoint_input
 from blocks.launcher.settings import AgentSettings
 from blocks.launcher.state import Outcome
 from blocks.launcher.stopping import StopSwitch, in_background
 from blocks.launcher.stores import Stores
 from blocks.launcher.usage import DataStorage
+from blocks.storage.cache import Cache
 
 LOOPBACK = "127.0.0.1"
 PR_SET_CHILD_SUBREAPER = 36
@@ -74,10 +76,15 @@ class Run:
             self._make_room()
             self._journal.change(outcome=outcome)
         self._clear()
-        remove_inputs(self._layout, self._settings)
+        if self._layout.inputs.is_dir():
+            remove_inputs(self._layout, self._cache)
         if self._journal.state.attempt == 0:
             return self._delivery.deliver_log(outcome)
         return self._delivery.deliver(outcome)
+
+    @cached_property
+    def _cache(self) -> Cache:
+        return open_cache(self._settings)
 
     def _work(self) -> Outcome:
         """All until no worker is to run any more."""
@@ -100,7 +107,7 @@ class Run:
 
     def _prepare(self) -> Path:
         self._journal.change(phase="staging", detail="")
-        stage_inputs(self._layout, self._plan, self._settings, self._stores, self._journal.emit)
+        stage_inputs(self._layout, self._plan, self._cache, self._stores, self._journal.emit)
         return build_environment(self._layout, self._plan, self._settings, self._journal.emit)
 
     def _run_workers(self, python: Path, placement: Placement) -> Outcome:

@@ -185,6 +185,10 @@ class Cache:
                 shutil.rmtree(directory)
             self._index.add_window(began_ns, clock.pass_ns(), (), time.time())
 
+    def leave(self) -> None:
+        """To be called last, by a process that ends: it need not wait until the index is at its place on the disk."""
+        self._index.leave()
+
     def total_bytes(self) -> int:
         """The sizes of all objects together."""
         return self._index.total_bytes()

@@ -6,7 +6,7 @@ import threading
 import weakref
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,9 @@ _SCANNED_SHARE = 3
 """One pass over the table takes a third of the time of a look-up for each of its rows."""
 
 _CHECKPOINT_PAGES = 10_000
+_GATHERED_BYTES = 1 << 20
+"""What whoever opens the database next reads in a millisecond, should the last one not have written it to its place."""
+
 _NEVER = -1
 _ENDLESS = 1 << 63
 
@@ -37,6 +40,9 @@ CREATE INDEX IF NOT EXISTS objects_by_inode ON objects (inode);
 
 _DROP_OLD_WINDOWS = "DELETE FROM link_windows WHERE rowid <= (SELECT max(rowid) - ? FROM link_windows)"
 _COLUMNS = "SELECT id, address, digest, size, inode, mtime_ns, ctime_ns FROM objects"
+
+
+_left_open: list[sqlite3.Connection] = []
 
 
 class Known(NamedTuple):
@@ -162,6 +168,12 @@ class CacheIndex:
             statement = "SELECT address, size FROM objects WHERE used < ? ORDER BY used, id"
             return [(str(address), int(size)) for address, size in database.execute(statement, (before,))]
 
+    def leave(self) -> None:
+        """To be called last, by a process that ends: it need not wait for the disk, unless much has gathered."""
+        with self._turn, suppress(FileNotFoundError):
+            if os.stat(f"{self._file}-wal").st_size < _GATHERED_BYTES and self._closing.detach():
+                _left_open.append(self._database)
+
     def _count(self) -> int:
         with self._open() as database:
             return int(database.execute("SELECT count(*) FROM objects").fetchone()[0])
@@ -185,7 +197,7 @@ class CacheIndex:
     def _connect(self) -> sqlite3.Connection:
         # One connection for the whole life: closing the last one of a database writes it all to the disk.
         database = sqlite3.connect(self._file, timeout=_BUSY_SECONDS, check_same_thread=False)
-        weakref.finalize(self, database.close)
+        self._closing = weakref.finalize(self, database.close)
         self._owner = os.getpid()
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")  # each waits for the disk
