@@ -1,5 +1,6 @@
 """Start the agent of a run as a process of its own, which outlives the one that starts it."""
 
+import atexit
 import json
 import os
 import subprocess
@@ -129,6 +130,9 @@ def end_host() -> None:
     It ends by itself when this process ends.
     """
     _hosting.close()
+
+
+atexit.register(end_host)
 
 
 def host_pid() -> int | None:
