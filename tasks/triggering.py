@@ -16,13 +16,16 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Scheduled, to_state_create
 
 from blocks.connections.client import client_of
-from blocks.connections.server import configured_api, is_healthy
+from blocks.connections.server import ANSWER_SECONDS, configured_api, is_healthy, wait_for_api
 from blocks.connections.settings import Settings, own_api, read_settings
 from blocks.domain.errors import WorkflowServerUnavailableError
-from tasks.engine import reachable_api
+from blocks.locks import is_locked
 
 DEPLOYMENT = "makerflow"
 """What the deployment of each flow is called: `create-training/makerflow`."""
+
+PATIENCE_SECONDS = 30.0
+"""So long one that runs on this home may take to answer, as it does while many flow runs start."""
 
 _UNTIL_STARTED = timedelta(minutes=1)
 """When a run starts that was asked for in two steps, should whoever asks take longer, or die between them."""
@@ -71,15 +74,17 @@ def workflow_client() -> Iterator[SyncPrefectClient]:
     """A client of the workflow server that is in use.
 
     Raises:
-        WorkflowServerUnavailableError: None answers.
+        WorkflowServerUnavailableError: None answers, or it ceases to.
     """
     settings = read_settings()
-    api = reachable_api(settings)
-    if not api:
-        address = configured_api(settings) or f"of {settings.home}"
-        raise WorkflowServerUnavailableError(address, "it does not run; start it by `makerflow up --detach`")
-    with client_of(api) as client:
-        yield client
+    api = configured_api(settings)
+    if not api or not _answers(settings, api):
+        raise WorkflowServerUnavailableError(api or f"of {settings.home}", _why_silent(settings, api))
+    try:
+        with client_of(api) as client:
+            yield client
+    except httpx.TransportError as error:
+        raise WorkflowServerUnavailableError(api, f"it no longer answers ({error!r})") from error
 
 
 def deployment_id(client: SyncPrefectClient, flow: Flow[..., Any]) -> UUID:
@@ -99,6 +104,26 @@ def _is_waiting(client: SyncPrefectClient, run: UUID) -> bool:
     """Whether the runner has not begun it yet, which it does by itself when the block takes long."""
     state = client.read_flow_run(run).state
     return state is not None and state.is_scheduled()
+
+
+def _answers(settings: Settings, api: str) -> bool:
+    if settings.prefect_api_url or not is_locked(settings.server_file):
+        return is_healthy(api)
+    with suppress(WorkflowServerUnavailableError):
+        wait_for_api(api, PATIENCE_SECONDS)
+        return True
+    return False
+
+
+def _why_silent(settings: Settings, api: str) -> str:
+    """Who runs on this home holds the lock: it is not to be started once more."""
+    if settings.prefect_api_url:
+        return f"it gave no answer within {ANSWER_SECONDS} s"
+    if not is_locked(settings.server_file):
+        return "it does not run; start it by `makerflow up --detach`"
+    if not api:
+        return "it is just starting; `makerflow status` tells when it is up"
+    return f"it runs, but gave no answer within {PATIENCE_SECONDS:.0f} s; `makerflow status` shows its parts"
 
 
 def _own_api(settings: Settings) -> str:

@@ -23,6 +23,7 @@ from blocks.connections.settings import (
 )
 from blocks.domain.errors import WorkflowServerUnavailableError
 
+ANSWER_SECONDS = 5
 START_SECONDS = 120
 STOP_SECONDS = 30
 LOOK_SECONDS = 0.1
@@ -37,27 +38,28 @@ def configured_api(settings: Settings) -> str:
     return settings.prefect_api_url.rstrip("/") or own_api(settings)
 
 
-def is_healthy(api: str) -> bool:
-    """Whether a Prefect API answers; that of `makerflow up` on this home is asked with what it asks for."""
+def is_healthy(api: str, within_seconds: float = ANSWER_SECONDS) -> bool:
+    """Whether a Prefect API answers in time; that of `makerflow up` on this home is asked with what it asks for."""
     # Before it is announced, its own parts know the account from their environment.
     account = own_account_at(read_settings(), api) or ENVIRONMENT.get("PREFECT_API_AUTH_STRING", "")
     user, _, password = account.partition(":")
     try:
-        return httpx.get(f"{api}/health", auth=(user, password) if user else None, timeout=5).is_success
+        found = httpx.get(f"{api}/health", auth=(user, password) if user else None, timeout=within_seconds)
+        return found.is_success
     except httpx.HTTPError:
         return False
 
 
-def wait_for_api(api: str) -> None:
-    """Wait for a Prefect API that is just starting: Prefect's own client would look ever more rarely.
+def wait_for_api(api: str, seconds: float = START_SECONDS) -> None:
+    """Wait for a Prefect API that is just starting or busy: Prefect's own client would look ever more rarely.
 
     Raises:
         WorkflowServerUnavailableError: It does not answer for long.
     """
-    deadline = time.monotonic() + START_SECONDS
-    while not is_healthy(api):
+    deadline = time.monotonic() + seconds
+    while not is_healthy(api, max(LOOK_SECONDS, deadline - time.monotonic())):
         if time.monotonic() > deadline:
-            raise WorkflowServerUnavailableError(api, f"it gave no answer within {START_SECONDS} s")
+            raise WorkflowServerUnavailableError(api, f"it gave no answer within {seconds:.0f} s")
         time.sleep(LOOK_SECONDS)
 
 
