@@ -21,7 +21,7 @@ def start_detached(host: str, port: int) -> tuple[dict[str, Any], int]:
         What `makerflow up --json` prints once it serves, or when it has failed; and its exit code, 0 while it serves.
 
     Raises:
-        WorkflowServerUnavailableError: It ended without a word.
+        WorkflowServerUnavailableError: It was ended while it started, or ended without a word.
     """
     log = make_layout(read_settings()).log(DETACHED)
     arguments = ["up", "--host", host, "--port", str(port), "--json"]
@@ -45,7 +45,10 @@ def start_detached(host: str, port: int) -> tuple[dict[str, Any], int]:
         if document.get("status") == "UP":
             guard.returncode = 0  # it lives on: nobody is to wait for it
     if not document:
-        raise WorkflowServerUnavailableError(f"{host}:{port}", f"it ended without a word; its log is {log}")
+        # Who is asked to end does so in order, and has nothing to say of a platform that never served.
+        asked = "`makerflow down` ended it while it started"
+        why = f"it ended without a word; its log is {log}" if guard.returncode else asked
+        raise WorkflowServerUnavailableError(f"{host}:{port}", why)
     return document, guard.returncode
 
 

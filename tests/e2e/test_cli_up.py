@@ -22,6 +22,7 @@ import pytest
 from blocks.connections.settings import read_settings
 from deployments.up.database import prepare_prefect_database
 from deployments.up.ending import end_instance
+from deployments.up.instance import running_instance
 from deployments.up.layout import Layout
 from tests.e2e.command_line import CommandLine, Running
 from tests.processes import parts_of, processes_of
@@ -230,6 +231,17 @@ def test_a_registry_of_a_newer_version_is_refused_before_anything_starts(home: P
         assert (newer.code != 0, "newer Makerflow" in newer.err, "Traceback" in newer.err) == (True, True, False)
     assert processes_of(home) == []
     assert not (home / "up" / "prefect.sock").exists()
+
+
+@pytest.mark.req("COM-10")
+def test_a_start_in_the_background_that_down_ended_is_not_told_as_a_crash(home: Path, tmp_path: Path) -> None:
+    command_line = CommandLine(tmp_path, {"MAKERFLOW_HOME": str(home)})
+    with command_line.start("up", "--detach", "--port", str(free_port())) as starting:
+        wait_for(lambda: running_instance(Layout(home)), "it to say who it is")
+        assert command_line.json("down")["was"] == "UP"
+        ended = starting.end()
+    assert ended.code == 1
+    assert "`makerflow down` ended it while it started" in ended.err
 
 
 def test_down_ends_an_instance_that_says_late_who_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
