@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import InvalidInputError, NotFoundError
+from deployments.scheduled_runs import drop, due_runs
 from flows.training import create_training_flow
 from tasks.triggering import deployment_id, workflow_client
 
@@ -88,8 +89,11 @@ def training_schedules() -> list[TrainingSchedule]:
         return [_shown(found) for found in client.read_deployment_schedules(deployment)]
 
 
-def unschedule_training(name: str) -> None:
+def unschedule_training(name: str) -> int:
     """End the schedule of this name or id; trainings that it created stay.
+
+    Returns:
+        How many flow runs were dropped whose time had come, and which had not begun.
 
     Raises:
         NotFoundError: There is none.
@@ -99,7 +103,9 @@ def unschedule_training(name: str) -> None:
     with workflow_client() as client:
         deployment = deployment_id(client, create_training_flow)
         found = _meant(name, client.read_deployment_schedules(deployment))
+        due = due_runs(client, deployment, found.id)
         client.delete_deployment_schedule(deployment, found.id)
+        return sum(drop(client, run) for run in due)
 
 
 def _when(cron: str, every_seconds: float, timezone: str) -> CronSchedule | IntervalSchedule:

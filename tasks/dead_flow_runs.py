@@ -149,14 +149,15 @@ def _silent(client: SyncPrefectClient, registry: Registry, noted: set[str]) -> l
     long_ago = datetime.now(UTC) - STARTING
     runs = [
         run
-        for run in _all_runs(client, filter)
+        for run in all_runs(client, filter)
         if run.state is not None and run.state.timestamp < long_ago and str(run.id) not in noted
     ]
     alive = registry.leased([lease_of(str(run.id)) for run in runs])
     return [run for run in runs if lease_of(str(run.id)) not in alive]
 
 
-def _all_runs(client: SyncPrefectClient, filter: FlowRunFilter) -> Iterator[FlowRun]:
+def all_runs(client: SyncPrefectClient, filter: FlowRunFilter) -> Iterator[FlowRun]:
+    """What a filter lets through, however many pages it takes."""
     offset = 0
     while page := client.read_flow_runs(flow_run_filter=filter, limit=PAGE, offset=offset):
         yield from page

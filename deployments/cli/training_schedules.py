@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.fields import duration_text, seconds
+from deployments.cli.fields import count_text, duration_text, seconds
 from deployments.cli.output import AsJson, reserved_stdout, write, write_document, write_table
 
 if TYPE_CHECKING:
@@ -57,15 +57,17 @@ def unschedule(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """End a schedule. The trainings that it created stay."""
+    """End a schedule. The trainings that it created stay; what it has asked for and has not begun is dropped."""
     with reserved_stdout():
         from deployments.schedules import unschedule_training
 
-        unschedule_training(name)
+        dropped = unschedule_training(name)
     if as_json:
-        write_document({"name": name, "status": "REMOVED"})
-    else:
-        write(f"{name} is no longer on a schedule.")
+        write_document({"name": name, "status": "REMOVED", "flow_runs_dropped": dropped})
+        return
+    write(f"{name} is no longer on a schedule.")
+    if dropped:
+        write(f"Dropped, for they were due and had not begun: {count_text(dropped, 'flow run')}.")
 
 
 def _when(one: "TrainingSchedule") -> str:
