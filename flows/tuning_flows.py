@@ -20,7 +20,7 @@ from blocks.registry.records import Tuning
 from tasks.current_run import is_scheduled, run_key
 from tasks.engine import run_flow
 from tasks.liveness import flow
-from tasks.trials import report_tuning, run_trials
+from tasks.trials import run_trials
 from tasks.trouble import tuning_told_when_given_up
 from tasks.tuning import (
     change_tuning_row,
@@ -35,6 +35,7 @@ from tasks.tuning import (
     tuning_id_of,
     tuning_settings_of,
 )
+from tasks.tuning_page import report_tuning
 
 
 def _stop_when_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

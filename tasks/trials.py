@@ -1,6 +1,5 @@
 """The trials of a tuning: one control loop that starts them, hears of them, and ends them by the tuning's rules."""
 
-import logging
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from time import monotonic
@@ -15,28 +14,19 @@ from blocks.domain.tunings import StoppingRule
 from blocks.registry.records import Trial, Tuning
 from blocks.search.base import PastTrial, Search
 from blocks.search.open import open_search
-from tasks.current_run import cancel_requested, has_page
+from tasks.current_run import cancel_requested
 from tasks.engine import retrying
-from tasks.page_log import tell_page
 from tasks.planning import plan_of_trial
-from tasks.publishing import publish_report
 from tasks.trial_following import TrialFollower, history_of, reports_of
 from tasks.trial_run import TrialRun, TrialThreads
 from tasks.tuning import training_id_of_trial
+from tasks.tuning_page import TuningPage
 
 LOOK_SECONDS = 0.25
 """So often the output of running trials is looked at."""
 
 CHECK_SECONDS = 2.0
 """So often it is looked whether somebody else has stopped the tuning, or cancelled its flow run."""
-
-FIRST_REPORT_SECONDS = 1.0
-REPORT_SECONDS = 5.0
-REPORT_SHARE_OF_TIME = 20
-"""Between two reports passes so many times the time that one takes, however many trials there are to draw."""
-
-TOLD_TRIALS = 100
-"""So many trials are told of on the flow run's page one by one; later ones only when they are the best, or failed."""
 
 STOP_AGAIN_SECONDS = 30.0
 
@@ -46,8 +36,6 @@ _ENDING = {
     TuningStatus.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS: "the tuning has failed",
 }
 """Why trials that run are ended in these statuses."""
-
-logger = logging.getLogger("makerflow")
 
 
 def run_trials(tuning_id: str) -> None:
@@ -88,9 +76,8 @@ class _Control:
         self._futures: dict[str, Future[TrialStatus]] = {}
         self._again: list[Trial] = []
         self._stopping = _ENDING.get(tuning.status, "")
-        self._warning = ""
+        self._page = TuningPage(platform, tuning)
         self._next_look = self._next_check = 0.0
-        self._next_report = monotonic() + FIRST_REPORT_SECONDS
         self._asked_to_stop: dict[str, float] = {}
         trials = platform.registry.tunings.trials(tuning.id)
         self._next_number = max((trial.number for trial in trials), default=0) + 1
@@ -141,7 +128,7 @@ class _Control:
             self._apply_rules()
         while not self._stopping and self._has_room() and self._begin():
             pass
-        self._report()
+        self._page.report()
         return not self._running and bool(self._stopping)
 
     def _has_room(self) -> bool:
@@ -198,7 +185,7 @@ class _Control:
                 follower.look()
                 self._judge(follower)
                 if warning := follower.warning():
-                    self._warn(warning)
+                    self._page.warn(warning)
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
             self._check()
@@ -299,7 +286,7 @@ class _Control:
         if trial.status is TrialStatus.SUCCEEDED:
             self._median.add(follower.history)
         self._tally = self._tally.with_finished(self._spec.objective.type, trial.number, trial.status, trial.objective)
-        _tell_page(self._spec.objective.metric, trial, is_best=is_best)
+        self._page.tell(trial, is_best=is_best)
 
     def _tell(self, trial: Trial, follower: TrialFollower | None = None) -> None:
         curve: dict[int, float] = {}
@@ -311,37 +298,3 @@ class _Control:
     def _remember(self, trial: Trial) -> None:
         if self._spec.early_stopping.rule is not StoppingRule.NONE:
             self._median.add(history_of(self._platform, self._tuning, trial))
-
-    def _warn(self, text: str) -> None:
-        """A minute of output of a trial has given no objective: once for the tuning, for they print alike."""
-        if not self._warning:
-            self._warning = text
-            logger.warning("%s", text)
-            tell_page(text, logging.WARNING)
-            self._next_report = 0.0
-
-    def _report(self) -> None:
-        now = monotonic()
-        if now < self._next_report or not has_page():
-            return
-        report_tuning(self._platform, self._tuning.id, self._warning)
-        self._next_report = now + max(REPORT_SECONDS, REPORT_SHARE_OF_TIME * (monotonic() - now))
-
-
-def report_tuning(platform: Platform, tuning_id: str, warning: str = "") -> None:
-    """Show the tuning on the flow run's page in the workflow UI, with what it has to be warned of."""
-    from tasks.tuning_report import tuning_report
-
-    row = platform.registry.tunings.get(tuning_id)
-    report = tuning_report(row, platform.registry.tunings.trials(tuning_id), warning)
-    publish_report(f"tuning-{row.id}", f"Tuning {row.name}: {row.status}", report)
-
-
-def _tell_page(metric: str, trial: Trial, *, is_best: bool) -> None:
-    failed = trial.status in (TrialStatus.FAILED, TrialStatus.METRICS_UNAVAILABLE)
-    if trial.number > TOLD_TRIALS and not failed and not is_best:
-        return
-    value = "" if trial.objective is None else f" {metric}={trial.objective:.6g}"
-    best = ", the best so far" if is_best else ""
-    why = f": {trial.reason}" if trial.reason and trial.status is not TrialStatus.SUCCEEDED else ""
-    tell_page(f"trial {trial.number} {trial.status}{value}{best}{why}", logging.WARNING if failed else logging.INFO)
