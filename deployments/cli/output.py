@@ -104,9 +104,13 @@ def write_listing(
 
 
 def write_items(items: Iterable[Mapping[str, Any]]) -> None:
-    """Print a list of any length as one JSON document, an item a line."""
+    """Print a list as one JSON document, an item a line."""
+    found = list(items)
+    if not found:
+        write("[]")
+        return
     write("[")
-    _write_members(items, "  ")
+    _write_members(found, "  ")
     write("\n]")
 
 
