@@ -36,12 +36,12 @@ def test_the_dashboard_of_a_tuning_opens_and_shows_its_thirty_trials(
     expect(ui.page.get_by_text("Best Trial (number=28)")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
     assert "ticket" not in ui.page.url
     for title in ("History", "Hyperparameter Importance", "Timeline", "Intermediate values"):
-        expect(ui.page.get_by_text(title, exact=True).first).to_be_visible(timeout=PATIENCE_MILLISECONDS)
+        expect(ui.page.get_by_role("heading", name=title, exact=True)).to_be_visible(timeout=PATIENCE_MILLISECONDS)
     expect(ui.page.get_by_text("trial #30", exact=True)).to_be_visible(timeout=PATIENCE_MILLISECONDS)  # of its curve
     expect(ui.page.locator(".barlayer .point")).to_have_count(34, timeout=PATIENCE_MILLISECONDS)  # times, importances
     ui.picture("tuning-dashboard")
 
-    ui.page.get_by_role("link", name="Trials (Selection)").or_(ui.page.locator("a[href$='/trials']")).first.click()
+    ui.page.locator("a[href$='/studies/0/trials']").click()
     expect(ui.page.get_by_text("30 Trials")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
     ui.see("digits-tuning/1")
     ui.picture("tuning-dashboard-trials")
