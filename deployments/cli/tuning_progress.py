@@ -93,21 +93,31 @@ class PlainTuningDisplay(PlainLines):
         super().__init__(stream)
         self._trials = Trials()
         self._since = datetime.now(UTC)
+        self._best: float | None = None
 
     def progress(self, now: TuningProgress) -> None:
-        """Print what has become of trials; not of those that had ended before."""
-        for trial in self._trials.take(now.changed):
+        """Print what has become of trials, in its order; not of those that had ended before."""
+        for trial in sorted(self._trials.take(now.changed), key=lambda trial: trial.changed):
+            is_best = self._is_best(trial, now.spec)
             if trial.changed >= self._since and trial.status is not TrialStatus.CREATED:
-                self._print(f"[makerflow] {trial_line(trial, now)}")
+                self._print(f"[makerflow] {trial_line(trial, now, is_best=is_best)}")
+
+    def _is_best(self, trial: Trial, spec: TuningSpec) -> bool:
+        """Whether it is better than all before; two may have ended since the last look."""
+        value = trial.objective if trial.status in TRIAL_FINISHED else None
+        if value is None or not (self._best is None or spec.objective.type.is_better(value, self._best)):
+            return False
+        self._best = value
+        return True
 
 
-def trial_line(trial: Trial, now: TuningProgress) -> str:
+def trial_line(trial: Trial, now: TuningProgress, *, is_best: bool) -> str:
     """One line for a trial."""
     name = f"{trial_name(now.row.name, trial.number)} {trial.status.value}"
     if trial.status is TrialStatus.RUNNING:
         return f"{name} {point_text(trial.parameters)}"
     reached = "" if trial.objective is None else f" {now.spec.objective.metric}={value_text(trial.objective)}"
-    best = " (best so far)" if trial.number == now.row.best_number else ""
+    best = " (best so far)" if is_best else ""
     why = "" if trial.status is TrialStatus.SUCCEEDED else f": {(trial.reason.splitlines() or [''])[0]}"
     taken = f" in {duration_text(trial.training_seconds)}" if trial.started else ""
     return f"{name}{reached}{best} {point_text(trial.parameters)}{taken}{why}".removesuffix(": ")

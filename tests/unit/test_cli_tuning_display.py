@@ -116,6 +116,19 @@ def test_plain_lines_tell_when_a_trial_begins_and_how_it_ended_once() -> None:
     ]
 
 
+def test_the_best_so_far_is_told_in_the_order_in_which_trials_ended() -> None:
+    stream = io.StringIO()
+    ended = [
+        trial(number, R.SUCCEEDED, value).model_copy(update={"changed": NOW + timedelta(seconds=second)})
+        for number, value, second in ((1, 0.4, 3), (2, 0.5, 1), (3, 0.3, 2), (4, 0.2, 4))
+    ]
+
+    PlainTuningDisplay(stream).progress(progress(*ended, best=ended[3]))
+
+    told = [(line.split()[1], "best so far" in line) for line in stream.getvalue().splitlines()]
+    assert told == [("t/2", True), ("t/3", True), ("t/1", False), ("t/4", True)]
+
+
 def test_plain_lines_leave_out_what_had_ended_before_and_tell_what_is_run_again() -> None:
     stream = io.StringIO()
     display = PlainTuningDisplay(stream)
