@@ -8,16 +8,18 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 from uuid import UUID
 
+import httpx
 from prefect._internal.versioning import VersionType
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import AsyncClientContext
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
@@ -28,6 +30,7 @@ from blocks.domain.errors import MakerflowError
 from deployments.catalogue import CatalogueEntry, catalogue, product_version
 from deployments.flow_processes import ForkedStarter, forget_forking, prepare_forking, use_temporary_directory
 from deployments.forms import finished_form
+from deployments.scheduled_runs import Pace
 from deployments.up.arrival import arrive
 from deployments.up.layout import Layout
 from deployments.up.log_rotation import FLOW_RUNS
@@ -50,12 +53,14 @@ class DeploymentRunner(Runner):
     """Prefect's runner, which would cancel every run when it ends, and drop the schedules that users have made.
 
     It has no limit of runs: those that follow trainings last for days, and with a limit they would keep out the run
-    that stops one of them. What trainings take of the machine is bounded by the cluster's queue.
+    that stops one of them. What trainings take of the machine is bounded by the cluster's queue, and what a schedule
+    asks for by its pace.
     """
 
     def __init__(self, log: Path) -> None:
         super().__init__(name=DEPLOYMENT, limit=None, query_seconds=POLL_SECONDS, pause_on_shutdown=False)
         self._log = log
+        self._pace = Pace()
 
     async def aadd_deployment(self, deployment: RunnerDeployment) -> UUID:
         """Register a deployment; of one that exists, what users may have changed stays as it is."""
@@ -74,8 +79,22 @@ class DeploymentRunner(Runner):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
-        self._scheduled_run_poller._resolve_starter = self._starter
+        poller = self._scheduled_run_poller
+        poller._resolve_starter = self._starter
+        self._asked_for = poller._get_scheduled_flow_runs
+        poller._get_scheduled_flow_runs = self._to_be_started  # type: ignore[method-assign] # there is no other way in
         return self
+
+    async def _to_be_started(self) -> list[FlowRun]:
+        """What is asked for, the longest due first, without what a schedule asks for more often than it may."""
+        found = []
+        for run in await self._asked_for():
+            if self._pace.lets(run):
+                found.append(run)
+            else:
+                with suppress(httpx.HTTPError, PrefectException):  # what stays is asked for again
+                    await self._client.delete_flow_run(run.id)
+        return found
 
     def _starter(self, flow_run: FlowRun) -> ForkedStarter:
         return ForkedStarter(self._log, self._control_channel)

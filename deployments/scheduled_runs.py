@@ -15,15 +15,42 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
+from prefect.states import AwaitingRetry
 
 from tasks.dead_flow_runs import all_runs
 
+MOST_MINUTES = 1000
+"""Of so many minutes is known which flow run was let through; later than that, none is planned once more."""
+
 _BEFORE_IT_BEGINS = (StateType.SCHEDULED, StateType.PENDING)
+_RETRIED = AwaitingRetry().name
 
 
 def schedule_of(run: FlowRun) -> UUID | None:
     """The schedule that asked for it; None when a person or a program did."""
     return run.created_by.id if run.auto_scheduled and run.created_by else None
+
+
+class Pace:
+    """Lets one flow run of a schedule through for each minute: so often the command line lets a schedule fire at most.
+
+    The dialog of the workflow UI takes an interval of a second, too. Every flow run is a process, which may last for
+    days; and a runner is told of the 200 that are due longest, among which would be no others any more.
+    """
+
+    def __init__(self) -> None:
+        self._let_through: dict[UUID, dict[datetime, UUID]] = {}
+
+    def lets(self, run: FlowRun) -> bool:
+        """Whether it may start. The answer stays the same: the server may plan once more what was dropped early."""
+        schedule, time = schedule_of(run), run.expected_start_time
+        if schedule is None or time is None or run.state_name == _RETRIED:
+            return True
+        of_minutes = self._let_through.setdefault(schedule, {})
+        first = of_minutes.setdefault(time.replace(second=0, microsecond=0), run.id)
+        if len(of_minutes) > MOST_MINUTES:
+            del of_minutes[next(iter(of_minutes))]
+        return first == run.id
 
 
 def due_runs(client: SyncPrefectClient, deployment: UUID, schedule: UUID) -> list[FlowRun]:

@@ -25,7 +25,7 @@ def test_prefect_is_of_a_series_that_the_product_allows() -> None:
     assert version("prefect").startswith(SERIES)
 
 
-@pytest.mark.parametrize("name", ["_control_channel", "_scheduled_run_poller"])
+@pytest.mark.parametrize("name", ["_client", "_control_channel", "_scheduled_run_poller"])
 def test_the_runner_has_the_parts_that_are_replaced_or_handed_on(name: str) -> None:
     assert f"self.{name}" in inspect.getsource(Runner)
 
@@ -33,6 +33,10 @@ def test_the_runner_has_the_parts_that_are_replaced_or_handed_on(name: str) -> N
 def test_the_poller_asks_for_whoever_starts_a_flow_run() -> None:
     assert "resolve_starter" in inspect.signature(ScheduledRunPoller.__init__).parameters
     assert "self._resolve_starter(flow_run)" in inspect.getsource(ScheduledRunPoller)
+
+
+def test_the_poller_starts_what_it_gets_by_a_method_of_its_own() -> None:
+    assert "await self._get_scheduled_flow_runs()" in inspect.getsource(ScheduledRunPoller)
 
 
 def test_the_control_channel_gives_a_port_and_a_token_for_a_flow_run() -> None:

@@ -26,6 +26,7 @@ from deployments.catalogue import catalogue
 from deployments.cli import main
 from deployments.finish_forms import finish_forms
 from deployments.flow_processes import process_name
+from deployments.scheduled_runs import schedule_of
 from deployments.schedules import schedule_training, training_schedules, unschedule_training
 from flows.experiment import change_experiment_flow, create_experiment_flow
 from flows.following import TrainingHandle
@@ -220,6 +221,27 @@ def test_a_schedule_of_the_shell_and_those_of_the_ui_do_not_touch_each_other(
     unschedule_training(of_the_ui[0])
     unschedule_training("weekly")
     assert training_schedules() == []
+
+
+@pytest.mark.req("COM-04", "TRN-14")
+def test_a_schedule_of_every_second_starts_one_flow_run_a_minute_and_keeps_out_no_others(workflows: Workflows) -> None:
+    client, deployment = workflows.client, deployment_id(workflows.client, create_experiment_flow)
+    parameters = {"spec": {"name": "every-second"}}
+    wanted = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=1)), parameters=parameters)
+    [schedule] = client.create_deployment_schedules(deployment, [wanted])
+
+    def runs(*, begun: bool) -> list[FlowRun]:
+        found = [run for run in workflows.runs_of(create_experiment_flow) if schedule_of(run) == schedule.id]
+        found.sort(key=lambda run: str(run.expected_start_time))
+        return [run for run in found if run.state and run.state.is_scheduled() is not begun]
+
+    wait_until(lambda: len(runs(begun=False)) > 20, "the server to plan runs")
+    last = runs(begun=False)[20].id
+    wait_until(lambda: last not in [run.id for run in runs(begun=False)], "the soonest to be started or dropped")
+    minutes = [run.expected_start_time and run.expected_start_time.replace(second=0) for run in runs(begun=True)]
+    workflows.await_state(trigger(create_experiment_flow, ExperimentSpec(name="not-kept-out")), StateType.COMPLETED)
+    client.delete_deployment_schedule(deployment, schedule.id)
+    assert len(minutes) == len(set(minutes)) >= 1
 
 
 @pytest.mark.req("COM-04")
