@@ -23,6 +23,7 @@ from tasks.engine import step
 from tasks.planning import check_paths, events_of_tuning, keep_tuning_plan
 from tasks.training import check_settings, takes_up, taking_up
 from tasks.trouble import told_of_tuning
+from tasks.tuning_plots import plot_file
 
 CONCLUSIONS = {
     TuningStatus.COMPLETE_IN_PROGRESS: TuningStatus.COMPLETE,
@@ -182,6 +183,7 @@ def delete_tuning_row(tuning_id: str) -> None:
     for trial in platform.registry.tunings.trials(tuning_id):
         platform.cluster.remove(handle_of_trial(trial))
     shutil.rmtree(events_of_tuning(platform, row), ignore_errors=True)
+    plot_file(platform.settings.home, row).unlink(missing_ok=True)
     platform.registry.tunings.delete(tuning_id)
 
 

@@ -12,6 +12,7 @@ from deployments.cli.loading import GroupedCommand, command_group
 from deployments.cli.output import AsJson, Yes, reserved_stdout, write, write_document, write_items, write_table
 from deployments.cli.settings_options import FromTemplate, Settings, SettingsFile
 from deployments.cli.tuning_options import TUNING, takes_tuning_settings
+from deployments.cli.tuning_plot import plot
 
 if TYPE_CHECKING:
     from blocks.registry.records import TuningSummary
@@ -226,6 +227,7 @@ def stop(
 
 
 app.command("dashboard")(tuning_dashboard.dashboard)
+app.command("plot")(plot)
 add_copy(app, "tuning", _subject, TUNING)
 add_change(app, "tuning", _subject)
 
