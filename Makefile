@@ -17,7 +17,7 @@ FRAMEWORKS := .venv-frameworks
 WORKERS ?= 2
 
 help:
-	@echo "make demo             train two models on real data from a real S3 server, within a minute"
+	@echo "make demo             train two models and tune one, on real data from a real S3 server"
 	@echo "make check            format, lint, types, layers"
 	@echo "make test             all tests but the slow ones"
 	@echo "make test-frameworks  PyTorch and TensorFlow for real (downloads them)"

@@ -1,7 +1,8 @@
-"""`make demo`: two trainings on real data from a real S3 server, and what they leave.
+"""`make demo`: two trainings and a tuning on real data from a real S3 server, and what they leave.
 
-The first is the provided tabular algorithm, the second is one's own code on two workers. The S3 server is in memory and
-ends with the demo, so models and checkpoints go to the platform's own folder, which stays.
+The first training is the provided tabular algorithm, the second is one's own code on two workers, whose
+hyperparameters are then tuned. The S3 server is in memory and ends with the demo, so models and checkpoints go to the
+platform's own folder, which stays.
 """
 
 import shlex
@@ -14,19 +15,18 @@ from typing import TYPE_CHECKING
 
 from blocks.connections.platform import open_platform
 from blocks.connections.settings import ENVIRONMENT, prepare_prefect, read_settings
-from blocks.domain.errors import MakerflowError, NotFoundError, RunFailedError
-from blocks.domain.lifecycle import TrainingStatus
-from blocks.domain.specs import TrainingSpec
-from deployments.cli.output import FAILED, INTERRUPTED, prepare_output, reserved_stdout, write, write_fields
-from deployments.cli.running import following
+from blocks.domain.errors import MakerflowError
+from deployments.cli.documents import outputs_of
+from deployments.cli.output import FAILED, INTERRUPTED, prepare_output, write, write_fields
 from deployments.cli.training_metrics import write_plots
-from deployments.cli.training_running import TrainingSubject
-from deployments.demo_store import BUCKET, HELD_OUT, demo_store, store_environment
+from deployments.cli.tuning_documents import trial_name
+from deployments.cli.tuning_plot import write_plot
+from deployments.demo_runs import DATA, train_own, train_provided, tune_own
+from deployments.demo_store import HELD_OUT, demo_store, store_environment
 
 if TYPE_CHECKING:
-    from blocks.registry.records import Training
+    from blocks.registry.records import Training, Tuning
 
-DATA = f"s3://{BUCKET}/digits"
 METRIC = "val_accuracy"
 
 
@@ -36,20 +36,22 @@ def main() -> int:
     began = time.monotonic()
     prepare_prefect()
     try:
-        trained = _run()
+        trained, tuned = _run()
+        _report(trained)
+        _report_tuning(tuned)
     except MakerflowError as error:
         write(f"Error: {error}", error=True)
         return FAILED
     except KeyboardInterrupt:
         write("The demo was interrupted.", error=True)
         return INTERRUPTED
-    _report(trained)
+    _what_next(trained[-1], tuned)
     write(f"\nThat took {time.monotonic() - began:.0f} seconds.")
     return 0
 
 
-def _run() -> "Sequence[Training]":
-    """Both trainings, finished."""
+def _run() -> "tuple[Sequence[Training], Tuning]":
+    """Both trainings and the tuning, finished."""
     with demo_store() as server:
         import flows.training  # noqa: F401 - it takes two seconds, in which the server starts
 
@@ -57,77 +59,20 @@ def _run() -> "Sequence[Training]":
         write(f"A real S3 server is at {ENVIRONMENT['AWS_ENDPOINT_URL']}; in {DATA} are scikit-learn's digits:")
         write(f"1,437 images to train on, and {HELD_OUT} held out.")
         write("\n1. The provided tabular algorithm: gradient boosting.")
-        tabular = _train(_tabular())
+        tabular = train_provided()
         write("\n2. Own code: a neural network on two workers that average their gradients.")
-        return tabular, _train(_own_code())
-
-
-def _tabular() -> TrainingSpec:
-    return TrainingSpec.model_validate(
-        {
-            "name": open_platform().registry.trainings.free_name("digits-tabular"),
-            "experiment": "demo",
-            "algorithm": {"provided": "tabular"},
-            "hyperparameters": {"target": "digit", "iterations": 30, "learning_rate": 0.2, "max_leaf_nodes": 8},
-            "datasets": {"train": f"{DATA}/train", "validation": f"{DATA}/test"},
-        }
-    )
-
-
-def _own_code() -> TrainingSpec:
-    return TrainingSpec.model_validate(
-        {
-            "name": open_platform().registry.trainings.free_name("digits-two-workers"),
-            "experiment": "demo",
-            "algorithm": f"s3://{BUCKET}/code",
-            "entry_point": "train.py",
-            "hyperparameters": {"epochs": 40, "lr": 0.1},
-            "datasets": {"train": f"{DATA}/train", "test": f"{DATA}/test"},
-            "workers": 2,
-        }
-    )
-
-
-def _find(name: str) -> "Training | None":
-    try:
-        return open_platform().registry.trainings.get(name)
-    except NotFoundError:
-        return None
-
-
-def _train(spec: TrainingSpec) -> "Training":
-    """Run one training to its end, showing it live.
-
-    Raises:
-        RunFailedError: It did not end well.
-        KeyboardInterrupt: Ctrl-C stopped it.
-    """
-    from flows.training import create_training
-
-    def find() -> "Training | None":
-        return _find(spec.name)
-
-    with (
-        reserved_stdout() as stdout,
-        following(TrainingSubject(), find, name=spec.name, stream=stdout) as interrupts,
-    ):
-        create_training(spec)
-    row = open_platform().registry.trainings.get(spec.name)
-    if interrupts.pressed:
-        raise KeyboardInterrupt
-    if row.status is not TrainingStatus.COMPLETE:
-        raise RunFailedError("training", row.name, row.status, row.reason)
-    return row
+        own = train_own()
+        write("\n3. A tuning of that code: 8 trainings, 2 at once, those that do worse than the others ended early.")
+        return (tabular, own), tune_own()
 
 
 def _report(trained: "Sequence[Training]") -> None:
-    """What came of it, where it is, and what to try next."""
-    metrics = open_platform().registry.metrics
+    """What came of the trainings, and where it is."""
     own = trained[-1]
     write(f"\nThe learning curve of {own.name}:")
-    write_plots({METRIC: metrics.curve(own.id, METRIC, 200)})
+    write_plots({METRIC: open_platform().registry.metrics.curve(own.id, METRIC, 200)})
     write(f"\nAccuracy on the {HELD_OUT} images held out:")
-    write_fields({row.name: f"{_last(row):.1%}" for row in trained})
+    write_fields({row.name: f"{_last(row.id):.1%}" for row in trained})
     write("\nWhat they left (the S3 server has gone; this stays):")
     write_fields(
         {
@@ -136,13 +81,40 @@ def _report(trained: "Sequence[Training]") -> None:
             for output in (row.plan.outputs if row.plan else ())
         }
     )
+
+
+def _report_tuning(row: "Tuning") -> None:
+    """What the tuning has found, and the training that a model can be made from."""
+    registry = open_platform().registry
+    best = registry.tunings.trial(row.id, row.best_number or 1)
+    training = registry.trainings.get(best.training_id)
+    early = sum(trial.status.value == "EARLY_STOPPED" for trial in registry.tunings.trials(row.id))
+    write(f"\nThe best that {row.name} has found, in {row.completed} trainings, {early} of them ended early:")
+    write_fields(
+        {
+            **best.parameters,
+            row.spec.objective.metric: f"{best.objective:.4f}",
+            "accuracy": f"{_last(best.training_id):.1%} of the images held out",
+            "plot": str(write_plot(row)),
+            "training": f"{trial_name(row.name, best.number)}, ready for a model",
+            "its model": outputs_of(training)["model"].removeprefix("file://"),
+            "go on": f"{_command()} training show {trial_name(row.name, best.number)}",
+        }
+    )
+
+
+def _what_next(own: "Training", tuned: "Tuning") -> None:
     write("\nTo try next:")
-    for arguments in (f"training show {own.name}", f"training logs {own.name} --rank 1", "up"):
+    for arguments in (
+        f"training logs {own.name} --rank 1",
+        f"tuning trials {tuned.name} --sort objective",
+        "up",
+    ):
         write(f"  {_command()} {arguments}")
 
 
-def _last(row: "Training") -> float:
-    (series,) = (one for one in open_platform().registry.metrics.names(row.id) if one.name == METRIC)
+def _last(training_id: str) -> float:
+    (series,) = (one for one in open_platform().registry.metrics.names(training_id) if one.name == METRIC)
     return series.last or 0.0
 
 

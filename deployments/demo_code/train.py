@@ -172,9 +172,11 @@ def read_digits(directory: str) -> tuple[Array, Labels]:
     return table[:, :-1] / 16, table[:, -1].astype(np.int64)
 
 
-def accuracy(network: Network, rows: Array, labels: Labels) -> float:
-    """The share of rows whose most probable class is right."""
-    return float((network.predict(rows)[0].argmax(axis=1) == labels).mean())
+def scores(network: Network, rows: Array, labels: Labels) -> tuple[float, float]:
+    """The share of rows whose most probable class is right, and the mean log loss."""
+    probabilities = network.predict(rows)[0]
+    right = probabilities[np.arange(len(labels)), labels]
+    return float((probabilities.argmax(axis=1) == labels).mean()), float(-np.log(right + 1e-12).mean())
 
 
 def save(path: Path, **arrays: Any) -> None:
@@ -204,8 +206,9 @@ def main() -> None:
     while training.done < settings.epochs:
         loss = training.epoch(group, rows, labels, settings)
         if group.rank == 0:
-            scores = f"accuracy={accuracy(network, rows, labels):.4f} val_accuracy={accuracy(network, *unseen):.4f}"
-            print(f"epoch={training.done} loss={loss:.5f} {scores}", flush=True)
+            (seen, _), (held_out, held_out_loss) = scores(network, rows, labels), scores(network, *unseen)
+            report = f"loss={loss:.5f} accuracy={seen:.4f} val_loss={held_out_loss:.5f} val_accuracy={held_out:.4f}"
+            print(f"epoch={training.done} {report}", flush=True)
             if training.done % 10 == 0:
                 training.keep()
     if group.rank == 0:

@@ -1,13 +1,15 @@
-"""`make demo`, as it is typed: a server, two trainings, and what stays."""
+"""`make demo`, as it is typed: a server, two trainings, a tuning, and what stays."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import psutil
@@ -17,7 +19,7 @@ from tests.processes import processes_of
 
 DEADLINE_SECONDS = 170
 
-pytestmark = pytest.mark.timeout(DEADLINE_SECONDS + 30)
+pytestmark = pytest.mark.timeout(2 * DEADLINE_SECONDS + 30)
 
 
 @contextmanager
@@ -47,11 +49,23 @@ def _serves_a_demo(process: psutil.Process) -> bool:
         return False
 
 
-@pytest.mark.req("COM-01", "TRN-02", "TRN-03", "TRN-05", "TRN-06", "TRN-08", "TRN-19", "TRN-20")
-def test_the_demo_trains_two_models_and_says_where_they_are(home: Path) -> None:
+@pytest.mark.req("COM-01", "TRN-02", "TRN-03", "TRN-05", "TRN-06", "TRN-08", "TRN-19", "TRN-20", "TUN-01", "TUN-06")
+def test_the_demo_trains_two_models_tunes_one_and_says_where_they_are(home: Path, tmp_path: Path) -> None:
+    before = set(tmp_path.rglob("*"))
     with demo(home) as process:
         output, _ = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, output
+    check_trainings(output, home)
+    check_tuning(output, home)
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(home)} <= before
+
+    with demo(home) as process:  # in the same home
+        again, _ = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, again
+    assert f"{home}/plots/digits-tuning-2.svg" in again
+
+
+def check_trainings(output: str, home: Path) -> None:
     accuracies = [float(line.split()[1].rstrip("%")) for line in output.splitlines() if line.endswith("%")]
     assert len(accuracies) == 2
     assert min(accuracies) > 90, output
@@ -62,23 +76,46 @@ def test_the_demo_trains_two_models_and_says_where_they_are(home: Path) -> None:
     assert (outputs / "digits-two-workers" / "checkpoints" / "epoch-00040.npz").exists()
     logs = outputs / "digits-two-workers" / "model" / "makerflow-logs"
     assert "worker 1 of 2 learns from 718" in (logs / "worker-1" / "output.log").read_text()
-    for text in (f"{outputs}/digits-tabular/model", "training show digits-two-workers", "epoch=40 loss="):
+    for text in (f"{outputs}/digits-tabular/model", "training logs digits-two-workers", "epoch=40 loss="):
         assert text in output
 
 
-def test_ctrl_c_ends_the_demo_and_its_training(home: Path) -> None:
+def check_tuning(output: str, home: Path) -> None:
+    statuses = re.findall(r"digits-tuning/\d (SUCCEEDED|EARLY_STOPPED|FAILED)", output)
+    assert len(statuses) == 8, output
+    assert statuses.count("EARLY_STOPPED") >= 1, output
+    assert "FAILED" not in statuses
+    found = dict(re.findall(r"^(lr|hidden|batch|val_loss|accuracy|plot|training|its model|go on) +(.+)$", output, re.M))
+    assert 1e-4 <= float(found["lr"]) <= 1
+    assert float(found["accuracy"].split("%")[0]) > 95
+    plot = ElementTree.parse(found["plot"]).getroot()  # noqa: S314 - it is ours
+    assert len(list(plot.iter("{http://www.w3.org/2000/svg}circle"))) >= 8
+    best = re.fullmatch(r"(digits-tuning/(\d)), ready for a model", found["training"])
+    assert best
+    assert Path(found["its model"]) == home / "outputs" / best[1] / "model"
+    with np.load(Path(found["its model"], "model.npz")) as model:
+        assert model["hidden"].shape == (64, int(found["hidden"]))
+    shown = subprocess.run(found["go on"], shell=True, capture_output=True, text=True)  # noqa: S602 - as it is typed
+    assert (shown.returncode, best[1] in shown.stdout) == (0, True), shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("shown", "stopped"), [("placed on", "digits-tabular"), ("digits-tuning/3 RUNNING", "digits-tuning")]
+)
+def test_ctrl_c_ends_the_demo_and_what_it_runs(home: Path, shown: str, stopped: str) -> None:
     home.mkdir()
     (home / "catalogue.yaml").write_text(f"images: [{{name: scikit-learn, python_path: {sys.executable}}}]\n")
     with demo(home) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "placed on" in line:
+            if shown in line:
                 break
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 130, output
-    assert "[digits-tabular] STOPPED" in output or "[digits-tabular] COMPLETE" in output  # it may have been quicker
+    assert f"[{stopped}] STOPPED" in output or f"[{stopped}] COMPLETE" in output  # it may have been quicker
     assert "digits-two-workers" not in output
+    assert "Traceback" not in output
 
 
 def test_a_demo_whose_server_cannot_start_says_why_in_one_message(home: Path, tmp_path: Path) -> None:
