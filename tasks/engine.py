@@ -51,7 +51,10 @@ class Step(Generic[P, R]):
         journal = JOURNAL.get()
         if journal is None:
             task = self.task if name == self.task.name else self.task.with_options(task_run_name=name)
-            return cast(R, cast(Any, task)(*args, **kwargs))  # Prefect's overloads lose what a task returns
+            try:
+                return cast(R, cast(Any, task)(*args, **kwargs))  # Prefect's overloads lose what a task returns
+            finally:
+                _forget_results()
         with journal.step(name):
             return retrying(self.task.retries)(self.task.fn, *args, **kwargs)
 
@@ -140,6 +143,20 @@ def retrying(retries: int = len(RETRY_DELAYS_SECONDS)) -> Retrying:
         wait=wait_chain(*waits),
         reraise=True,
     )
+
+
+def _forget_results() -> None:
+    """Let a flow run not grow with its steps: Prefect keeps the state of each of them until the end.
+
+    It does so to draw an arrow where a result is handed to another step. Among ours these are plain values, such as
+    ids, of which it keeps few; errors and rows are not.
+    """
+    context = FlowRunContext.get()
+    if context is not None:
+        context.task_run_assets.clear()
+        for key, (_, _, is_object) in list(context.run_results.items()):
+            if is_object is not None:
+                context.run_results.pop(key, None)
 
 
 def _retry_condition(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

@@ -18,6 +18,7 @@ from prefect import Flow, flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.flow_engine import run_flow as run_prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -28,8 +29,8 @@ from blocks.connections.s3 import delete_connection, list_connections, set_conne
 from blocks.connections.s3 import test_connection as check_connection
 from blocks.connections.server import prefect_server
 from blocks.connections.settings import Settings
-from blocks.domain.errors import NotFoundError, WorkflowServerUnavailableError
-from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.errors import NotFoundError, RunFailedError, WorkflowServerUnavailableError
+from blocks.domain.lifecycle import TrainingStatus, TrialStatus
 from blocks.domain.specs import ExperimentSpec
 from blocks.registry.records import FlowRunRecord, Training
 from deployments.catalogue import catalogue
@@ -37,6 +38,7 @@ from flows.experiment import create_experiment_flow
 from flows.training import create_training, resume_training, stop_training
 from flows.upkeep import upkeep
 from tasks.dead_flow_runs import MOST_STARTS
+from tasks.engine import step
 from tasks.export import export_earlier_runs, export_journal
 from tasks.liveness import lease_of
 from tasks.publishing import publish_report
@@ -189,6 +191,29 @@ def test_a_flow_run_that_another_process_goes_on_with_keeps_its_one_report(api: 
         environment = {**os.environ, "PREFECT_API_URL": api}
         subprocess.run([sys.executable, "-c", program], env=environment, check=True, cwd=Path(__file__).parents[3])
     assert [report["data"] for report in _artifacts(client, run)] == ["second"]
+
+
+@step("makes something")
+def makes_something() -> object:
+    return RunFailedError("trial", "t/1", TrialStatus.FAILED, "")  # as one that failed raises
+
+
+@pytest.mark.req("TUN-14")
+def test_a_flow_run_keeps_nothing_of_its_steps_that_are_over(api: str) -> None:
+    """Prefect keeps the state of each, and so the process of a tuning of 5,000 trials would grow with them."""
+    kept: list[int] = []
+
+    @flow(name="many")
+    def many() -> None:
+        context = FlowRunContext.get()
+        assert context is not None
+        for number in range(10):
+            makes_something.named(f"trial {number}")
+            kept.append(len(context.run_results) + len(context.task_run_assets))
+
+    with temporary_settings(updates={PREFECT_API_URL: api}):
+        many()
+    assert kept == [0] * 10
 
 
 def test_a_server_that_does_not_answer_is_done_without(
