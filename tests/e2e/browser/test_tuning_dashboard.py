@@ -3,18 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-import typer
 from playwright.sync_api import expect
-from typer.testing import CliRunner
 
 from blocks.registry.database import Registry, open_registry
-from deployments.cli.tuning_dashboard import dashboard
 from tests.doubles.tunings import make_tuning, run_trials
 from tests.e2e.browser.ui import PATIENCE_MILLISECONDS, Ui
 from tests.e2e.browser.whole_platform import WholePlatform
-
-APP = typer.Typer()
-APP.command()(dashboard)
 
 
 @pytest.fixture
@@ -24,15 +18,9 @@ def registry(platform: WholePlatform) -> Iterator[Registry]:
 
 
 @pytest.mark.req("TUN-13", "TUN-16", "ENV-02")
-def test_the_dashboard_of_a_tuning_opens_and_shows_its_thirty_trials(
-    ui: Ui, registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MAKERFLOW_HOME", str(ui.platform.home))
+def test_the_dashboard_of_a_tuning_opens_and_shows_its_thirty_trials(ui: Ui, registry: Registry) -> None:
     run_trials(registry, make_tuning(registry, "digits-tuning"), 30)
-    told = CliRunner().invoke(APP, ["digits-tuning", "--no-open"])
-    assert told.exit_code == 0, told.output
-
-    ui.page.goto(told.stdout.strip())
+    ui.page.goto(ui.platform.cli.json("tuning", "dashboard", "digits-tuning", "--no-open")["url"])
     expect(ui.page.get_by_text("Best Trial (number=28)")).to_be_visible(timeout=PATIENCE_MILLISECONDS)
     assert "ticket" not in ui.page.url
     for title in ("History", "Hyperparameter Importance", "Timeline", "Intermediate values"):
