@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import Flow
 from prefect.exceptions import CancelledRun
@@ -33,8 +33,12 @@ from tasks.training import taking_up
 from tasks.triggering import handed_over
 from tasks.tuning import check_tuning_settings, register_tuning, tuning_settings_of
 
+if TYPE_CHECKING:
+    from optuna import Study
+
 __all__ = [
     "TuningHandle",
+    "as_study",
     "change_tuning",
     "change_tuning_flow",
     "copy_tuning",
@@ -122,6 +126,18 @@ def resume_tuning(key: str, **limits: Any) -> Tuning:
     row = open_platform().registry.tunings.get(key)
     row.spec.changed(**limits)  # refused before anything starts
     return _run_to_end(resume_tuning_flow, row.id, row.id, **limits)
+
+
+def as_study(key: str) -> "Study":
+    """A tuning, by name or id, as a plain Optuna study in memory with every trial, in the order of their numbers.
+
+    Optuna counts trials from 0. What failed, or was killed with the tuning, is a failed trial; one that was ended early
+    is a pruned one. Changing the study changes nothing of the tuning.
+    """
+    from blocks.studies.study import study_of  # Optuna is imported only where it is asked for
+
+    registry = open_platform().registry
+    return study_of(registry, registry.tunings.get(key).id)
 
 
 def stop_tuning(key: str) -> Tuning:
