@@ -1,5 +1,7 @@
-"""What is said of a workflow server that does not answer, or late."""
+"""How a workflow server is found, and what is said of one that does not answer, or late."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,11 +11,14 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
+from blocks.connections.server import prefect_server
 from blocks.connections.settings import read_settings
 from blocks.domain.errors import WorkflowServerUnavailableError
+from blocks.gateway.front_door import front_door_token, own_account
 from blocks.locks import locked
 from tasks import triggering
 from tests.servers import free_port
+from tests.unit.test_readme import PROGRAMS, ROOT
 
 pytestmark = pytest.mark.req("COM-10")
 
@@ -42,7 +47,7 @@ def server(answer: Callable[[], int]) -> Iterator[str]:
 def platform_at(api: str) -> Iterator[None]:
     """What `makerflow up` on this home keeps while it runs; an empty address while it starts."""
     file = read_settings().server_file
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     with locked(file):
         file.write_text(api)
         yield
@@ -92,3 +97,19 @@ def test_a_server_that_goes_away_meanwhile_is_named(home: Path) -> None:
             client.hello()
 
         assert "it no longer answers" in refusal(ask)
+
+
+@pytest.mark.req("COM-04")
+def test_the_program_of_the_readme_finds_the_platform_of_this_home_and_enters_it(home: Path) -> None:
+    (home / "up").mkdir(parents=True)
+    account = own_account(front_door_token(home / "up"))
+    with (
+        prefect_server(read_settings(), account=account) as api,
+        platform_at(api),
+        triggering.workflow_client() as client,
+    ):
+        client.create_deployment(client.create_flow_from_name("create-training"), triggering.DEPLOYMENT)
+        environment = {"MAKERFLOW_HOME": str(home), "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", PROGRAMS["run_deployment"]], env=environment, cwd=home, check=True)
+        [run] = client.read_flow_runs()
+    assert run.parameters["spec"]["name"] == "third"

@@ -55,6 +55,11 @@ def test_the_catalogue_of_the_readme_can_be_loaded() -> None:
     assert catalogue.flavor("half").vcpus == 0.5
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL), ids=["entry point", "flow"])
+PROGRAMS = dict(
+    zip(("entry point", "flow", "run_deployment"), re.findall(r"```python\n(.*?)```", README, re.DOTALL), strict=True)
+)
+
+
+@pytest.mark.parametrize("code", PROGRAMS.values(), ids=PROGRAMS)
 def test_the_code_of_the_readme_compiles(code: str) -> None:
     compile(code, "README.md", "exec")
