@@ -1,15 +1,23 @@
-"""The page where a user looks at a tuning: progress, the best so far, and a bounded table of trials."""
+"""The page where a user looks at a tuning: progress, pictures of its trials, what matters, and a table of trials.
 
+All of it is bounded, however many trials there are.
+"""
+
+import math
 from collections.abc import Sequence
 
-from blocks.domain.lifecycle import TRIAL_FINISHED, TrialStatus, TuningStatus
+from blocks.domain.lifecycle import TrialStatus, TuningStatus
 from blocks.gateway.routes import BOARDS_PREFIX
 from blocks.registry.records import Trial, Tuning
-from tasks.markdown import chart, table
+from blocks.search.importance import importances
+from tasks.markdown import image, table
 from tasks.trial_outputs import best_trials
+from tasks.tuning_plots import parallel_plot, progress_plot
 
 SHOWN_TRIALS = 50
-PLOTTED_POINTS = 500
+SHOWN_PARAMETERS = 20
+SHOWN_CHARACTERS = 120
+"""Of a value or a reason in the table of trials."""
 
 _FAILED = (
     TuningStatus.FAIL_HYPERPARAMETER_TUNING,
@@ -23,7 +31,8 @@ def tuning_report(row: Tuning, trials: Sequence[Trial], warning: str = "") -> st
     best = best_trials(row, list(trials))
     parts = [f"## {row.status}\n\n{_quoted(row.reason)}"] if row.status in _FAILED else []
     parts += [f"## Warning\n\n{_quoted(warning)}"] if warning else []
-    parts += [_progress(row, trials, best[:1]), _best_so_far(row, trials), _trials(row, trials, best), _elsewhere(row)]
+    parts += [_progress(row, trials, best[:1]), _pictures(row, trials), _importances(row, trials)]
+    parts += [_trials(row, trials, best), _elsewhere(row)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -48,7 +57,7 @@ def _progress(row: Tuning, trials: Sequence[Trial], best: Sequence[Trial]) -> st
     }
     if best:
         rows["Best"] = f"{best[0].objective:.6g} by trial {best[0].number}"
-        rows |= {f"Best --{name}": value for name, value in best[0].parameters.items()}
+        rows |= {f"Best --{name}": value for name, value in list(best[0].parameters.items())[:SHOWN_PARAMETERS]}
     return table(("Tuning", "Value"), [(name, str(value)) for name, value in rows.items() if value != ""])
 
 
@@ -58,21 +67,21 @@ def _remaining(row: Tuning, finished: int) -> str:
     return f"about {row.tuning_seconds / finished * (row.spec.max_trainings - finished) / 60:.1f} minutes"
 
 
-def _best_so_far(row: Tuning, trials: Sequence[Trial]) -> str:
-    """The objective values of the trials, and the best of them so far."""
-    done = [t for t in trials if t.status in TRIAL_FINISHED and t.objective is not None]
-    if not done:
-        return ""
-    type, best = row.spec.objective.type, done[0].objective or 0.0
-    curve: list[tuple[float, float]] = []
-    for trial in done:
-        value = trial.objective or 0.0
-        best = value if type.is_better(value, best) else best
-        curve.append((trial.number, best))
-    step = max(1, len(curve) // PLOTTED_POINTS)
-    values = [(float(t.number), t.objective or 0.0) for t in done]
-    curves = {"best so far": curve[::step] + curve[-1:], "trials": values[::step]}
-    return chart(f"{row.spec.objective.metric} ({type.lower()})", curves, below="trial")
+def _pictures(row: Tuning, trials: Sequence[Trial]) -> str:
+    drawn = {
+        "Trials and the best so far": progress_plot(row, trials),
+        "Parallel coordinates": parallel_plot(row, trials),
+    }
+    return "\n\n".join(image(title, svg.encode()) for title, svg in drawn.items() if svg)
+
+
+def _importances(row: Tuning, trials: Sequence[Trial]) -> str:
+    """Of those that SUCCEEDED, for what was ended early has not shown what its point is worth."""
+    done = [(t.parameters, t.objective) for t in trials if t.status is TrialStatus.SUCCEEDED]
+    known = [(point, value) for point, value in done if value is not None and math.isfinite(value)]
+    shares = importances(row.spec.search.parameters, row.spec.objective.type, known)
+    rows = [(f"--{name}", f"{share:.0%}") for name, share in list(shares.items())[:SHOWN_PARAMETERS]]
+    return table(("Parameter", "Importance for being among the best tenth"), rows) if rows else ""
 
 
 def _trials(row: Tuning, trials: Sequence[Trial], best: Sequence[Trial]) -> str:
@@ -82,7 +91,7 @@ def _trials(row: Tuning, trials: Sequence[Trial], best: Sequence[Trial]) -> str:
     latest = sorted(trials, key=lambda trial: trial.changed, reverse=True)
     chosen = {t.number: t for t in (*running[:SHOWN_TRIALS], *best[: SHOWN_TRIALS // 2], *latest)}
     shown = sorted(list(chosen.values())[:SHOWN_TRIALS], key=lambda trial: trial.number)
-    names = [parameter.name for parameter in row.spec.search.parameters]
+    names = [parameter.name for parameter in row.spec.search.parameters[:SHOWN_PARAMETERS]]
     rows = [
         (
             str(t.number),
@@ -98,7 +107,8 @@ def _trials(row: Tuning, trials: Sequence[Trial], best: Sequence[Trial]) -> str:
         if len(shown) < len(trials)
         else ""
     )
-    return table(("Trial", "Status", row.spec.objective.metric, *names, "Reason"), rows) + more
+    head = ("Trial", "Status", row.spec.objective.metric, *names, "Reason")
+    return table(head, rows, most=SHOWN_CHARACTERS) + more
 
 
 def _elsewhere(row: Tuning) -> str:

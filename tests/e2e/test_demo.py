@@ -49,7 +49,7 @@ def _serves_a_demo(process: psutil.Process) -> bool:
         return False
 
 
-@pytest.mark.req("COM-01", "TRN-02", "TRN-03", "TRN-05", "TRN-06", "TRN-08", "TRN-19", "TRN-20", "TUN-01", "TUN-06")
+@pytest.mark.req("COM-01", "TRN-02", "TRN-03", "TRN-05", "TRN-06", "TRN-08", "TRN-19", "TRN-20", "TUN-01", "TUN-09")
 def test_the_demo_trains_two_models_tunes_one_and_says_where_they_are(home: Path, tmp_path: Path) -> None:
     before = set(tmp_path.rglob("*"))
     with demo(home) as process:
