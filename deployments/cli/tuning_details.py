@@ -112,6 +112,7 @@ def write_details(details: TuningDetails, moves: "Sequence[Move]") -> None:
             "trials": f"makerflow tuning trials {row.name}",
             "one of them": f"makerflow tuning trial {row.name} NUMBER",
             "its output": f"makerflow training logs {trial_name(row.name, row.best_number or 1)}",
+            "plot": f"makerflow tuning plot {row.name}" if row.best_number else "",
             "dashboard": f"makerflow tuning dashboard {row.name}",
             "TensorBoard": f"makerflow experiment tensorboard {row.experiment_name}",
         }

@@ -148,6 +148,19 @@ def test_show_tells_what_is_searched_how_far_it_is_the_best_and_what_to_do_next(
 
 
 @pytest.mark.req("EXP-04")
+def test_a_tuning_is_drawn_into_a_file_whose_path_is_printed(cli: CommandLine, grid: dict[str, Any]) -> None:
+    drawn = cli.run("tuning", "plot", "grid", "--output", "grid.svg")
+    assert (drawn.code, drawn.out) == (0, f"{cli.directory}/grid.svg\n")
+    picture = (cli.directory / "grid.svg").read_text()
+    assert picture.startswith("<svg")
+    for text in ("loss of the trials of grid", "best so far", ">lr<"):
+        assert text in picture
+    assert cli.run("tuning", "plot", grid["id"], "-o", "grid.svg").code == 0  # takes its place
+    unwritable = cli.run("tuning", "plot", "grid", "--output", "no/such/folder/grid.svg")
+    assert (unwritable.code, "it cannot be written: No such file or directory" in unwritable.err) == (2, True)
+    assert cli.run("tuning", "plot", "none-such").code == 2
+
+
 def test_an_experiment_shows_its_tunings(cli: CommandLine, grid: dict[str, Any]) -> None:
     assert [one["id"] for one in cli.json("experiment", "show", "e1")["tunings"]] == [grid["id"]]
     assert "grid/1" in cli.run("experiment", "show", "e1").out
@@ -243,7 +256,11 @@ def test_a_tuning_is_copied_changed_and_deleted(cli: CommandLine, grid: dict[str
 
     unanswered = cli.run("tuning", "delete", "grid-2")
     assert (unanswered.code, "with its 2 trials" in unanswered.err, "--yes" in unanswered.err) == (2, True, True)
+    plot = Path(cli.json("tuning", "plot", "grid-2")["path"])
+    assert plot == cli.home / "plots" / "grid-2.svg"
+    assert plot.is_file()
     assert cli.json("tuning", "delete", "grid-2", "--yes")["deleted"] is True
+    assert not plot.exists()
     assert cli.run("tuning", "show", "grid-2").code == 2
     assert (cli.directory / "elsewhere" / "grid-2" / "1" / "model.txt").exists()
 

@@ -25,7 +25,15 @@ from blocks.domain.lifecycle import TrainingStatus, TrialStatus, TuningStatus
 from blocks.registry.records import Tuning
 from flows.experiment import delete_experiment
 from flows.training import copy_training
-from flows.tuning import TuningHandle, copy_tuning, create_tuning, delete_tuning, resume_tuning, stop_tuning
+from flows.tuning import (
+    TuningHandle,
+    as_study,
+    copy_tuning,
+    create_tuning,
+    delete_tuning,
+    resume_tuning,
+    stop_tuning,
+)
 from tasks.tuning_report import tuning_report
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.processes import processes_of
@@ -408,3 +416,18 @@ def test_the_report_shows_progress_the_best_and_the_trials(make: MakeTuning) -> 
     assert "3 of 3 have run" in report
     assert "data:image/svg+xml" in report
     assert report.count("SUCCEEDED") == 3
+
+
+def test_a_tuning_is_an_optuna_study_with_all_of_its_trials_that_changes_nothing(make: MakeTuning) -> None:
+    tuning = tuned(make(max_trainings=4))
+    trials, best = trials_of(tuning), tuning.best_number or 0
+    study = as_study("t")
+    assert study.best_value == tuning.best_value
+    assert study.best_params == {name: float(value) for name, value in trials[best - 1].parameters.items()}
+    assert study.best_trial.user_attrs["makerflow:training"] == f"t/{best}"
+    assert [trial.value for trial in study.trials] == [trial.objective for trial in trials]
+    study.optimize(lambda trial: trial.suggest_float("x", -5, 5), n_trials=1)
+    assert len(as_study(tuning.id).trials) == 4
+    assert trials_of(tuning) == trials
+    with pytest.raises(NotFoundError, match="none-such"):
+        as_study("none-such")
