@@ -132,7 +132,12 @@ def as_study(key: str) -> "Study":
     """A tuning, by name or id, as a plain Optuna study in memory with every trial, in the order of their numbers.
 
     Optuna counts trials from 0. What failed, or was killed with the tuning, is a failed trial; one that was ended early
-    is a pruned one. Changing the study changes nothing of the tuning.
+    is a pruned one. Our words for each are among its user attributes: `makerflow:training` (`digits-tuning/5`),
+    `makerflow:status` and `makerflow:reason`. Changing the study changes nothing of the tuning, and it does not follow
+    one that runs.
+
+    Raises:
+        NotFoundError: There is no such tuning.
     """
     from blocks.studies.study import study_of  # Optuna is imported only where it is asked for
 

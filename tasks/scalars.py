@@ -15,6 +15,9 @@ from blocks.domain.metrics import MetricPoint, number
 DENSE = 5_000
 """Points of one metric that are all written; past it every second one, past twice as many every fourth, and so on."""
 
+OBJECTIVE = "makerflow/objective"
+"""The name under which a trial's objective value is shown: HParams shows the last value of a metric, not the best."""
+
 logger = logging.getLogger("makerflow")
 
 
@@ -55,20 +58,44 @@ class ScalarWriter:
         stride = 1 << max(0, (self._seen[name] // DENSE).bit_length())
         return self._seen[name] <= DENSE or self._seen[name] % stride == 0
 
+    def end(self, objective: float | None = None, step: int = 0) -> None:
+        """Say what the run has come to; one with hyperparameters is shown even when it has reported nothing.
+
+        Args:
+            objective: Its objective value, which need not be the last that it reported; None for none.
+            step: At which it was reported.
+        """
+        if self._failed:
+            return
+        try:
+            if self._hyperparameters:
+                self._open()
+            if objective is not None:
+                self._add(OBJECTIVE, objective, step, time.time())
+        except OSError as error:
+            self._give_up(error)
+        self.__exit__(None, None, None)
+
     def _add(self, name: str, value: float, step: int, wall_time: float) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        if self._writer is None:
-            from tensorboard.summary.writer.record_writer import RecordWriter
-
-            self._writer = RecordWriter(_new_file(self._directory))
-            self._writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
-            if self._hyperparameters:
-                summary = hyperparameter_summary(self._hyperparameters, self._name)
-                self._writer.write(Event(wall_time=time.time(), summary=summary).SerializeToString())
+        self._open()
         summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
         self._writer.write(Event(wall_time=wall_time, step=step, summary=summary).SerializeToString())
+
+    def _open(self) -> None:
+        """Make the file, when it is not there, with what comes before all points."""
+        if self._writer is not None:
+            return
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._writer = RecordWriter(_new_file(self._directory))
+        self._writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        if self._hyperparameters:
+            summary = hyperparameter_summary(self._hyperparameters, self._name)
+            self._writer.write(Event(wall_time=time.time(), summary=summary).SerializeToString())
 
     def _give_up(self, error: OSError) -> None:
         self._failed = True

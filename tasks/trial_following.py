@@ -136,7 +136,6 @@ class TrialFollower:
         """
         while self._read_lines():
             pass
-        self._scalars.__exit__(None, None, None)
         objective = self.objective
         status, reason = self._judge(cause, message, objective)
         if status is TrialStatus.EARLY_STOPPED and self.history.last is not None:
@@ -144,6 +143,7 @@ class TrialFollower:
         if status not in (TrialStatus.FAILED, TrialStatus.KILLED) and self._training is _T.CREATE_IN_PROGRESS:
             self._keep(self._begin())  # an agent that was killed between starting and saying so leaves that event out
         shown = objective if status in (TrialStatus.SUCCEEDED, TrialStatus.EARLY_STOPPED) else None
+        self._scalars.end(*((shown.value, shown.step) if shown else ()))
         move = TrialMove(status, reason, shown, best=self._is_best(shown, best), training=_ENDINGS[status])
         self._keep(move)
         self.trial = self._platform.registry.tunings.trial(self.trial.tuning_id, self.trial.number)

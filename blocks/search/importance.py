@@ -99,7 +99,7 @@ def _densities_of_range(counts: Counts) -> Array:
     edges = (np.arange(size + 1) - 0.5 - centres[:, None]) / widths[:, None]
     below_edges = np.vectorize(_normal)(edges)
     kernels = np.diff(below_edges) / (below_edges[:, -1:] - below_edges[:, :1])
-    return np.append(weights, 1.0) @ kernels / (total + 1)
+    return _mixed(weights, kernels)
 
 
 def _densities_of_list(counts: Counts) -> Array:
@@ -108,7 +108,14 @@ def _densities_of_list(counts: Counts) -> Array:
     kernels = np.full((len(seen) + 1, len(counts)), 1 / (len(seen) + 1))
     kernels[np.arange(len(seen)), seen] += 1
     kernels /= kernels.sum(axis=1, keepdims=True)
-    return np.append(counts[seen], 1.0) @ kernels / (counts.sum() + 1)
+    return _mixed(counts[seen].astype(np.float64), kernels)
+
+
+def _mixed(weights: Array, kernels: Array) -> Array:
+    """The weighted mean of kernels, the last of which, over all, weighs as much as one trial."""
+    every = np.append(weights, 1.0)
+    mean: Array = every @ kernels / every.sum()
+    return mean
 
 
 def _normal(deviations: float) -> float:
