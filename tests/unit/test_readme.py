@@ -8,10 +8,13 @@ import pytest
 
 from blocks.connections.settings import Settings
 from blocks.domain.catalogues import load_catalogue
+from blocks.domain.tunings import TuningSpec
 from deployments.cli import main
+from deployments.cli.tune import asked_for
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+YAML = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 WORD = re.compile(r"[a-z]+")
 
 
@@ -27,7 +30,7 @@ def commands() -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("words", list(commands()), ids=" ".join)
 def test_every_command_of_the_readme_exists_with_its_options(words: list[str], capsys: pytest.CaptureFixture) -> None:
-    group = ["training", "template", "experiment", "connection", "storage", "catalogue", "logs", "metrics"]
+    group = ["training", "tuning", "template", "experiment", "connection", "storage", "catalogue", "logs", "metrics"]
     command = [word for word in words[: 2 if words[0] in group else 1] if WORD.fullmatch(word)]
     assert main.run([*command, "--help"]) == 0
     help_text = capsys.readouterr().out
@@ -49,14 +52,27 @@ def test_every_setting_of_the_readme_exists() -> None:
 
 
 def test_the_catalogue_of_the_readme_can_be_loaded() -> None:
-    [text] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    [text] = [text for text in YAML if text.startswith("images:")]
     catalogue = load_catalogue(text)
     assert catalogue.image("lab").python_path == "/opt/lab/bin/python"
     assert catalogue.flavor("half").vcpus == 0.5
 
 
+def test_the_tuning_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [text] = [text for text in YAML if text.startswith("# fine.yaml")]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fine.yaml").write_text(text)
+    spec = asked_for(Path("fine.yaml"), None, {})
+    assert isinstance(spec, TuningSpec)
+    assert (spec.name, spec.objective.goal, spec.trainings.kept) == ("fine", 0.11, 3)
+
+
 PROGRAMS = dict(
-    zip(("entry point", "flow", "run_deployment"), re.findall(r"```python\n(.*?)```", README, re.DOTALL), strict=True)
+    zip(
+        ("entry point", "flow", "tuning", "run_deployment"),
+        re.findall(r"```python\n(.*?)```", README, re.DOTALL),
+        strict=True,
+    )
 )
 
 
