@@ -18,6 +18,7 @@ from blocks.domain.tunings import TuningSpec
 from blocks.registry.names import under_free_name
 from blocks.registry.records import Tuning
 from flows.tuning_flows import (
+    asked_for,
     change_tuning_flow,
     copy_tuning_flow,
     create_tuning_flow,
@@ -96,7 +97,7 @@ def create_tuning(
         AlreadyExistsError: The name is taken.
         NotFoundError: There is no such template.
     """
-    asked, platform = _asked_for(spec), open_platform()
+    asked, platform = asked_for(spec), open_platform()
     settings, template = tuning_settings_of(platform, asked)
     check_tuning_settings(platform, settings, template)
     flow: Flow[[Any], Any] = create_tuning_from_template_flow if template else create_tuning_flow
@@ -192,13 +193,6 @@ def delete_tuning(key: str) -> None:
         BusyError: It is not over.
     """
     run_flow(delete_tuning_flow, key)
-
-
-def _asked_for(spec: TuningSpec | TemplatedTuningSpec | Mapping[str, Any]) -> TuningSpec | TemplatedTuningSpec:
-    """The settings of a tuning, or of one that is made from a template, checked."""
-    if isinstance(spec, TemplatedTuningSpec) or (isinstance(spec, Mapping) and "template" in spec):
-        return TemplatedTuningSpec.of(spec)
-    return TuningSpec.of(spec)
 
 
 def _run_to_end(flow: Flow[..., Any], argument: object, key: str, **limits: Any) -> Tuning:

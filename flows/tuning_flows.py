@@ -7,19 +7,22 @@ from typing import Any
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled
+from pydantic import ValidationError
 
 from blocks.connections.platform import open_platform
 from blocks.domain.copies import settings_of_texts
-from blocks.domain.errors import NotFoundError, RunFailedError
+from blocks.domain.errors import IllegalTransitionError, InvalidInputError, NotFoundError, RunFailedError
 from blocks.domain.lifecycle import TUNING_ENDINGS, TUNING_UNDER_WAY, TuningStatus
 from blocks.domain.parameters import Parameters
 from blocks.domain.specs import NamedValue
 from blocks.domain.tuning_overrides import TemplatedTuningSpec
 from blocks.domain.tunings import TuningSpec
 from blocks.registry.records import Tuning
-from tasks.current_run import is_scheduled, run_key
+from tasks.current_run import is_retry, is_scheduled, run_key
 from tasks.engine import run_flow
 from tasks.liveness import flow
+from tasks.log_collection import history_logged
+from tasks.page_log import told_on_page
 from tasks.trials import run_trials
 from tasks.trouble import tuning_told_when_given_up
 from tasks.tuning import (
@@ -40,7 +43,7 @@ from tasks.tuning_page import report_tuning
 
 def _stop_when_cancelled(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Cancelled in the UI: end the trials. It runs in another process, so it knows the flow run only."""
-    with suppress(NotFoundError):  # cancelled before there was a row
+    with suppress(NotFoundError, IllegalTransitionError):  # cancelled before there was a row, or when it was over
         row = tuning_of(flow_run)
         if row.status in TUNING_UNDER_WAY:
             run_flow(stop_tuning_flow, row.id)
@@ -58,7 +61,13 @@ def tuning_of(flow_run: FlowRun) -> Tuning:
     except NotFoundError:
         if "key" in flow_run.parameters:
             return tunings.get(flow_run.parameters["key"])
-        raise
+        if "spec" not in flow_run.parameters or flow_run.auto_scheduled:
+            raise  # the name in a schedule's settings is that of the tuning which they are of
+        # The flow took up one that an earlier run of the same settings had left.
+        row = _of_settings(flow_run.parameters["spec"])
+        if row is None:
+            raise
+        return row
 
 
 @flow(name="create-tuning", flow_run_name="{spec.name}", on_cancellation=[_stop_when_cancelled])
@@ -184,10 +193,29 @@ def delete_tuning_flow(key: str) -> None:
     delete_tuning_row(open_platform().registry.tunings.get(key).id)
 
 
+def asked_for(spec: TuningSpec | TemplatedTuningSpec | Mapping[str, Any]) -> TuningSpec | TemplatedTuningSpec:
+    """The settings of a tuning, or of one that is made from a template, checked."""
+    if isinstance(spec, TemplatedTuningSpec) or (isinstance(spec, Mapping) and "template" in spec):
+        return TemplatedTuningSpec.of(spec)
+    return TuningSpec.of(spec)
+
+
+def _of_settings(spec: Mapping[str, Any]) -> Tuning | None:
+    """The tuning that has the name and the settings; None when there is none, or when they are no settings."""
+    platform = open_platform()
+    try:
+        asked = asked_for(spec)
+        row = platform.registry.tunings.get(asked.name)
+        return row if row.spec == tuning_settings_of(platform, asked)[0] else None
+    except (NotFoundError, InvalidInputError, ValidationError):
+        return None
+
+
 def _drive(tuning_id: str, limits: Mapping[str, Any] | None = None, *, go_on: bool = False) -> Tuning | State[Any]:
     with _in_charge(tuning_id):
         if go_on:
             go_on_with(tuning_id, limits or {})
+        _go_on_when_retried(tuning_id)
         for step in (check_tuning, plan_tuning):
             step(tuning_id)
         row = _run_and_conclude(tuning_id)
@@ -198,11 +226,23 @@ def _drive(tuning_id: str, limits: Mapping[str, Any] | None = None, *, go_on: bo
     return row
 
 
+def _go_on_when_retried(tuning_id: str) -> None:
+    """Retry in the UI, of a flow run that was cancelled, goes on with the tuning that this has stopped."""
+    tunings = open_platform().registry.tunings
+    if is_retry() and tunings.status(tuning_id) is TuningStatus.STOPPED:
+        tunings.go_on(tuning_id, tunings.get(tuning_id).spec, "its flow run is retried")
+
+
 @contextmanager
 def _in_charge(tuning_id: str) -> Iterator[None]:
     """Nobody else works on the tuning meanwhile, and how it went is told."""
     platform = open_platform()
-    with platform.registry.lease(tuning_id), tuning_told_when_given_up(platform, tuning_id):
+    with (
+        platform.registry.lease(tuning_id),
+        tuning_told_when_given_up(platform, tuning_id),
+        history_logged(platform, tuning_id),
+        told_on_page(platform, tuning_id),
+    ):
         yield
 
 

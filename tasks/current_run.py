@@ -31,6 +31,12 @@ def is_scheduled() -> bool:
     return run is not None and bool(run.auto_scheduled)
 
 
+def is_retry() -> bool:
+    """Whether the current flow run has run before, and was asked for again."""
+    run = server_run()
+    return run is not None and run.run_count > 1
+
+
 def has_page() -> bool:
     """Whether the current flow run has a page that somebody can look at while it goes on."""
     return server_run() is not None

@@ -1,5 +1,7 @@
 """Bringing a training's output into the log store: every worker's lines and the platform's own events, exactly once.
 
+Of a tuning it is what the platform says of it; what its trials print is theirs.
+
 A cursor of each worker's output, of the run's events and of the status history is kept in the same transaction as the
 lines. So whoever follows the training next goes on where the last one ended, however that ended.
 """
@@ -20,7 +22,8 @@ from blocks.domain.log_levels import LevelReader
 from blocks.domain.log_records import TRAINING_CATEGORY, LogEntry, LogSource
 from blocks.domain.plan import Exited, Finished, RunEvent, RunHandle
 from blocks.logs.base import BEGINNING, LogCursor, LogStore, Reading
-from blocks.registry.records import Training
+from blocks.registry.records import Training, Tuning
+from blocks.registry.tunings import PREFIX as TUNING_PREFIX
 from tasks.log_events import event_entries, move_entries
 from tasks.log_forwarding import forward_logs, forwarded_meanwhile
 
@@ -79,25 +82,25 @@ def collected_meanwhile(platform: Platform, row: Training, handle: RunHandle) ->
 
 
 @contextmanager
-def history_logged(platform: Platform, training_id: str) -> Iterator[None]:
-    """Bring the moves of its status into the log store when the block ends, however it does."""
+def history_logged(platform: Platform, id: str) -> Iterator[None]:
+    """Bring the moves of its status, or of a tuning's, into the log store when the block ends, however it does."""
     try:
         yield
     finally:
-        log_history(platform, training_id)
+        log_history(platform, id)
 
 
-def log_history(platform: Platform, training_id: str) -> None:
+def log_history(platform: Platform, id: str) -> None:
     """Bring the moves of its status so far into the log store; what stands in the way is a warning."""
     try:
-        row = platform.registry.trainings.get(training_id)
+        row = _row_of(platform, id)
         store = _store_of(platform, row)
         if store is not None:
             Collection(platform, row, RunHandle(cluster="", run_id=row.id), store).collect_history()
             store.close()
             forward_logs(platform)
     except MakerflowError as error:
-        logger.warning("The log store does not know yet how %s went on: %s", training_id, error)
+        logger.warning("The log store does not know yet how %s went on: %s", id, error)
 
 
 class Collection:
@@ -108,7 +111,7 @@ class Collection:
         over: Set it from anywhere to end early; what is left can be brought over later.
     """
 
-    def __init__(self, platform: Platform, row: Training, handle: RunHandle, store: LogStore) -> None:
+    def __init__(self, platform: Platform, row: Training | Tuning, handle: RunHandle, store: LogStore) -> None:
         self.name = row.name
         self._platform = platform
         self._row = row
@@ -197,15 +200,7 @@ class Collection:
         return self._cursors.get(f"{self._row.id}/{what}", BEGINNING)
 
     def _append(self, rank: str, what: str, until: LogCursor, entries: Sequence[LogEntry]) -> None:
-        source = LogSource(
-            self._platform.settings.app_key,
-            TRAINING_CATEGORY,
-            training_id=self._row.id,
-            training_name=self._row.name,
-            rank=rank,
-            tuning_id=self._row.tuning_id or "",
-            trial=self._row.name.rpartition("/")[2] if self._row.tuning_id else "",
-        )
+        source = _source_of(self._row, rank, self._platform.settings.app_key)
         reading = Reading(f"{self._row.id}/{what}", self._cursor(what), until, entries)
         self._store.append(source, reading)
         self._cursors = {**(self._cursors or {}), reading.key: until}
@@ -228,8 +223,27 @@ def _collect_until_over(collection: Collection) -> None:
             collection.over.wait(TRY_AGAIN_SECONDS)
 
 
-def _store_of(platform: Platform, row: Training) -> LogStore | None:
-    """The log store that keeps the training's lines; None when none does."""
+def _row_of(platform: Platform, id: str) -> Training | Tuning:
+    registry = platform.registry
+    return registry.tunings.get(id) if id.startswith(f"{TUNING_PREFIX}-") else registry.trainings.get(id)
+
+
+def _source_of(row: Training | Tuning, rank: str, app_key: str) -> LogSource:
+    if isinstance(row, Tuning):
+        return LogSource(app_key, TRAINING_CATEGORY, tuning_id=row.id)
+    return LogSource(
+        app_key,
+        TRAINING_CATEGORY,
+        training_id=row.id,
+        training_name=row.name,
+        rank=rank,
+        tuning_id=row.tuning_id or "",
+        trial=row.name.rpartition("/")[2] if row.tuning_id else "",
+    )
+
+
+def _store_of(platform: Platform, row: Training | Tuning) -> LogStore | None:
+    """The log store that keeps its lines; None when none does."""
     return platform.log_store if row.spec.limits.log_management else None
 
 

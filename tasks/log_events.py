@@ -1,8 +1,8 @@
-"""What the platform itself says of a training, as lines of the log store."""
+"""What the platform itself says of a training or a tuning, as lines of the log store."""
 
 from collections.abc import Mapping, Sequence
 
-from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.lifecycle import TrainingStatus, TuningStatus
 from blocks.domain.log_records import LogEntry, LogLevel
 from blocks.domain.plan import (
     Checkpointed,
@@ -57,6 +57,8 @@ _STATUS_LEVELS: Mapping[str, LogLevel] = {
     TrainingStatus.CREATE_FAILED: LogLevel.ERROR,
     TrainingStatus.FAIL_TRAIN_IN_PROGRESS: LogLevel.ERROR,
     TrainingStatus.FAIL_TRAIN: LogLevel.ERROR,
+    TuningStatus.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS: LogLevel.ERROR,
+    TuningStatus.FAIL_HYPERPARAMETER_TUNING: LogLevel.ERROR,
     TrainingStatus.STOP_IN_PROGRESS: LogLevel.WARNING,
     TrainingStatus.STOPPED: LogLevel.WARNING,
 }

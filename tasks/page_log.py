@@ -1,4 +1,4 @@
-"""A training's life on the Logs tab of its flow run's page in the workflow UI, in a handful of lines.
+"""The life of a training or a tuning on the Logs tab of its flow run's page in the workflow UI, in a handful of lines.
 
 What entry points print is not among it: it goes to the training's own logs, and is shown by `makerflow training logs`.
 """
@@ -31,7 +31,7 @@ _page.addHandler(APILogHandler())
 
 
 class PageLog:
-    """What the page of one flow run has been told of its training."""
+    """What the page of one flow run has been told of its training or tuning."""
 
     def __init__(self, platform: Platform, training_id: str) -> None:
         self._registry = platform.registry
@@ -83,9 +83,15 @@ def page_log() -> PageLog | None:
     return _PAGE.get()
 
 
+def tell_moves() -> None:
+    """Tell the page of the current flow run, if it has one, the moves that it was not told yet."""
+    if page := page_log():
+        page.tell_moves()
+
+
 @contextmanager
 def told_on_page(platform: Platform, training_id: str) -> Iterator[None]:
-    """Tell the page of the current flow run, if it has one, how the training goes on while the block lasts."""
+    """Tell the page of the current flow run, if it has one, how the training, or tuning, goes on in the block."""
     if not has_page():
         yield
         return

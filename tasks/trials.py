@@ -16,6 +16,7 @@ from blocks.search.base import PastTrial, Search
 from blocks.search.open import open_search
 from tasks.current_run import cancel_requested
 from tasks.engine import retrying
+from tasks.page_log import tell_moves
 from tasks.planning import plan_of_trial
 from tasks.trial_following import TrialFollower, history_of, reports_of
 from tasks.trial_run import TrialRun, TrialThreads
@@ -54,6 +55,7 @@ def _run(tuning_id: str) -> None:
         if row.status is TuningStatus.CREATE_IN_PROGRESS:
             reason = row.reason if row.learned else "trials begin"
             row = platform.registry.tunings.move(tuning_id, TuningStatus.RUNNING, reason)
+            tell_moves()
         control = _Control(platform, row)
         try:
             control.run()
@@ -256,6 +258,7 @@ class _Control:
     def _end(self, status: TuningStatus, reason: str) -> None:
         """Move the tuning, and end what runs."""
         self._platform.registry.tunings.move(self._tuning.id, status, reason)
+        tell_moves()
         self._stop_all(_ENDING[status] if status is TuningStatus.STOP_IN_PROGRESS else reason)
 
     def _stop_all(self, reason: str) -> None:
