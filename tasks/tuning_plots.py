@@ -267,6 +267,7 @@ def _write(
     """A text of anybody's, on one line and not too long."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     shown = {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor} | ({"font-weight": "bold"} if bold else {})
+    shown |= {"stroke": "#ffffff", "stroke-width": "3", "paint-order": "stroke"}  # to be read in front of lines
     SubElement(picture, "text", shown).text = printable if len(printable) <= most else f"{printable[: most - 1]}…"
 
 
