@@ -24,6 +24,8 @@ class MakeTuning:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.settings: dict[str, Any] = {}
+        """What is other for all of a file's tunings."""
 
     def __call__(self, source: str = SPHERE, name: str = "t", **settings: Any) -> TuningSpec:
         code = self._directory / f"code-{name}"
@@ -39,7 +41,7 @@ class MakeTuning:
             "strategy": "RANDOM",
             "random_state": 7,
         }
-        return TuningSpec.model_validate(given | settings)
+        return TuningSpec.model_validate(given | self.settings | settings)
 
 
 def tuned(spec: TuningSpec) -> Tuning:
