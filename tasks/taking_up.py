@@ -50,7 +50,7 @@ def give_up(platform: Platform, row: UnderWay) -> str:
     if platform.registry.is_leased(row.id):
         return NOTHING  # somebody follows it again, and upkeep waits for nobody
     if isinstance(row.status, TuningStatus):
-        with platform.registry.lease(row.id):
+        with platform.registry.lease(row.id), history_logged(platform, row.id):
             return f"given up: {_end_tuning(platform, row.id, row.status, reason)}"
     with platform.registry.lease(row.id), history_logged(platform, row.id):
         training = platform.registry.trainings.get(row.id)
@@ -85,7 +85,9 @@ def _end_tuning(platform: Platform, id: str, status: TuningStatus, reason: str) 
         return NOTHING
     for trial in tunings.trials(id):
         if trial.status in (TrialStatus.CREATED, TrialStatus.RUNNING):
-            platform.cluster.stop(handle_of_trial(trial), GRACE_SECONDS)
+            training = platform.registry.trainings.get(trial.training_id)
+            platform.cluster.stop(handle_of_trial(trial), GRACE_SECONDS, secrets_of(platform, training))
+            collect_logs(platform, training, handle_of_trial(trial))
             ways = (TrainingStatus.STOP_IN_PROGRESS, TrainingStatus.STOPPED)
             tunings.follow(trial, Followed(), TrialMove(TrialStatus.KILLED, reason, training=ways))
     for way in WAYS_OF_TUNINGS[status]:

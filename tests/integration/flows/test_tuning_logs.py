@@ -1,0 +1,94 @@
+"""With log management on, what trials print and what the platform says of them and their tuning is in the log store."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from blocks.connections.platform import open_platform
+from blocks.domain.errors import InvalidInputError
+from blocks.domain.lifecycle import TrialStatus, TuningStatus
+from flows.tuning import create_tuning, resume_tuning
+from tests.integration.flows.test_log_management import bodies, records
+from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.req("TRN-10", "LOG-01", "LOG-02")
+
+GOES_ON = """
+import os, time
+for step in range(400):
+    print(f"k={os.environ['EM_HP_K']} step={step}", flush=True)
+    time.sleep(0.01)
+print("loss=1")
+"""
+CREATE = """
+import json, sys
+from flows.tuning import create_tuning
+create_tuning(json.loads(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def make(home: Path, tmp_path: Path) -> MakeTuning:
+    made = MakeTuning(tmp_path)
+    made.settings = {"log_management": True, "strategy": "GRID", "parameters": ("k=INT[1,3]",)}
+    return made
+
+
+def test_the_lines_of_a_trial_and_the_moves_of_its_tuning_are_found_by_their_fields(make: MakeTuning) -> None:
+    source = "import os, sys\nk = os.environ['EM_HP_K']\nprint('loss=' + k)\nsys.exit(k == '2')\n"
+    tuning = tuned(make(source, parallel_trainings=2))
+    assert statuses_of(tuning) == [TrialStatus.SUCCEEDED, TrialStatus.FAILED, TrialStatus.SUCCEEDED]
+    for trial in trials_of(tuning):
+        lines = records(f"tuningId:{tuning.id} AND trial:{trial.number}")
+        assert {line.fields["trainingId"] for line in lines} == {trial.training_id}
+        assert {line.fields["trainingName"] for line in lines} == {f"t/{trial.number}"}
+        assert next(line.body for line in lines if line.fields.get("rank") == "0") == f"loss={trial.number}"
+    [failed] = [
+        body for body in bodies(f"tuningId:{tuning.id} AND trial:2 AND logLevel:ERROR") if "FAIL TRAIN:" in body
+    ]
+    assert "exited with code 1" in failed
+    own = [line for line in records(f"tuningId:{tuning.id}") if "trial" not in line.fields]
+    assert [line.body.partition(":")[0] for line in own] == [
+        "CREATE REQUESTED",
+        "CREATE IN PROGRESS",
+        "RUNNING",
+        "COMPLETE IN PROGRESS",
+        "COMPLETE",
+    ]
+    assert {line.fields["category"] for line in own} == {"easymaker.training"}
+    assert max(Counter((line.body, line.fields.get("trainingId")) for line in records("")).values()) == 1
+    resume_tuning("t", parallel_trainings=1)
+    assert len([line for line in records(f"tuningId:{tuning.id}") if "trial" not in line.fields]) > len(own)
+
+
+@pytest.mark.req("TUN-17", "COM-04")
+def test_a_flow_that_is_killed_again_and_again_loses_and_doubles_no_line_of_a_trial(make: MakeTuning) -> None:
+    spec = make(GOES_ON, parallel_trainings=3)
+    for _ in range(2):
+        before = len(bodies("step"))
+        with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+            wait_until(lambda before=before: len(bodies("step")) > before)
+            flow.kill()
+    tuning = tuned(spec)
+    assert (tuning.status, statuses_of(tuning)) == (TuningStatus.COMPLETE, [TrialStatus.SUCCEEDED] * 3)
+    for trial in trials_of(tuning):
+        lines = bodies(f"tuningId:{tuning.id} AND trial:{trial.number} AND step")
+        assert lines == [f"k={trial.number} step={step}" for step in range(400)]
+    assert max(Counter((line.body, line.fields.get("trainingId")) for line in records("")).values()) == 1
+
+
+def test_a_tuning_that_failed_is_told_with_its_reason(make: MakeTuning) -> None:
+    tuning = tuned(make("print('nothing')", max_failed_trainings=1))
+    [failure] = bodies(f'tuningId:{tuning.id} AND "FAIL HYPERPARAMETER TUNING" AND NOT PROGRESS AND logLevel:ERROR')
+    assert "max_failed_trainings is 1" in failure
+
+
+def test_log_management_without_a_log_store_is_refused(make: MakeTuning, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKERFLOW_LOG_STORE", "off")
+    with pytest.raises(InvalidInputError, match=r"no log store is enabled.*Set MAKERFLOW_LOG_STORE=local"):
+        create_tuning(make("pass"))
+    assert open_platform().registry.tunings.page().items == ()
