@@ -100,7 +100,8 @@ def write_listing(
     """Print one document with a list of any length, item by item, before what `tail` then gives."""
     write(document_text(head).removesuffix("\n}") + f",\n  {json.dumps(name)}: [")
     _write_members(items, "    ")
-    write("\n  ]\n}")
+    rest = tail()
+    write("\n  ]" + (f",\n{document_text(rest).removeprefix('{').lstrip(chr(10))}" if rest else "\n}"))
 
 
 def write_items(items: Iterable[Mapping[str, Any]]) -> None:
