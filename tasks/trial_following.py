@@ -13,11 +13,21 @@ from blocks.domain.trials import History, Objective, objective_of
 from blocks.domain.tunings import ObjectiveValue
 from blocks.registry.records import Trial, Tuning
 from blocks.registry.tunings import Followed, TrialMove
-from tasks.following import CHUNK_BYTES, read_ranks, reader_of, seen_at
+from tasks.following import read_ranks, reader_of, seen_at
 from tasks.metric_watch import MetricWatch
 from tasks.planning import events_directory
 from tasks.scalars import ScalarWriter
 from tasks.trial_run import TrialRun
+
+CHUNK_BYTES = 2**17
+CHUNKS_AT_ONCE = 32
+"""So much is read of one trial before the next one has its turn."""
+
+MOST_PENDING = 10_000
+"""So many points are kept at once, however many lines a trial has printed: a million of them would fill the memory."""
+
+MOST_STEPS = 10_000
+"""So many values are remembered by their steps, for BEST_STEP, with that of the best step so far."""
 
 _T = TrainingStatus
 _ENDINGS: Mapping[TrialStatus, tuple[TrainingStatus, ...]] = {
@@ -121,10 +131,11 @@ class TrialFollower:
             TransientError: The cluster or the registry does not answer.
             ConcurrentUpdateError: Somebody else follows the trial.
         """
-        self._read_lines()
+        for _ in range(CHUNKS_AT_ONCE):
+            if not self._read_lines():
+                break
         if self._pending:
-            begins = self._pending.started is not None and self._training is _T.CREATE_IN_PROGRESS
-            self._keep(self._begin() if begins else None)
+            self._keep_pending()
 
     def conclude(self, cause: ExitCause, message: str, best: float | None) -> None:
         """Judge the trial by how its run ended, and keep that; `trial` is then what became of it.
@@ -177,6 +188,10 @@ class TrialFollower:
         self._training = _T.RUNNING
         return TrialMove(TrialStatus.RUNNING, training=(_T.RUNNING,))
 
+    def _keep_pending(self) -> None:
+        begins = self._pending.started is not None and self._training is _T.CREATE_IN_PROGRESS
+        self._keep(self._begin() if begins else None)
+
     def _keep(self, move: TrialMove | None) -> None:
         """Store what is pending, in one transaction with how far it was read and where it moves the trial."""
         pending, self._pending = self._pending, _Pending()
@@ -217,6 +232,8 @@ class TrialFollower:
         for point in points:
             self._note(point.name, point.value, point.step)
         self._pending.points += points
+        if len(self._pending.points) > MOST_PENDING:
+            self._keep_pending()
         return True
 
     def _note(self, name: str, value: float | None, step: int) -> None:
@@ -225,8 +242,17 @@ class TrialFollower:
             self.doubt = self.doubt or self._judge_report(self.history)
             if value is not None and self._objective.value is ObjectiveValue.BEST_STEP:
                 self._at_steps[step] = value
+                if len(self._at_steps) > MOST_STEPS:
+                    self._forget_steps()
         if self._steps is not None and name == self._objective.best_step_metric:
             self._steps.add(value, step)
+
+    def _forget_steps(self) -> None:
+        """Of the values by their steps those before the latest, but for the first and that of the best step so far."""
+        best = self.objective
+        steps = list(self._at_steps)
+        kept = {steps[0], *steps[-MOST_STEPS // 2 :]} | ({best.step} if best else set())
+        self._at_steps = {step: value for step, value in self._at_steps.items() if step in kept}
 
     def _recall(self) -> None:
         """What an earlier process has read of this run already."""
