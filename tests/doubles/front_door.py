@@ -105,7 +105,9 @@ async def _echo_messages(receive: Receive, send: Send) -> None:
 @contextmanager
 def serving(app: Application, path: Path) -> Iterator[None]:
     """Serve an ASGI application on a Unix socket."""
-    server = uvicorn.Server(uvicorn.Config(app, uds=str(path), log_level="error", lifespan="off", access_log=False))
+    patience = {"timeout_graceful_shutdown": 2}  # a stream whose reader is gone would be waited for without end
+    config = uvicorn.Config(app, uds=str(path), log_level="error", lifespan="off", access_log=False, **patience)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     wait_until(lambda: server.started)
