@@ -56,11 +56,13 @@ def left_runs(cluster: Cluster, registry: Registry, now: datetime, keep: timedel
     """
     traces = cluster.traces()  # looked at first: a row is there before its run, and goes after it
     ids = [trace.run_id for trace in traces]
-    known, worked_on = registry.overview.standing(ids), registry.leased(ids)
+    known = registry.overview.standing(ids)
+    # Who runs a tuning works on all of its trials, and removes what they leave.
+    worked_on = registry.leased([*ids, *{tuning for trace in traces if (tuning := trace.labels.get("tuning"))}])
     runs = (
         judged(trace, known.get(trace.run_id), registry.id, now, keep)
         for trace in traces
-        if trace.run_id not in worked_on
+        if worked_on.isdisjoint((trace.run_id, trace.labels.get("tuning", "")))
     )
     return [run for run in runs if run is not None]
 

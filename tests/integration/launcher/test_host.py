@@ -45,14 +45,19 @@ time.sleep(600)
 def host(launch) -> Iterator[int]:
     """The process id of a host that is ready, made anew."""
     end_host()
-    while host_pid() is None:
-        launch("pass").finished()
-    yield _host()
+    yield _ready_host(launch)
     end_host()
 
 
 def _host() -> int:
     return wait_for(host_pid, "the host of agents")
+
+
+def _ready_host(launch) -> int:
+    """A host is started by launching; one that was killed is missed by the next launch."""
+    while (pid := host_pid()) is None:
+        launch("pass").finished()
+    return pid
 
 
 def _agent(run: LaunchedRun) -> int:
@@ -177,7 +182,7 @@ def test_a_host_that_is_killed_at_any_moment_of_a_launch_starts_no_run_twice(lau
     """Killed by another process while it is asked; whoever it may have forked by then never hears of the run."""
     runs = []
     for number in range(3):
-        pid = _host()
+        pid = _ready_host(launch)
         killer = threading.Timer(step * 0.001, os.kill, (pid, signal.SIGKILL))
         killer.start()
         runs.append(launch(f"print('once {number}')"))

@@ -61,6 +61,8 @@ class Visitor:
 
     def study(self, after: int = 0) -> dict[str, Any]:
         found: dict[str, Any] = self.get(f"/api/studies/0?after={after}").json
+        for space in ("intersection_search_space", "union_search_space"):  # sets, which have another order each time
+            found[space] = sorted(found[space], key=lambda one: str(one["name"]))
         return found
 
 
