@@ -61,9 +61,11 @@ class Visitor:
 
     def study(self, after: int = 0) -> dict[str, Any]:
         found: dict[str, Any] = self.get(f"/api/studies/0?after={after}").json
-        for space in ("intersection_search_space", "union_search_space"):  # sets, which have another order each time
-            found[space] = sorted(found[space], key=lambda one: str(one["name"]))
         return found
+
+    def told(self) -> dict[str, Any]:
+        """The study without what optuna-dashboard works out of its trials by and by, in any order."""
+        return {name: value for name, value in self.study().items() if not name.endswith("_search_space")}
 
 
 @pytest.fixture
@@ -138,11 +140,11 @@ def test_nothing_can_be_changed_and_the_page_says_why(
 ) -> None:
     run_trials(registry, tuning, 1)
     visitor = Visitor(registry, tuning)
-    before, rows, files = visitor.study(), registry.tunings.trials(tuning.id), set(tmp_path.rglob("*"))
+    before, rows, files = visitor.told(), registry.tunings.trials(tuning.id), set(tmp_path.rglob("*"))
     answer = visitor.client.open(f"{PREFIX}{path}", method=method, json=body)
     assert answer.status_code == 405
     assert "changes nothing" in answer.json["reason"]
-    assert visitor.study() == before
+    assert visitor.told() == before
     assert len(visitor.get("/api/studies").json["study_summaries"]) == 1
     assert registry.tunings.trials(tuning.id) == rows
     assert set(tmp_path.rglob("*")) == files
