@@ -20,7 +20,7 @@ from tasks.scalars import ScalarWriter
 from tasks.trial_run import TrialRun
 
 CHUNK_BYTES = 2**17
-CHUNKS_AT_ONCE = 32
+CHUNKS_AT_ONCE = 4
 """So much is read of one trial before the next one has its turn."""
 
 MOST_PENDING = 10_000
@@ -124,6 +124,10 @@ class TrialFollower:
         warning = None if self.history.best is not None else self._watch.warning()
         return f"trial {self.trial.number}: {warning.text}" if warning else ""
 
+    def catch_up(self) -> bool:
+        """Read what the workers have printed, as much of it as one has a turn for; whether that was all."""
+        return any(not self._read_lines() for _ in range(CHUNKS_AT_ONCE))
+
     def look(self) -> None:
         """Turn what the workers have printed since the last look into metrics, and keep all that is new.
 
@@ -131,9 +135,7 @@ class TrialFollower:
             TransientError: The cluster or the registry does not answer.
             ConcurrentUpdateError: Somebody else follows the trial.
         """
-        for _ in range(CHUNKS_AT_ONCE):
-            if not self._read_lines():
-                break
+        self.catch_up()
         if self._pending:
             self._keep_pending()
 

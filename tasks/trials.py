@@ -81,6 +81,7 @@ class _Control:
         self._page = TuningPage(platform, tuning)
         self._next_look = self._next_check = 0.0
         self._asked_to_stop: dict[str, float] = {}
+        self._ended: dict[str, Finished] = {}
         trials = platform.registry.tunings.trials(tuning.id)
         self._next_number = max((trial.number for trial in trials), default=0) + 1
         self._tally = tally(
@@ -171,6 +172,12 @@ class _Control:
             return  # of one that is over, whose last word was heard before
         follower.take(event)
         if isinstance(event, Finished):
+            self._hear_out(follower, event)
+
+    def _hear_out(self, follower: TrialFollower, event: Finished) -> None:
+        """Conclude a trial that has ended once all that it printed is read; until then others have their turn, too."""
+        self._ended[event.run_id] = event
+        if follower.catch_up():
             self._conclude(follower, event.cause, event.message)
 
     def _look(self) -> None:
@@ -183,6 +190,8 @@ class _Control:
             error = self._futures[id].exception() if self._futures[id].done() else None
             if error is not None:
                 self._could_not_launch(follower, error)
+            elif id in self._ended:
+                self._hear_out(follower, self._ended[id])
             else:
                 follower.look()
                 self._judge(follower)
@@ -284,6 +293,7 @@ class _Control:
         del self._running[trial.training_id]
         self._futures.pop(trial.training_id)
         self._asked_to_stop.pop(trial.training_id, None)
+        self._ended.pop(trial.training_id, None)
         follower.run.conclude(trial.status, trial.reason, logs_uploaded=follower.logs_uploaded)
         self._tell(trial, follower)
         if trial.status is TrialStatus.SUCCEEDED:

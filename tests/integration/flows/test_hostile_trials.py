@@ -9,6 +9,7 @@ import pytest
 
 from blocks.connections.platform import open_platform
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
+from tasks import trial_following
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.processes import processes_of
 
@@ -118,3 +119,26 @@ def test_a_flood_of_objective_lines_is_read_to_its_end_and_fills_no_memory(make:
     assert (tuning.best_value, statuses_of(tuning)) == (1, [R.SUCCEEDED])
     [loss] = open_platform().registry.metrics.names(trials_of(tuning)[0].training_id)
     assert (loss.count, loss.last) == (lines, 1)
+
+
+@pytest.mark.req("TUN-05", "TUN-13")
+def test_others_have_their_turn_while_a_trial_that_has_ended_is_read_to_its_end(
+    make: MakeTuning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood that takes minutes to read keeps nobody from reaching the goal meanwhile."""
+    monkeypatch.setattr(trial_following, "CHUNK_BYTES", 400)
+    monkeypatch.setattr(trial_following, "CHUNKS_AT_ONCE", 1)
+    source = """
+import os, sys, time
+if os.environ["EM_HP_K"] == "1":
+    sys.stdout.write("".join(f"loss={n}\\n" for n in range(999, 0, -1)))
+else:
+    time.sleep(0.5)
+    print("loss=0")
+"""
+    tuning = tuned(make(source, strategy="GRID", parameters=("k=INT[1,2]",), parallel_trainings=2, goal=0))
+    flood, other = trials_of(tuning)
+    assert (tuning.best_number, other.status, flood.status, flood.objective) == (2, R.SUCCEEDED, R.SUCCEEDED, 1)
+    assert other.changed < flood.changed
+    [loss] = open_platform().registry.metrics.names(flood.training_id)
+    assert (loss.count, loss.last) == (999, 1)
