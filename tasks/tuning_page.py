@@ -60,8 +60,9 @@ class TuningPage:
 
 def report_tuning(platform: Platform, tuning_id: str, warning: str = "") -> None:
     """Show the tuning on the flow run's page in the workflow UI, with what it has to be warned of."""
+    from tasks.monitoring_report import running_report
     from tasks.tuning_report import tuning_report
 
-    row = platform.registry.tunings.get(tuning_id)
-    report = tuning_report(row, platform.registry.tunings.trials(tuning_id), warning)
+    row, trials = platform.registry.tunings.get(tuning_id), platform.registry.tunings.trials(tuning_id)
+    report = tuning_report(row, trials, warning, running_report(row, trials, platform.registry.monitoring))
     publish_report(f"tuning-{row.id}", f"Tuning {row.name}: {row.status}", report)

@@ -26,13 +26,20 @@ _FAILED = (
 )
 
 
-def tuning_report(row: Tuning, trials: Sequence[Trial], warning: str = "") -> str:
-    """The report of one tuning as Markdown, with what it has to be warned of on top."""
+def tuning_report(row: Tuning, trials: Sequence[Trial], warning: str = "", running: str = "") -> str:
+    """The report of one tuning as Markdown.
+
+    Args:
+        row: The tuning.
+        trials: All of them.
+        warning: What it has to be warned of, on top.
+        running: What the workers of the trials use that run.
+    """
     best = best_trials(row, list(trials))
     parts = [f"## {row.status}\n\n{_quoted(row.reason)}"] if row.status in _FAILED else []
     parts += [f"## Warning\n\n{_quoted(warning)}"] if warning else []
     parts += [_progress(row, trials, best[:1]), _pictures(row, trials), _importances(row, trials)]
-    parts += [_trials(row, trials, best), _elsewhere(row)]
+    parts += [running, _trials(row, trials, best), _elsewhere(row)]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -146,30 +146,12 @@ def monitor(
 
     The table holds what is now, and the mean and the highest of all samples; --csv, --plot and --json show the curves.
     """
-    from deployments.cli import training_monitor as monitoring
     from deployments.cli.access import open_registry
+    from deployments.cli.training_monitor import Shown, show
 
-    if follow + csv + plot + as_json > 1:
-        raise InvalidInputError("--follow, --csv, --plot, --json", "two of them are given", "Give one.")
     registry = open_registry()
-    row = registry.trainings.get(training)
-    if rank is not None:
-        fields.check_rank(rank, row.spec.instances.workers, row.name)
-    if follow:
-        write_lines(monitoring.follow(registry, row, rank), live=True)
-        row = registry.trainings.get(row.id)
-    monitoring.check_available(row)
-    workers = monitoring.monitored(registry, row, rank)
-    points = at_most if csv or plot or as_json else monitoring.SPARKS
-    curves = {worker.rank: registry.monitoring.curve(row.id, worker.rank, points) for worker in workers}
-    if as_json:
-        write_document(monitoring.monitoring_document(row, workers, curves))
-    elif csv:
-        monitoring.write_csv(curves)
-    elif plot and workers:
-        monitoring.write_plots(workers, curves)
-    else:
-        monitoring.write_monitoring(row, workers, curves)
+    shown = Shown.of(follow=follow, csv=csv, plot=plot, as_json=as_json, rank=rank, at_most=at_most)
+    show(registry, registry.trainings.get(training), shown)
 
 
 @app.command("resume")

@@ -4,14 +4,15 @@ import csv
 import io
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from blocks.domain.errors import BusyError
+from blocks.domain.errors import BusyError, InvalidInputError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.usage import MEASURES, UsageKind, title_of
 from deployments.cli.documents import time_text
-from deployments.cli.fields import value_text
-from deployments.cli.output import clean, write, write_table
+from deployments.cli.fields import check_rank, value_text
+from deployments.cli.output import clean, write, write_document, write_lines, write_table
 
 if TYPE_CHECKING:
     from blocks.registry.database import Registry
@@ -30,6 +31,60 @@ _BARS = "▁▂▃▄▅▆▇█"
 Curves = Mapping[int, Sequence["UsagePoint"]]
 
 _NOT_YET = (TrainingStatus.CREATE_REQUESTED, TrainingStatus.CREATE_IN_PROGRESS)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which workers are shown, and how.
+
+    Attributes:
+        form: `follow`, `csv`, `plot`, `json`, or nothing for tables.
+        rank: Only this worker.
+        at_most: So many points of a curve; tables have fewer.
+    """
+
+    form: str
+    rank: int | None
+    at_most: int
+
+    @classmethod
+    def of(
+        cls, *, follow: bool, csv: bool, plot: bool, as_json: bool, rank: int | None = None, at_most: int = 300
+    ) -> "Shown":
+        """As the options say.
+
+        Raises:
+            InvalidInputError: Two forms are given.
+        """
+        forms = [name for name, given in (("follow", follow), ("csv", csv), ("plot", plot), ("json", as_json)) if given]
+        if len(forms) > 1:
+            raise InvalidInputError("--follow, --csv, --plot, --json", "two of them are given", "Give one.")
+        return cls("".join(forms), rank, at_most if set(forms) & {"csv", "plot", "json"} else SPARKS)
+
+
+def show(registry: "Registry", row: "Training", shown: Shown) -> None:
+    """Print what the workers of a training use, or of a trial, which is one.
+
+    Raises:
+        InvalidInputError: It has no worker of this rank.
+        BusyError: It is still being created.
+    """
+    if shown.rank is not None:
+        check_rank(shown.rank, row.spec.instances.workers, row.name)
+    if shown.form == "follow":
+        write_lines(follow(registry, row, shown.rank), live=True)
+        row = registry.trainings.get(row.id)
+    check_available(row)
+    workers = monitored(registry, row, shown.rank)
+    curves = {worker.rank: registry.monitoring.curve(row.id, worker.rank, shown.at_most) for worker in workers}
+    if shown.form == "json":
+        write_document(monitoring_document(row, workers, curves))
+    elif shown.form == "csv":
+        write_csv(curves)
+    elif shown.form == "plot" and workers:
+        write_plots(workers, curves)
+    else:
+        write_monitoring(row, workers, curves)
 
 
 def check_available(row: "Training") -> None:

@@ -1,4 +1,4 @@
-"""`makerflow tuning ...`: preview, list, show, trials, trial, resume, stop, dashboard, copy, change, delete."""
+"""`makerflow tuning ...`: preview, list, show, monitor, resume, stop, dashboard, copy, change, delete; its trials."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from blocks.registry.records import TuningSummary
     from deployments.cli.tuning_running import TuningSubject
 
-app = command_group("Preview, list, show, resume, stop, copy and delete tunings, and look at their trials.")
+app = command_group("Preview, list, show, monitor, resume, stop, copy and delete tunings, and look at their trials.")
 
 _OF_LIST = (
     "\n\nWith the time taken, how many trainings have run, run and have failed, and the best one with its objective "
@@ -152,6 +152,39 @@ def trial(
         write_document(trial_details(row, found, training, series))
     else:
         write_trial(row, found, training, series)
+
+
+@app.command("monitor")
+def monitor(
+    tuning: Key,
+    *,
+    number: Annotated[
+        int | None,
+        typer.Option("--trial", help="One trial, also one that is over: what it used over time.", min=1, metavar="N"),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print samples of the trial as they come.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print every point of the trial as CSV.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the trial's curves as text.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show where the running trials run, and what they use.
+
+    With --trial what one of them has used since its start, as makerflow training monitor TUNING/N does.
+    """
+    from deployments.cli import tuning_monitor
+    from deployments.cli.access import open_registry
+    from deployments.cli.training_monitor import Shown, show
+
+    shown = Shown.of(follow=follow, csv=csv, plot=plot, as_json=as_json)
+    registry = open_registry()
+    row = registry.tunings.get(tuning)
+    if number is not None:
+        trial = registry.tunings.trial(row.id, number)
+        show(registry, registry.trainings.get(trial.training_id), shown)
+    elif shown.form not in ("", "json"):
+        raise InvalidInputError(f"--{shown.form}", "no trial is given", "Say which one: --trial N.")
+    else:
+        tuning_monitor.show(row, tuning_monitor.running_trials(registry, row), as_json=as_json)
 
 
 @app.command("resume")

@@ -74,6 +74,41 @@ def test_workers_are_watched_through_the_death_of_who_follows_them_and_no_sample
     assert cli.run("training", "monitor", "watched", "--csv", "--plot").code == 2
 
 
+@pytest.mark.req("COM-08", "TUN-12")
+def test_of_a_tuning_it_is_told_where_its_trials_run_and_what_they_use_and_of_one_over_time(
+    cli: CommandLine, code: Path
+) -> None:
+    go = code.parent / "searched.go"
+    algorithm = ("--algorithm", str(code), "--entry-point", "wait.py", "--hp", f"go={go}")
+    search = ("--param", "x=INT[1,3]", "--strategy", "grid", "--objective", "loss", "--parallel", "2")
+    cli.json("tune", "--name", "searched", *algorithm, *search, "--detach")
+
+    def sampled() -> dict[str, Any] | None:
+        found = cli.json("tuning", "monitor", "searched")
+        both = len(found["trials"]) == 2 and all(trial["instances"] for trial in found["trials"])
+        return found if both else None
+
+    document = wait_for(sampled, "samples of two trials")
+    [first, second] = document["trials"]
+    assert (first["number"], second["name"], document["status"]) == (1, "searched/2", "RUNNING")
+    assert first["instances"][0]["usage"].keys() >= {"cpu", "memory", "disk"}
+    table = cli.run("tuning", "monitor", "searched").out
+    assert "MEMORY MIB" in table
+    assert f" {first['instances'][0]['host']} " in table
+    refused = cli.run("tuning", "monitor", "searched", "--plot")
+    assert (refused.code, "--trial N" in refused.err) == (2, True)
+    go.touch()
+    cli.run("tuning", "resume", "searched")
+
+    over_time = cli.json("tuning", "monitor", "searched", "--trial", "2")
+    assert (over_time["name"], over_time["instances"][0]["status"]) == ("searched/2", "ENDED")
+    assert over_time["instances"][0]["points"]
+    assert over_time["instances"] == cli.json("training", "monitor", "searched/2")["instances"]
+    assert "no trial of it runs" in cli.run("tuning", "monitor", "searched").out
+    assert cli.json("tuning", "monitor", "searched")["trials"] == []
+    assert cli.run("tuning", "monitor", "searched", "--trial", "9").code == 2
+
+
 @pytest.mark.req("COM-08")
 def test_a_training_that_is_being_created_has_no_monitoring_and_says_so(cli: CommandLine) -> None:
     cli.home.mkdir(exist_ok=True)

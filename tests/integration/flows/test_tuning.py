@@ -34,6 +34,7 @@ from flows.tuning import (
     resume_tuning,
     stop_tuning,
 )
+from tasks.monitoring_report import running_report
 from tasks.tuning_report import tuning_report
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.processes import processes_of
@@ -431,3 +432,19 @@ def test_a_tuning_is_an_optuna_study_with_all_of_its_trials_that_changes_nothing
     assert trials_of(tuning) == trials
     with pytest.raises(NotFoundError, match="none-such"):
         as_study("none-such")
+
+
+@pytest.mark.req("COM-08", "TUN-12")
+def test_the_report_shows_what_the_trials_use_that_run(make: MakeTuning) -> None:
+    create_tuning(make(SLEEPS, max_trainings=2, parallel_trainings=2), wait=False)
+    registry = open_platform().registry
+
+    def shown() -> str:
+        row = registry.tunings.get("t")
+        return running_report(row, registry.tunings.trials(row.id), registry.monitoring)
+
+    wait_until(lambda: running("t") == 2 and shown().count("\n") == 3, "both to be looked at")
+    assert shown().startswith("| Trial | Worker | Host | CPU")
+    stopped = stop_tuning("t")
+    assert shown() == ""
+    assert stopped.status is T.STOPPED
