@@ -21,11 +21,14 @@ TITLES = {
 OF_THE_RESOURCE = ("spec", "changes", "key")
 """Parameters that say which resource, or what it shall be."""
 
+OF_A_TUNING = ("search", "objective", "trainings", "early_stopping")
+"""What is asked for right below the algorithm, before all that may be left as it is."""
+
 _MARKUP = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 
 
 def finished_form(schema: ParameterSchema, catalogue: Catalogue, resource: str) -> ParameterSchema:
-    """The schema with a title for every parameter, menus where a name of the catalogue is asked for, and no nulls.
+    """The schema with titles, fields in their order, menus where a name of the catalogue is asked for, and no nulls.
 
     Args:
         schema: What Prefect makes of a flow's parameters.
@@ -37,6 +40,8 @@ def finished_form(schema: ParameterSchema, catalogue: Catalogue, resource: str) 
         title = resource if name in OF_THE_RESOURCE else name.replace("_", " ")
         title = f"{resource} to copy" if name == "original" else title
         field["title"] = TITLES.get(name, title.capitalize())
+    for definition in form.definitions.values():
+        definition["properties"] = _in_order(definition.get("properties", {}))
     menus = {"image": _names(catalogue.images), "flavor": _names(catalogue.flavors)}
     for name, field in _fields(form):
         _leave_null_out(field)
@@ -45,6 +50,16 @@ def finished_form(schema: ParameterSchema, catalogue: Catalogue, resource: str) 
             empty = [""] if field.get("default") == "" else []
             field["enum"] = empty + menus[name]
     return form
+
+
+def _in_order(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields as they are filled in; pydantic has those of a base class first, wherever they are used."""
+    own = {name: field for name, field in fields.items() if name in OF_A_TUNING}
+    if "algorithm" not in fields or not own:
+        return fields
+    others = [name for name in fields if name not in own]
+    at = others.index("algorithm") + 1
+    return {name: fields[name] for name in (*others[:at], *own, *others[at:])}
 
 
 def _leave_null_out(field: dict[str, Any]) -> None:

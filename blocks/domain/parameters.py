@@ -77,13 +77,15 @@ class ParameterSpec(Spec):
         examples=["0.1"],
     )
     log: bool = Field(
-        default=False, title="Log scale", description="INT, DOUBLE: as many values below as above the geometric mean."
+        default=False,
+        title="Log scale",
+        description="INT, DOUBLE: each power of ten is as likely as the next one, as suits learning rates.",
     )
     values: Annotated[tuple[str, ...], BeforeValidator(as_texts)] = Field(
         default=(),
         max_length=MAX_VALUES,
         title="Values",
-        description=f"DISCRETE, CATEGORICAL: at most {MAX_VALUES} values; as text with commas between them, or a list.",
+        description=f"DISCRETE, CATEGORICAL: at most {MAX_VALUES:,} values. In files also text with commas in between.",
         examples=[["16", "32", "64"]],
     )
 

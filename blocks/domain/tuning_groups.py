@@ -71,7 +71,14 @@ class StoppingRule(StrEnum):
 class SearchSpec(Spec):
     """What is searched, and how."""
 
-    parameters: Annotated[Parameters, Field(title="Parameters", description="Hyperparameters with ranges.")]
+    parameters: Annotated[
+        Parameters,
+        Field(
+            title="Parameters",
+            description="The hyperparameters that are searched, one an item, each with its range or its values; given "
+            "to the entry point as --{name} {value} and as EM_HP_{NAME}.",
+        ),
+    ]
     strategy: Strategy = Field(
         default=Strategy.BAYESIAN_OPTIMIZATION,
         title="Search strategy",
@@ -111,11 +118,13 @@ class ObjectiveSpec(Spec):
         min_length=1,
         max_length=256,
         title="Objective metric",
-        description="Name of the metric, as the entry point prints it.",
+        description="Name of the metric, as the entry point prints it: loss for lines such as loss=0.25.",
         examples=["val_loss"],
     )
     type: ObjectiveType = Field(
-        default=ObjectiveType.MINIMIZE, title="Objective type", description="Whether less or more is better."
+        default=ObjectiveType.MINIMIZE,
+        title="Objective type",
+        description="MINIMIZE: less is better, as of a loss. MAXIMIZE: more is, as of an accuracy.",
     )
     goal: float | None = Field(
         default=None,
@@ -224,7 +233,7 @@ class EarlyStoppingSpec(Spec):
 
     rule: StoppingRule = Field(
         default=StoppingRule.NONE,
-        title="Early stopping",
+        title="Stopping rule",
         description="MEDIAN ends a trial whose best report so far is worse than the median of what the finished trials "
         "had on average by then.",
     )

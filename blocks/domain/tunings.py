@@ -11,7 +11,7 @@ from blocks.domain.errors import InvalidInputError
 from blocks.domain.flat_settings import GROUPS, Groups, group_fields, minutes_of
 from blocks.domain.parameters import RANGES, ParameterSpec, ParameterType, grid_size
 from blocks.domain.paths import StoragePath
-from blocks.domain.spec_groups import AlgorithmSpec, MetricSpec, ProvidedAlgorithm, check_hyperparameters
+from blocks.domain.spec_groups import AlgorithmSpec, MetricSpec, OutputSpec, ProvidedAlgorithm, check_hyperparameters
 from blocks.domain.spec_values import NAME_PATTERN, NAME_RULE, NamedValue
 from blocks.domain.specs import SettingsSpec, TrainingSettings, TrainingSpec
 from blocks.domain.tuning_groups import (
@@ -128,6 +128,11 @@ class TuningSpec(TuningSettings, TrainingSettings):
 
     algorithm: AlgorithmSpec = Field(
         title="Algorithm", description="What is run. Its hyperparameters have the same value in every training."
+    )
+    outputs: OutputSpec = Field(
+        default=OutputSpec(),
+        title="Output data",
+        description="Where results go: of each trial into a folder of its own, PATH/TUNING/TRIAL.",
     )
     metrics: TuningMetricSpec = Field(
         default=TuningMetricSpec(), title="Metrics", description="Which metrics are read, and how."

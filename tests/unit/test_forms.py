@@ -64,3 +64,14 @@ def test_a_description_is_shown_as_it_is_written() -> None:
     form = form_of(CatalogueEntry(create_training_flow, "training"))
     assert r"EM_DATASET\_{NAME}" in form.definitions["DatasetSpec"]["properties"]["name"]["description"]
     assert "`makerflow catalogue images`" in form.definitions["InstanceSpec"]["properties"]["image"]["description"]
+
+
+@pytest.mark.req("COM-04", "TUN-01")
+@pytest.mark.parametrize("name", ["create-tuning", "create-tuning-from-template"])
+def test_what_a_tuning_cannot_do_without_is_asked_for_right_below_its_algorithm(name: str) -> None:
+    form = form_of(ENTRIES[name])
+    group = form.properties["spec"].get("$ref", form.properties["spec"].get("allOf", [{}])[0].get("$ref", ""))
+    fields = list(form.definitions[group.rpartition("/")[2]]["properties"])
+    at = fields.index("algorithm")
+    assert fields[at : at + 5] == ["algorithm", "search", "objective", "trainings", "early_stopping"]
+    assert fields.index("limits") > at + 4

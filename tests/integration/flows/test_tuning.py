@@ -6,8 +6,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.objects import FlowRun
 
 from blocks.cluster.agent_process import agent_pid
 from blocks.cluster.layout import RunLayout
@@ -34,6 +36,7 @@ from flows.tuning import (
     resume_tuning,
     stop_tuning,
 )
+from flows.tuning_flows import tuning_of
 from tasks.monitoring_report import running_report
 from tasks.tuning_report import tuning_report
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
@@ -448,3 +451,20 @@ def test_the_report_shows_what_the_trials_use_that_run(make: MakeTuning) -> None
     stopped = stop_tuning("t")
     assert shown() == ""
     assert stopped.status is T.STOPPED
+
+
+@pytest.mark.req("COM-04", "TUN-14")
+def test_a_flow_run_that_took_up_a_tuning_knows_which_one_it_is_about(make: MakeTuning) -> None:
+    tuning = tuned(make("print('loss=1')", max_trainings=1))
+    parameters = {"spec": tuning.current_spec.model_dump(mode="json")}
+    taken_up = FlowRun(flow_id=uuid4(), parameters=parameters)
+    assert tuning_of(taken_up).id == tuning.id
+    assert tuning_of(FlowRun(flow_id=uuid4(), parameters={"key": "t"})).id == tuning.id
+    for other in (
+        {"auto_scheduled": True},
+        {"parameters": {"spec": {"name": "t"}}},
+        {"parameters": {"spec": {**parameters["spec"], "description": "another"}}},
+        {"parameters": {"original": "t"}},
+    ):
+        with pytest.raises(NotFoundError):
+            tuning_of(taken_up.model_copy(update=other))
