@@ -55,9 +55,9 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A MAKERFLOW_HOME of the test's own; it does not exist yet."""
-    directory = tmp_path / "makerflow-home"
+def home(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A MAKERFLOW_HOME of the test's own, whose path leaves room for sockets' names; it does not exist yet."""
+    directory = Path(tempfile.mkdtemp(dir=_HOME)) / "home"
     monkeypatch.setenv("MAKERFLOW_HOME", str(directory))
     return directory
 

@@ -25,8 +25,7 @@ def test_a_tuning_is_made_from_its_form_and_its_report_shows_its_trials(ui: Ui, 
     run = form.submit("make-searched")
     ui.platform.wait_for_state(run, "COMPLETED")
 
-    ui.open_run(run)
-    ui.see("Task Runs").click()
+    ui.open_run(run, tab="Task%20Runs")
     ui.see("trial 3")
     ui.picture("tuning-run")
     ui.open_report(run, "3 of 3 have run")

@@ -17,9 +17,9 @@ SAYS = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
 
 @pytest.mark.parametrize("name", [DETACHED, FLOW_RUNS])
 def test_a_log_that_became_too_long_is_set_aside_while_others_go_on_appending_to_it(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layout = make_layout(Settings(home=tmp_path / "home"))
+    layout = make_layout(Settings(home=home))
     log = layout.log(name)
     command = [sys.executable, "-c", SAYS]
     with log.open("ab") as file, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, text=True) as process:
@@ -37,13 +37,13 @@ def test_a_log_that_became_too_long_is_set_aside_while_others_go_on_appending_to
 
 
 def test_a_long_log_for_whose_copy_no_room_is_left_is_emptied_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: Path, aside: Path) -> None:
         aside.write_text("half of it")
         raise OSError(errno.ENOSPC, "no room")
 
-    layout = make_layout(Settings(home=tmp_path / "home"))
+    layout = make_layout(Settings(home=home))
     layout.log(FLOW_RUNS).write_text("too long")
     monkeypatch.setattr(log_rotation, "LOG_MEGABYTES", 0)
     monkeypatch.setattr(shutil, "copyfile", full)

@@ -31,10 +31,10 @@ IGNORES_SIGTERM = (
 
 @pytest.mark.req("COM-04", "COM-10")
 def test_a_part_that_supervisord_has_given_up_is_started_until_it_can_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervision, "TRIES", 1)
-    layout, file = make_layout(Settings(home=tmp_path / "home")), tmp_path / "file"
+    layout, file = make_layout(Settings(home=home)), tmp_path / "file"
     part = Part("part", (sys.executable, "-c", NEEDS_A_FILE, str(file)), rank=0, settled_seconds=1)
 
     def look(state: str) -> bool | None:
@@ -55,9 +55,9 @@ def test_a_part_that_supervisord_has_given_up_is_started_until_it_can_start(
         wait_for(lambda: look("RUNNING"), "it to run")
 
 
-def test_the_log_of_a_part_is_bounded_however_much_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_of_a_part_is_bounded_however_much_it_says(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "LOG_MEGABYTES", 1)
-    layout, said = make_layout(Settings(home=tmp_path / "home")), tmp_path / "said"
+    layout, said = make_layout(Settings(home=home)), tmp_path / "said"
     with supervised(layout, Part("part", (sys.executable, "-c", SAYS_MUCH, str(said)), rank=0)):
         wait_for(lambda: said.exists() or None, "all of it to be said")
         assert sum(log.stat().st_size for log in layout.logs.glob("part.log*")) < 2**22 + 2**20
@@ -77,9 +77,9 @@ def supervised(layout: Layout, part: Part) -> Iterator[None]:
 
 
 def test_what_cannot_be_ended_is_said_instead_of_waited_for_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layout = make_layout(Settings(home=tmp_path / "home"))
+    layout = make_layout(Settings(home=home))
     environment = {**os.environ, PARENT: str(os.getpid())}
     command = supervision.tied(layout, "part", [sys.executable, "-c", IGNORES_SIGTERM])
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:

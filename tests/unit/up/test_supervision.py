@@ -19,8 +19,8 @@ from deployments.up.supervision import supervisor_config
 
 
 @pytest.mark.parametrize("name", ["a", "with blank", "100%", "50%d of it's", 'a"b', "a;b#c", "höme"])
-def test_supervisord_itself_takes_every_path_as_it_was_meant(name: str, tmp_path: Path) -> None:
-    layout = make_layout(Settings(home=tmp_path / name))
+def test_supervisord_itself_takes_every_path_as_it_was_meant(name: str, home: Path) -> None:
+    layout = make_layout(Settings(home=home / name))
     layout.logs.mkdir(parents=True, exist_ok=True)
     parts = make_parts(layout, ("envoy", f"--config-path={name}"))
     layout.supervisor_config.parent.mkdir(parents=True, exist_ok=True)
