@@ -4,6 +4,7 @@ Its events are read by the tuning's control loop, which says when it is over; so
 stream is watched.
 """
 
+import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +20,8 @@ from tasks.log_collection import collect_logs, collected_meanwhile
 
 STOP_SECONDS = 2.0
 """Between asking a trial that is not needed any longer to end and ending it by force."""
+
+logger = logging.getLogger("makerflow")
 
 
 class TrialRun:
@@ -96,11 +99,26 @@ class TrialRun:
         status, reason = self._outcome
         if self._left:
             return status
-        if self._is_delivered:
-            self._platform.cluster.remove(self.handle)
+        self._clear_away()
         if status in TRIAL_FAILED:
             raise RunFailedError("trial", self.name, status, reason)
         return status
+
+    def clear_away(self) -> None:
+        """Do what an earlier process did not come to after it had concluded the trial.
+
+        Raises:
+            TransientError: The cluster, the registry or the log store does not answer.
+        """
+        self.stop()
+        self._clear_away()
+
+    def _clear_away(self) -> None:
+        """Bring what is left of its lines into the log store, where that is asked for, and remove its run."""
+        if self._is_logged:
+            collect_logs(self._platform, self._platform.registry.trainings.get(self.plan.run_id), self.handle)
+        if self._is_delivered:
+            self._platform.cluster.remove(self.handle)
 
     def _wait(self) -> None:
         """Until it is concluded; its lines go to the log store meanwhile, where that is asked for."""
@@ -110,8 +128,6 @@ class TrialRun:
         row = self._platform.registry.trainings.get(self.plan.run_id)
         with collected_meanwhile(self._platform, row, self.handle):
             self._over.wait()
-        if not self._left:
-            collect_logs(self._platform, self._platform.registry.trainings.get(row.id), self.handle)
 
     def launch(self) -> None:
         """Start its run, or find it; also that of an agent that died without a word.
@@ -156,6 +172,10 @@ class TrialThreads:
         """Run its task."""
         return self._runs.submit(copy_context().run, run_trial.named, f"trial {run.trial.number}", run)
 
+    def clear_away(self, run: TrialRun) -> None:
+        """Have what a concluded trial left brought to its place and removed, without waiting for that."""
+        self._others.submit(self._clear_away, run)
+
     def launch_again(self, run: TrialRun) -> None:
         """Have a run go on whose agent has died, without waiting for that."""
         self._others.submit(self._launch, run)
@@ -177,6 +197,12 @@ class TrialThreads:
     def _launch(self, run: TrialRun) -> None:
         with suppress(MakerflowError):  # it is found lost again
             run.launch()
+
+    def _clear_away(self, run: TrialRun) -> None:
+        try:
+            run.clear_away()
+        except MakerflowError as error:
+            logger.warning("What the trial %s left on the cluster is removed later, by upkeep: %s", run.name, error)
 
     def _stop(self, run: TrialRun, after_seconds: float) -> None:
         if not run.is_over_within(after_seconds):

@@ -115,6 +115,8 @@ class _Control:
         found = {state.handle.run_id for state in self._platform.cluster.find(self._selector)}
         for trial in trials:
             self._tell(trial)
+            if trial.status in (*TRIAL_FINISHED, TrialStatus.KILLED) and trial.training_id in found:
+                self._clear_away(trial)
             if trial.status is TrialStatus.SUCCEEDED:
                 self._remember(trial)
             elif trial.status is TrialStatus.KILLED:
@@ -124,6 +126,13 @@ class _Control:
                 follower = self._running[trial.training_id]
                 if follower.event_cursor and trial.training_id not in found:
                     self._lose(follower)
+
+    def _clear_away(self, trial: Trial) -> None:
+        """Have done what an earlier process died before: it had concluded this trial, whose run is still there."""
+        run = TrialRun(self._platform, self._tuning, trial, plan_of_trial(self._platform, self._tuning, trial))
+        row = self._platform.registry.trainings.get(trial.training_id)
+        run.conclude(trial.status, trial.reason, logs_uploaded=row.logs_uploaded)
+        self._threads.clear_away(run)
 
     def _is_over(self) -> bool:
         """Start what may start; whether nothing runs any more."""

@@ -32,8 +32,9 @@ def _under_way_of(kind: str, statuses: Iterable[str], only: str = "") -> str:
 _TRAININGS = _under_way_of("training", UNDER_WAY, "AND t.tuning_id IS NULL")  # a trial is followed with its tuning
 _TUNINGS = _under_way_of("tuning", TUNING_UNDER_WAY)
 _STANDING = (
-    "SELECT t.id, t.name, t.status, d.logs_uploaded "
-    "FROM training t JOIN training_document d ON d.training_id = t.id WHERE t.id IN ({ids})"
+    "SELECT t.id, t.name, t.status, d.logs_uploaded, u.status AS tuning_status "
+    "FROM training t JOIN training_document d ON d.training_id = t.id LEFT JOIN tuning u ON u.id = t.tuning_id "
+    "WHERE t.id IN ({ids})"
 )
 _NAMES = (
     "SELECT name FROM training WHERE experiment_id = :experiment AND tuning_id IS NULL "
@@ -104,4 +105,4 @@ def _under_way(row: Row, status: TrainingStatus | TuningStatus) -> UnderWay:
 
 
 def _standing(row: Row) -> Standing:
-    return Standing(name=row["name"], status=row["status"], logs_uploaded=row["logs_uploaded"])
+    return Standing(**{name: row[name] for name in ("name", "status", "logs_uploaded", "tuning_status")})

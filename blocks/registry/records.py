@@ -7,7 +7,14 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
-from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus, TrialStatus, TuningStatus
+from blocks.domain.lifecycle import (
+    TUNING_UNDER_WAY,
+    UNDER_WAY,
+    ExperimentStatus,
+    TrainingStatus,
+    TrialStatus,
+    TuningStatus,
+)
 from blocks.domain.plan import Frozen, RunHandle, RunPlan, Uploaded
 from blocks.domain.specs import NamedValue, TrainingSpec
 from blocks.domain.templates import TemplateSpec, TemplateUse
@@ -261,11 +268,17 @@ class UnderWay(Frozen):
 
 
 class Standing(Frozen):
-    """What is known of the training whose run was found somewhere."""
+    """What is known of the training whose run was found somewhere; of a trial's also how its tuning stands."""
 
     name: str
     status: TrainingStatus
     logs_uploaded: bool
+    tuning_status: TuningStatus | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether somebody still works on it, or will: who goes on with a tuning clears away what its trials left."""
+        return self.status in UNDER_WAY or self.tuning_status in TUNING_UNDER_WAY
 
 
 class Move(Frozen):

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from blocks.cluster.base import Cluster, Trace
-from blocks.domain.lifecycle import UNDER_WAY
 from blocks.domain.plan import RunPhase
 from blocks.registry.database import Registry
 from blocks.registry.records import Standing
@@ -72,7 +71,7 @@ def judged(trace: Trace, training: Standing | None, registry_id: str, now: datet
 
     A run that names no registry, as those of earlier versions, belongs to the one that knows its training.
     """
-    if training is not None and training.status in UNDER_WAY:
+    if training is not None and training.is_under_way:
         return None
     owner = trace.labels.get(REGISTRY)
     is_strange = owner != registry_id if owner else training is None

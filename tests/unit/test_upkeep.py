@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from blocks.cluster.base import Trace
-from blocks.domain.lifecycle import TRAINING, UNDER_WAY, TrainingStatus
+from blocks.domain.lifecycle import TRAINING, TUNING_UNDER_WAY, UNDER_WAY, TrainingStatus, TuningStatus
 from blocks.domain.plan import RunPhase
 from blocks.registry.records import Standing, UnderWay
 from blocks.upkeep.findings import Finding, Kind, UpkeepReport
@@ -49,6 +49,15 @@ def test_upkeep_brings_a_training_from_each_status_that_is_under_way_to_an_end(s
     for source, target in pairwise((status, *ways)):
         assert TRAINING.allows(source, target)
     assert not ways or TRAINING.is_final(ways[-1])
+
+
+def test_what_a_trial_left_is_for_who_goes_on_with_its_tuning_until_that_is_over() -> None:
+    trial = training(TrainingStatus.COMPLETE)
+    for status in TuningStatus:
+        left = judged(
+            trace(RunPhase.FINISHED), trial.model_copy(update={"tuning_status": status}), REGISTRY_ID, NOW, KEEP
+        )
+        assert (left is None) == (status in TUNING_UNDER_WAY)
 
 
 @pytest.mark.parametrize("status", sorted(set(TrainingStatus) - UNDER_WAY))

@@ -29,6 +29,12 @@ import json, sys
 from flows.tuning import create_tuning
 create_tuning(json.loads(sys.argv[1]))
 """
+DIES_AFTER_A_TRIAL = f"""
+import os
+from tasks.trial_run import TrialRun
+TrialRun._clear_away = lambda run: os._exit(9)
+{CREATE}
+"""
 
 
 @pytest.fixture
@@ -79,6 +85,17 @@ def test_a_flow_that_is_killed_again_and_again_loses_and_doubles_no_line_of_a_tr
         lines = bodies(f"tuningId:{tuning.id} AND trial:{trial.number} AND step")
         assert lines == [f"k={trial.number} step={step}" for step in range(400)]
     assert max(Counter((line.body, line.fields.get("trainingId")) for line in records("")).values()) == 1
+
+
+@pytest.mark.req("TUN-17", "COM-04")
+def test_who_goes_on_brings_over_the_lines_of_a_trial_whose_flow_died_right_after_its_end(make: MakeTuning) -> None:
+    spec = make("for step in range(3): print('step', step)\nprint('loss=1')\n")
+    assert subprocess.run([sys.executable, "-c", DIES_AFTER_A_TRIAL, spec.model_dump_json()]).returncode == 9
+    assert len(open_platform().cluster.traces()) == 1
+    tuning = tuned(spec)
+    for trial in trials_of(tuning):
+        assert len(bodies(f"tuningId:{tuning.id} AND trial:{trial.number} AND step")) == 3
+    assert open_platform().cluster.traces() == []
 
 
 def test_a_tuning_that_failed_is_told_with_its_reason(make: MakeTuning) -> None:

@@ -55,7 +55,9 @@ def test_a_part_that_supervisord_has_given_up_is_started_until_it_can_start(
         wait_for(lambda: look("RUNNING"), "it to run")
 
 
-def test_the_log_of_a_part_is_bounded_however_much_it_says(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_of_a_part_is_bounded_however_much_it_says(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(supervision, "LOG_MEGABYTES", 1)
     layout, said = make_layout(Settings(home=home)), tmp_path / "said"
     with supervised(layout, Part("part", (sys.executable, "-c", SAYS_MUCH, str(said)), rank=0)):
