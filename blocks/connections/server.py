@@ -29,7 +29,7 @@ STOP_SECONDS = 30
 LOOK_SECONDS = 0.1
 LOG_BYTES = 10 * 2**20
 HOST = "127.0.0.1"
-APPLICATION = "prefect.server.api.server:create_app"
+APPLICATION = "blocks.connections.workflow_server:create_app"
 _PR_SET_PDEATHSIG = 1
 
 

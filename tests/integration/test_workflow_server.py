@@ -1,0 +1,74 @@
+"""The tables of a new workflow database."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from blocks.connections import workflow_server
+from blocks.connections.workflow_server import make_tables
+
+BY_PREFECT = """
+import asyncio
+from prefect.server.database import provide_database_interface
+asyncio.run(provide_database_interface().create_db())
+"""
+
+
+@pytest.mark.req("COM-04")
+def test_a_new_database_has_what_prefect_would_have_made(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours.db", tmp_path / "theirs.db"
+    make_tables(ours)
+    environment = {
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{theirs}",
+        "PREFECT_HOME": str(tmp_path),
+    }
+    subprocess.run([sys.executable, "-c", BY_PREFECT], env=environment, check=True)
+    assert contents(ours) == contents(theirs)
+
+
+def contents(file: Path) -> dict[str, object]:
+    """Columns, foreign keys and indexes of every table; what SQLite lists in any order, sorted."""
+    with closing(sqlite3.connect(file)) as database:
+
+        def ask(text: str, *values: str) -> list[tuple[object, ...]]:
+            return database.execute(text, values).fetchall()
+
+        def sorted_answer(text: str, table: str) -> list[str]:
+            return sorted(map(str, ask(text, table)))
+
+        tables = [name for (name,) in ask("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        return {
+            str(table): (
+                ask("SELECT * FROM pragma_table_xinfo(?)", str(table)),
+                sorted_answer(
+                    'SELECT "table", "from", "to", on_update, on_delete FROM pragma_foreign_key_list(?)', str(table)
+                ),
+                sorted_answer("SELECT name, sql FROM sqlite_master WHERE type <> 'table' AND tbl_name = ?", str(table)),
+            )
+            for table in tables
+        } | {"revision": ask("SELECT version_num FROM alembic_version")}
+
+
+def test_a_database_that_has_tables_stays_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "a.db"
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("CREATE TABLE precious (value)")
+    before = file.read_bytes()
+    make_tables(file)
+    assert file.read_bytes() == before
+
+
+def test_what_fails_is_left_to_prefect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> sqlite3.Connection:
+        raise KeyError("versions_dir")
+
+    monkeypatch.setattr(workflow_server, "_migrated", fails)
+    make_tables(tmp_path / "a.db")
+    assert (tmp_path / "a.db").stat().st_size == 0
+    assert "takes longer" in caplog.text
