@@ -17,6 +17,8 @@ ENVIRONMENT = os.environ
 """The one place where the product touches the process's environment, save for what the launcher starts."""
 
 _SECONDS_A_DAY = 86400
+_LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::(?P<port>[0-9]{{1,5}}))?")
 
 
 class Settings(BaseSettings):
@@ -39,6 +41,8 @@ class Settings(BaseSettings):
         app_key: What entry points find in EM_APPKEY.
         catalogue: A YAML file of further images and flavors; `catalogue.yaml` below `home` when it exists.
         access_string: `user:password` that `makerflow up` asks everybody for; empty to ask nobody on this machine.
+        hosts: Further names to which `makerflow up` answers, with commas between them, such as those of a proxy that
+            speaks TLS; each with its port where that is neither 80 nor 443.
         tensorboard_idle_minutes: A TensorBoard or dashboard that nobody used for so long is ended; it starts again when
             opened.
         log_store: `local` for the searchable store below `home`, `off` for none.
@@ -74,6 +78,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("MAKERFLOW_ACCESS_STRING", "PREFECT_SERVER_API_AUTH_STRING"),
         examples=["'user:a long password'"],
     )
+    hosts: Annotated[tuple[str, ...], NoDecode] = Field(default=(), examples=["ml.example.com"])
     tensorboard_idle_minutes: float = Field(default=15, gt=0, le=1e6, examples=["15"])
     log_store: Literal["local", "off"] = Field(default="local", examples=["local"])
     keep_log_store_days: int = Field(default=30, ge=1, le=3650, examples=["30"])
@@ -126,6 +131,20 @@ class Settings(BaseSettings):
         user, _, password = text.partition(":")
         if text and not (user and password and text.isascii() and text.isprintable()):
             raise ValueError("it has to be user:password in printable ASCII")
+        return value
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _from_list(cls, value: object) -> object:
+        return value.lower().split(",") if isinstance(value, str) else value
+
+    @field_validator("hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            found = _HOST.fullmatch(host)
+            if not found or not 0 < int(found["port"] or 80) < 2**16:
+                raise ValueError(f"{host!r} is no host name, with or without a port")
         return value
 
     @field_validator("nas", mode="before")

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -82,12 +82,20 @@ class Doorkeeper:
         token: What opens everything.
         access_string: `user:password` that opens everything too; empty for none.
         clock: Seconds since the epoch.
+        origins: Of pages that are ours whatever Host comes with their requests.
     """
 
-    def __init__(self, token: SecretStr, access_string: SecretStr, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        token: SecretStr,
+        access_string: SecretStr,
+        clock: Callable[[], float] = time.time,
+        origins: Collection[str] = (),
+    ) -> None:
         self._token = token.get_secret_value().encode()
         self._accounts = [own_account(token).encode()]
         self._account = access_string.get_secret_value().encode()
+        self._origins = origins
         key = self._token + b"\0" + self._account
         self._signer = Signer(key, clock)
         self._used_tickets: set[str] = set()
@@ -114,7 +122,7 @@ class Doorkeeper:
             level: What the route asks for.
             patient: Whether a password may be tried now. The token and the cookie, which nobody can guess, always may.
         """
-        if is_foreign(request):
+        if self.is_foreign(request):
             return Verdict.FOREIGN
         given = query_ticket(request.target) if request.method in _READING and not request.is_upgrade else ""
         if given and self._take(given):
@@ -129,6 +137,10 @@ class Doorkeeper:
         if not authorization:
             return Verdict.WRONG if given else Verdict.ANONYMOUS
         return self._check(authorization, patient)
+
+    def is_foreign(self, request: Request) -> bool:
+        """Whether a page of another site causes the request."""
+        return is_foreign(request, self._origins)
 
     def opens(self, secret: str) -> bool:
         """Whether `secret` is the token or the access string."""
@@ -161,17 +173,17 @@ class Doorkeeper:
         return Verdict.ENTER if self._account and _any_same(account, [self._account]) else Verdict.WRONG
 
 
-def is_foreign(request: Request) -> bool:
+def is_foreign(request: Request, origins: Collection[str] = ()) -> bool:
     """Whether a request was caused by a page of another site, or of another port of this machine.
 
-    A link there may lead here; nothing else may.
+    A link there may lead here; nothing else may. Pages of `origins` are ours though a proxy has rewritten the Host.
     """
     if not _HOST.fullmatch(request.headers.get("host", "")):
         return True  # Envoy compares what is before the port and does not look at what is after it
     if request.is_cross_site and not request.is_navigation:
         return True
     origin = request.headers.get("origin")
-    if origin is None:
+    if origin is None or origin.lower() in origins:
         return False
     parts = urlsplit(origin)
     return parts.scheme not in ("http", "https") or parts.netloc.lower() != request.headers.get("host", "").lower()

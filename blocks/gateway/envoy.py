@@ -140,7 +140,10 @@ def _ours(routes: Iterable[Route], hosts: Sequence[str]) -> dict[str, Any]:
 
 def _others() -> dict[str, Any]:
     """Where a request ends whose Host is not ours, e.g. after a page elsewhere had its own name point here."""
-    text = "The front door is not known by this name. Use localhost; `makerflow up --host ADDRESS` serves others.\n"
+    text = (
+        "The front door is not known by this name. Use localhost; `makerflow up --host ADDRESS` serves others, and "
+        "with MAKERFLOW_HOSTS=NAME it answers to the name of a proxy.\n"
+    )
     return {
         "name": "others",
         "domains": ["*"],

@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,6 +21,8 @@ TOKEN_FILE = "token"  # noqa: S105 - the file's name
 OWN_ACCOUNT = "makerflow"
 """The user name beside which the token is a password, for clients that know only Basic authorization."""
 
+_PORT = re.compile(r":[0-9]+$")
+
 
 class FrontDoor(BaseModel):
     """What the front door and its access service are told.
@@ -29,6 +32,7 @@ class FrontDoor(BaseModel):
         host: The address that it listens on.
         port: The port.
         hosts: The names by which it may be called, without port; Envoy's wildcards are allowed (`*.example.org`, `*`).
+        origins: Of pages that are ours whatever Host comes with their requests; in small letters, as browsers say it.
         token: What opens everything; see `front_door_token`.
         access_string: `user:password` that the UI and the API ask for; empty when they are open.
         boards: The directory whose subdirectories are the experiments' events.
@@ -43,6 +47,7 @@ class FrontDoor(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(ge=1, le=65_535)
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+    origins: tuple[str, ...] = ()
     token: SecretStr = Field(min_length=16)
     access_string: SecretStr = SecretStr("")
     boards: Path
@@ -94,15 +99,25 @@ def own_account(token: SecretStr) -> str:
     return f"{OWN_ACCOUNT}:{token.get_secret_value()}"
 
 
-def own_hosts(host: str) -> tuple[str, ...]:
+def own_hosts(host: str, further: Iterable[str] = ()) -> tuple[str, ...]:
     """The names and addresses by which people call a front door that listens on `host`.
 
     Any other name is refused: a page elsewhere could have it point here (DNS rebinding).
+
+    Args:
+        host: An address of this machine.
+        further: Names of other origin, such as a proxy's, in small letters; their ports do not matter here.
     """
-    names = ["localhost", "127.0.0.1", "[::1]"]
+    names = ["localhost", "127.0.0.1", "[::1]", *(_PORT.sub("", name) for name in further)]
     if not _is_wildcard(host):
         return tuple(dict.fromkeys([*names, _bracketed(host)]))
     return tuple(dict.fromkeys([*names, socket.gethostname().lower(), socket.getfqdn().lower(), *_addresses()]))
+
+
+def own_origins(hosts: Iterable[str]) -> tuple[str, ...]:
+    """The origins of pages of `hosts`, each with its port where that is not the scheme's own."""
+    ports = {"http": ":80", "https": ":443"}
+    return tuple(f"{scheme}://{host.removesuffix(port)}" for host in hosts for scheme, port in ports.items())
 
 
 def write_private(file: Path, text: str) -> Path:

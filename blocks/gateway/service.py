@@ -16,7 +16,6 @@ from blocks.gateway.access import (
     Doorkeeper,
     Request,
     Verdict,
-    is_foreign,
     local_target,
     without_ticket,
 )
@@ -44,7 +43,7 @@ class AccessService:
 
     def __init__(self, front_door: FrontDoor, boards: Boards) -> None:
         self._boards = boards
-        self.doorkeeper = Doorkeeper(front_door.token, front_door.access_string)
+        self.doorkeeper = Doorkeeper(front_door.token, front_door.access_string, origins=front_door.origins)
         self._wrong = 0
 
     async def check(self, http: HttpRequest) -> Response:
@@ -63,7 +62,7 @@ class AccessService:
         """Take the secret of the sign-in page's form, and give the cookie for it."""
         if http.method in ("GET", "HEAD"):
             return _sign_in(_ASKING, "/", 200)
-        if is_foreign(_request(http)):
+        if self.doorkeeper.is_foreign(_request(http)):
             return _refused(Verdict.FOREIGN)
         fields = parse_qs((await _limited_body(http)).decode(errors="replace"))
         secret, target = fields.get("secret", [""])[0], local_target(fields.get("next", ["/"])[0])
@@ -177,7 +176,7 @@ def _message(status: int, title: str, text: str) -> Response:
 
 def _refused(verdict: Verdict) -> Response:
     status, why = {
-        Verdict.FOREIGN: (403, "Refused: the request comes from a page of another site."),
+        Verdict.FOREIGN: (403, "Refused: a page of another site sent it (a proxy's own is named in MAKERFLOW_HOSTS)."),
         Verdict.ANONYMOUS: (401, "Refused: send the access string or the token (Authorization: Basic or Bearer)."),
         Verdict.WRONG: (401, "Refused: what was sent opens nothing here; see up/token below MAKERFLOW_HOME."),
         Verdict.LATER: (429, "Refused: too many wrong passwords. Try again in a few seconds."),

@@ -24,7 +24,7 @@ To ask everybody for a password, end it, and start it again after
 """
 _PLAIN = """\
 WARNING: other machines reach this address in plain HTTP: who is on the way reads the access string and all else.
-Let them come through a proxy that speaks TLS and passes the Host header on, and keep this port from them.
+Let them come through a proxy that speaks TLS, whose name MAKERFLOW_HOSTS has, and keep this port from them.
 """
 
 

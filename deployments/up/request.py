@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from blocks.connections.settings import Settings
 from blocks.domain.errors import InvalidInputError
-from blocks.gateway.front_door import FrontDoor, front_door_token, own_hosts
+from blocks.gateway.front_door import FrontDoor, front_door_token, own_hosts, own_origins
 from deployments.up.layout import Layout
 
 LOOPBACK = "127.0.0.1"
@@ -50,13 +50,8 @@ def make_request(settings: Settings, host: str, port: int) -> Request:
         InvalidInputError: It is no address, or everybody could enter.
     """
     address = _address(host)
-    if not address.is_loopback and not settings.access_string.get_secret_value():
-        raise InvalidInputError(
-            f"--host {host}",
-            "other machines reach this address, and no access string is required",
-            "Listen on 127.0.0.1; or set MAKERFLOW_ACCESS_STRING=user:password, and let others come through a proxy "
-            "that speaks TLS, for this is plain HTTP.",
-        )
+    if not settings.access_string.get_secret_value():
+        _check_alone(settings, host, address)
     return Request(str(address), port, settings.access_string)
 
 
@@ -83,13 +78,31 @@ def make_front_door(settings: Settings, layout: Layout, request: Request) -> Fro
         directory=layout.directory,
         host=request.host,
         port=request.port,
-        hosts=own_hosts(request.host),
+        hosts=own_hosts(request.host, settings.hosts),
+        origins=own_origins(settings.hosts),
         token=front_door_token(layout.directory),
         access_string=request.access_string,
         boards=settings.home / "tensorboard",
         dashboard_program=(sys.executable, "-P", "-m", "blocks.studies"),
         idle_seconds=settings.tensorboard_idle_minutes * 60,
     )
+
+
+def _check_alone(settings: Settings, host: str, address: IPv4Address | IPv6Address) -> None:
+    """Whoever asks nobody who they are serves this machine alone."""
+    if not address.is_loopback:
+        raise InvalidInputError(
+            f"--host {host}",
+            "other machines reach this address, and no access string is required",
+            "Listen on 127.0.0.1; or set MAKERFLOW_ACCESS_STRING=user:password, and let others come through a proxy "
+            "that speaks TLS, for this is plain HTTP.",
+        )
+    if settings.hosts:
+        raise InvalidInputError(
+            f"MAKERFLOW_HOSTS={','.join(settings.hosts)}",
+            "other machines come by these names, and no access string is required",
+            "Set MAKERFLOW_ACCESS_STRING=user:password too, or unset it.",
+        )
 
 
 def _address(host: str) -> IPv4Address | IPv6Address:

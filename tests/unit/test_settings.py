@@ -24,6 +24,14 @@ from blocks.domain.errors import InvalidInputError
         ("PREFECT_API_URL", "ftp://host/api", "no URL"),
         ("MAKERFLOW_HOME", "~no-such-user/x", "no such user"),
         ("MAKERFLOW_CATALOGUE", "~no-such-user/x", "no such user"),
+        ("MAKERFLOW_HOSTS", "https://ml.example.com", "'https://ml.example.com' is no host name"),
+        ("MAKERFLOW_HOSTS", "ml.example.com, other", "' other' is no host name"),
+        ("MAKERFLOW_HOSTS", "ml.example.com,", "'' is no host name"),
+        ("MAKERFLOW_HOSTS", "*.example.com", "'*.example.com' is no host name"),
+        ("MAKERFLOW_HOSTS", "ml.example.com.", "'ml.example.com.' is no host name"),
+        ("MAKERFLOW_HOSTS", "ml.example.com:65536", "'ml.example.com:65536' is no host name"),
+        ("MAKERFLOW_HOSTS", "ml.example.com:0", "'ml.example.com:0' is no host name"),
+        ("MAKERFLOW_HOSTS", "me@ml.example.com", "'me@ml.example.com' is no host name"),
     ],
 )
 def test_a_wrong_variable_is_refused_with_its_name_what_is_wrong_and_an_example(
@@ -36,6 +44,13 @@ def test_a_wrong_variable_is_refused_with_its_name_what_is_wrong_and_an_example(
     assert why in refused.value.why
     assert f"as in {variable}=" in refused.value.remedy
     assert not refused.value.remedy.endswith("=, or unset it.")
+
+
+def test_hosts_are_names_or_addresses_with_or_without_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKERFLOW_HOSTS", "ML.example.com:8443,10.0.0.1,[2001:db8::1]:80,gpu_1")
+    assert read_settings().hosts == ("ml.example.com:8443", "10.0.0.1", "[2001:db8::1]:80", "gpu_1")
+    monkeypatch.setenv("MAKERFLOW_HOSTS", "")
+    assert read_settings().hosts == ()
 
 
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

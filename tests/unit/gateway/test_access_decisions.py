@@ -16,7 +16,7 @@ from blocks.gateway.access import (
     local_target,
     without_ticket,
 )
-from blocks.gateway.front_door import front_door_token, own_account
+from blocks.gateway.front_door import front_door_token, own_account, own_origins
 from blocks.gateway.routes import Access
 
 TOKEN = SecretStr("t" * 43)
@@ -173,6 +173,26 @@ def test_no_text_opens_or_breaks_anything(text: str) -> None:
 )
 def test_what_a_page_of_another_site_causes_is_foreign_except_a_followed_link(asked: Request, foreign: bool) -> None:
     assert is_foreign(asked) is foreign
+
+
+@pytest.mark.parametrize(
+    ("origin", "foreign"),
+    [
+        ("https://ml.example.com", False),
+        ("http://ml.example.com", False),
+        ("https://ML.example.com:8443", True),
+        ("https://gpu:8443", False),
+        ("https://gpu", True),
+        ("https://secure", False),
+        ("https://ml.example.com.evil.example", True),
+        ("ftp://ml.example.com", True),
+        ("null", True),
+    ],
+)
+def test_pages_of_a_named_host_are_ours_though_a_proxy_rewrites_the_host(origin: str, foreign: bool) -> None:
+    named = own_origins(["ml.example.com", "gpu:8443", "secure:443"])
+    assert is_foreign(request("POST", origin=origin, sec_fetch_site="same-origin"), named) is foreign
+    assert is_foreign(request("POST", origin=origin, sec_fetch_site="cross-site"), named)
 
 
 def test_a_followed_link_is_opened_again_from_here() -> None:

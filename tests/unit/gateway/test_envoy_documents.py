@@ -156,6 +156,7 @@ def test_the_names_of_a_front_door_are_this_machines_and_what_it_listens_on() ->
     assert own_hosts("127.0.0.1") == ("localhost", "127.0.0.1", "[::1]")
     assert own_hosts("192.0.2.7")[-1] == "192.0.2.7"
     assert own_hosts("2001:db8::1")[-1] == "[2001:db8::1]"
+    assert own_hosts("127.0.0.1", ["gpu:8443", "[2001:db8::1]:80"])[3:] == ("gpu", "[2001:db8::1]")
     everywhere = own_hosts("::")
     assert {"localhost", "127.0.0.1"} <= set(everywhere)
     assert {"*", "[::]"}.isdisjoint(everywhere)
