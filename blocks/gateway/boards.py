@@ -1,6 +1,7 @@
 """Boards on demand, such as one TensorBoard an experiment: started when opened, ended when nobody uses them."""
 
 import asyncio
+import logging
 import os
 import secrets
 import signal
@@ -23,6 +24,8 @@ ROUTE_SECONDS = 0.2
 """So long Envoy has to take up a change of routes; it needs milliseconds."""
 _LOOK_SECONDS = 0.05
 _SOCKET = "b-{}.sock"
+
+logger = logging.getLogger("makerflow")
 
 
 class BoardFailedError(TransientError):
@@ -71,7 +74,7 @@ class Boards:
 
     Args:
         front_door: How many boards may run and for how long unused, and where their sockets are.
-        publish: Told the routes whenever they change.
+        publish: Told the routes whenever they change, and again later where it raises OSError, as on a full disk.
     """
 
     def __init__(self, front_door: FrontDoor, publish: Callable[[Sequence[Route]], None]) -> None:
@@ -80,6 +83,7 @@ class Boards:
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, Board] = {}
         self._watches: dict[asyncio.Task[None], Board] = {}
+        self._untold = ""
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
@@ -87,7 +91,7 @@ class Boards:
         self._tell()  # ways that an earlier service left lead nowhere
         for socket in self._front_door.directory.glob(_SOCKET.format("*")):
             socket.unlink()
-        keeper = asyncio.create_task(self._end_idle_ones())
+        keeper = asyncio.create_task(self._keep())
         try:
             yield
         finally:
@@ -109,15 +113,18 @@ class Boards:
 
         Raises:
             NotFoundError: There is no such resource.
-            BoardFailedError: It does not start, or too many others are just starting.
+            BoardFailedError: It does not start, too many others just do, or the way to it cannot be made known.
         """
         if not kind.may_be(id):
             raise NotFoundError(kind.shows, id)
         board = self._running.get(kind.path(id))
         if board and board.is_alive:
             board.used = time.monotonic()
-            return
-        await asyncio.shield(self._starting.get(kind.path(id)) or self._begin(kind, id))
+            self._tell_again()
+        else:
+            await asyncio.shield(self._starting.get(kind.path(id)) or self._begin(kind, id))
+        if self._untold:
+            raise BoardFailedError(f"the way to it cannot be made known ({self._untold})")
 
     def _begin(self, kind: BoardKind, id: str) -> asyncio.Task[None]:
         if len(self._starting) >= self._front_door.most_boards:
@@ -162,9 +169,11 @@ class Boards:
 
     async def _end(self, board: Board) -> None:
         """End a board, the way to it first, so that whoever asks meanwhile starts it anew."""
-        self._forget(board)
-        await asyncio.sleep(ROUTE_SECONDS)
-        await _kill(board)
+        try:
+            self._forget(board)
+            await asyncio.sleep(ROUTE_SECONDS)
+        finally:
+            await _kill(board)
 
     async def _watch(self, board: Board) -> None:
         """Take the way back when a board has ended, of itself or not."""
@@ -172,10 +181,12 @@ class Boards:
         board.socket.unlink(missing_ok=True)
         self._forget(board)
 
-    async def _end_idle_ones(self) -> None:
+    async def _keep(self) -> None:
+        """End what is idle, and tell what could not be told."""
         limit = self._front_door.idle_seconds
         while True:
             await asyncio.sleep(min(limit / 4, 30))
+            self._tell_again()
             for board in list(self._running.values()):
                 if board.used < time.monotonic() - limit:  # asked anew of each: ending those before it took its time
                     await self._end(board)
@@ -186,7 +197,17 @@ class Boards:
             self._tell()
 
     def _tell(self) -> None:
-        self._publish([board.route for board in self._running.values()])
+        try:
+            self._publish([board.route for board in self._running.values()])
+        except OSError as error:
+            self._untold = error.strerror or str(error)
+            logger.warning("The ways to boards cannot be made known, which is tried again: %s", error)
+        else:
+            self._untold = ""
+
+    def _tell_again(self) -> None:
+        if self._untold:
+            self._tell()
 
 
 async def _wait_until_listening(board: Board) -> None:

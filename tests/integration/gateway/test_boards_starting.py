@@ -1,6 +1,7 @@
 """Boards that hang, fail or are given up while they start: real processes, without the seconds of TensorBoard."""
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -37,12 +38,15 @@ OTHER_KIND = BoardKind("other", "thing", "/others", lambda id: True, command)
 
 
 class Told:
-    """What was published, last first."""
+    """What was published, last first; nothing while the disk is full."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.is_disk_full = False
 
     def __call__(self, routes: Sequence[Route]) -> None:
+        if self.is_disk_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
         self.names = sorted(route.name for route in routes)
 
 
@@ -181,5 +185,54 @@ def test_what_there_is_not_is_told_apart_from_what_does_not_start(own_directory:
                 with pytest.raises(NotFoundError, match=f"thing.*{id}"):
                     await boards.ensure(KIND, id)
             assert told.names == []
+
+    run(test)
+
+
+def test_on_a_full_disk_idle_boards_end_all_the_same_and_their_ways_when_there_is_room(
+    own_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        told = Told()
+        async with opened(own_directory, told, idle_seconds=0.4) as boards:
+            await boards.ensure(KIND, "one")
+            await boards.ensure(KIND, "two")
+            told.is_disk_full = True
+            await becomes(lambda: processes() == [])
+            assert told.names == ["things-one", "things-two"]
+            told.is_disk_full = False
+            await becomes(lambda: told.names == [])
+            await boards.ensure(KIND, "three")  # who keeps them is still there
+            await becomes(lambda: processes() == [])
+
+    run(test)
+    assert "No space left on device" in caplog.text
+
+
+def test_a_board_to_which_no_way_can_be_made_known_says_so_and_is_there_once_there_is_room(own_directory: Path) -> None:
+    async def test() -> None:
+        told = Told()
+        async with opened(own_directory, told) as boards:
+            told.is_disk_full = True
+            for _ in range(2):
+                with pytest.raises(BoardFailedError, match="No space left on device"):
+                    await boards.ensure(KIND, "one")
+            assert len(processes()) == 1
+            told.is_disk_full = False
+            await boards.ensure(KIND, "one")
+            assert told.names == ["things-one"]
+            assert len(processes()) == 1
+
+    run(test)
+
+
+def test_a_service_that_starts_on_a_full_disk_keeps_boards_as_well(own_directory: Path) -> None:
+    async def test() -> None:
+        told = Told()
+        told.is_disk_full = True
+        async with opened(own_directory, told) as boards:
+            told.is_disk_full = False
+            await boards.ensure(KIND, "one")
+            assert told.names == ["things-one"]
 
     run(test)
