@@ -4,13 +4,12 @@ Standard library only: an agent that waits in the queue must stay small.
 """
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import get_ident
 from typing import Any
+
+from blocks.files import replace_file
 
 
 @dataclass(frozen=True)
@@ -115,15 +114,4 @@ def write_json(file: Path, document: object, *, durable: bool = True) -> None:
         document: Anything that JSON can say.
         durable: Also after a crash of the machine. What is of no use then takes a hundredth of the time without it.
     """
-    temporary = f"{file.parent}/.{file.name}.{os.getpid()}.{get_ident()}"
-    try:
-        with open(temporary, "w") as stream:
-            stream.write(json.dumps(document))
-            if durable:
-                stream.flush()
-                os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    replace_file(file, json.dumps(document), durable=durable)

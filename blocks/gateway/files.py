@@ -21,10 +21,15 @@ from blocks.gateway.routes import Route
 
 
 def write_front_door(front_door: FrontDoor, routes: Sequence[Route] = ()) -> None:
-    """Write the settings, and Envoy's files for the platform's routes and `routes`."""
+    """Write the settings, and Envoy's files for the platform's routes and `routes`, for an Envoy that is to start.
+
+    What an earlier one was led by leads nowhere, and after a power cut it may be damaged.
+    """
     front_door.save()
     envoy = front_door.directory / "envoy"
     envoy.mkdir(exist_ok=True, mode=0o700)
+    for name in (CLUSTERS, ROUTES):
+        (envoy / name).unlink(missing_ok=True)
     write_routes(front_door, routes)
     write_private(envoy / "bootstrap.yaml", to_text(bootstrap(front_door)))
 
@@ -32,13 +37,14 @@ def write_front_door(front_door: FrontDoor, routes: Sequence[Route] = ()) -> Non
 def write_routes(front_door: FrontDoor, routes: Iterable[Route]) -> None:
     """Let a running Envoy have the platform's routes and `routes`: what answers first, then the ways to it.
 
-    What answered on the former routes stays until the next change, for Envoy takes up one file after the other.
+    What answered on the former routes stays until the next change, for Envoy takes up one file after the other. Both
+    files are of no use after a crash of the machine; and to wait for the disk would hold up whoever comes to the door.
     """
     envoy = front_door.directory / "envoy"
     every = [*front_door.routes, *routes]
     clusters = with_former(cluster_resources(every), _read(envoy / CLUSTERS), _read(envoy / ROUTES))
-    write_private(envoy / CLUSTERS, to_text(clusters))
-    write_private(envoy / ROUTES, to_text(route_resources(every, front_door.hosts)))
+    write_private(envoy / CLUSTERS, to_text(clusters), durable=False)
+    write_private(envoy / ROUTES, to_text(route_resources(every, front_door.hosts)), durable=False)
 
 
 def _read(file: Path) -> dict[str, Any]:

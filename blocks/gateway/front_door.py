@@ -6,7 +6,6 @@ import re
 import secrets
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
@@ -14,13 +13,16 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from blocks.domain.errors import InvalidInputError
+from blocks.files import replace_file
 from blocks.gateway.routes import Route, platform_routes
+from blocks.locks import locked
 
 SETTINGS_FILE = "front-door.json"
 TOKEN_FILE = "token"  # noqa: S105 - the file's name
 OWN_ACCOUNT = "makerflow"
 """The user name beside which the token is a password, for clients that know only Basic authorization."""
 
+_TOKEN_BYTES = 1024
 _PORT = re.compile(r":[0-9]+$")
 
 
@@ -84,14 +86,18 @@ class FrontDoor(BaseModel):
 
 
 def front_door_token(directory: Path) -> SecretStr:
-    """The token of the front door whose directory this is: made when it is first asked for, then kept."""
-    file = directory / TOKEN_FILE
-    if not file.exists():
-        draft = write_private(directory / f".{TOKEN_FILE}.{os.getpid()}.new", secrets.token_urlsafe(32))
-        with suppress(FileExistsError):
-            os.link(draft, file)  # of two that make one at once, the first counts
-        draft.unlink()
-    return SecretStr(file.read_text(encoding="ascii").strip())
+    """The token of the front door whose directory this is: made when it is first asked for, then kept.
+
+    A file that was emptied, as by a power cut, holds none.
+    """
+    with locked(directory / TOKEN_FILE) as file:  # of two that make one at once, the first counts
+        token = os.pread(file, _TOKEN_BYTES, 0).strip(b"\0 \r\n\t")
+        if not token:
+            token = secrets.token_urlsafe(32).encode()
+            os.ftruncate(file, 0)
+            os.pwrite(file, token, 0)
+            os.fsync(file)
+    return SecretStr(token.decode("ascii"))
 
 
 def own_account(token: SecretStr) -> str:
@@ -120,13 +126,9 @@ def own_origins(hosts: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{scheme}://{host.removesuffix(port)}" for host in hosts for scheme, port in ports.items())
 
 
-def write_private(file: Path, text: str) -> Path:
-    """Put `text` into a file of mode 0600 by rename."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as output:
-        output.write(text)
-    draft.replace(file)
+def write_private(file: Path, text: str, *, durable: bool = True) -> Path:
+    """Put `text` into a file of mode 0600, as `replace_file` does."""
+    replace_file(file, text, mode=0o600, durable=durable)
     return file
 
 

@@ -227,3 +227,17 @@ def test_a_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     assert len(token.get_secret_value()) >= 40
     [file] = tmp_path.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("left", [b"", b"\n", b"\0" * 43])
+def test_a_token_that_a_power_cut_has_emptied_is_made_anew(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "token").write_bytes(left)
+    token = front_door_token(tmp_path)
+    assert len(token.get_secret_value()) >= 40
+    assert (tmp_path / "token").read_text() == token.get_secret_value()
+    assert front_door_token(tmp_path) == token
+
+
+def test_a_token_that_somebody_has_written_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("of one's own choice\n")
+    assert front_door_token(tmp_path).get_secret_value() == "of one's own choice"

@@ -132,6 +132,18 @@ def test_files_are_written_by_rename_for_their_owner_alone(tmp_path: Path) -> No
     assert len(list(tmp_path.rglob("*"))) == 5
 
 
+@pytest.mark.parametrize("left", ["", "resources:\n- name: x", "a: [", "\0" * 100])
+def test_a_front_door_starts_whatever_a_power_cut_has_left_of_the_files_before(tmp_path: Path, left: str) -> None:
+    door = FrontDoor(directory=tmp_path, port=1, token=SecretStr("t" * 20), boards=tmp_path)
+    write_front_door(door)
+    files = [*(tmp_path / "envoy").iterdir(), tmp_path / "front-door.json"]
+    whole = [file.read_bytes() for file in files]
+    for file in files:
+        file.write_text(left)
+    write_front_door(door)
+    assert [file.read_bytes() for file in files] == whole
+
+
 @pytest.mark.parametrize("content", [None, "{", '{"port": 1}', "[]"])
 def test_settings_that_are_not_there_or_damaged_are_named(tmp_path: Path, content: str | None) -> None:
     if content:
