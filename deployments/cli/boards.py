@@ -1,5 +1,6 @@
 """The way to boards, for `makerflow experiment tensorboard` and `makerflow tuning dashboard`."""
 
+import sys
 import webbrowser
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -41,6 +42,9 @@ def board_url(settings: "Settings", path: str, what: str, otherwise: str) -> str
 def show_board(settings: "Settings", url: str, named: Mapping[str, str], *, open_it: bool, as_json: bool) -> None:
     """Open a board in the browser, or say where it is in an address that opens it.
 
+    On a terminal that address is told in both cases: a browser that was installed as a snap reads no hidden directory,
+    so not the file that leads there.
+
     Args:
         settings: Of the home.
         url: Where the board is.
@@ -54,6 +58,8 @@ def show_board(settings: "Settings", url: str, named: Mapping[str, str], *, open
         return
     if open_it and open_in_browser(settings, opening):
         write(url)
+        if sys.stderr.isatty():  # not into a log, where others could be faster
+            write(f"If the page stays empty, open this within a minute: {opening}", error=True)
         return
     write(opening)
     write("Open it within a minute, and once; later the address asks who you are.", error=True)

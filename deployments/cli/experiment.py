@@ -126,7 +126,7 @@ def tensorboard(
     """Show where the experiment's TensorBoard is, and open it: all of its trainings, as they run.
 
     The browser enters without being asked. Where none is opened, and with --json, the address that is shown does so:
-    once, and within a minute.
+    once, and within a minute. On a terminal that one is always shown.
     """
     from blocks.gateway.routes import board_prefix
     from deployments.cli.access import open_registry, read_settings

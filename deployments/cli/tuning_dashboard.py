@@ -16,7 +16,7 @@ def dashboard(
     """Show where the tuning's optuna-dashboard is, and open it: all of its trials, as they run.
 
     It shows and changes nothing. The browser enters without being asked. Where none is opened, and with --json, the
-    address that is shown does so: once, and within a minute.
+    address that is shown does so: once, and within a minute. On a terminal that one is always shown.
     """
     from blocks.gateway.routes import dashboard_prefix
     from deployments.cli.access import open_registry, read_settings
