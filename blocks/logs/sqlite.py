@@ -261,7 +261,8 @@ def _position(text: str) -> tuple[str, int]:
 
 
 def _parts(file: Path) -> list[Path]:
-    return [Path(f"{file}{companion}") for companion in ("", *COMPANIONS)]
+    """A day's files in the order in which they are removed: until the last one has gone, the day is found."""
+    return [Path(f"{file}{companion}") for companion in (*reversed(COMPANIONS), "")]
 
 
 def _size(file: Path) -> int:

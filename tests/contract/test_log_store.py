@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +26,17 @@ store = SQLiteLogStore(Path(sys.argv[1]))
 for step in range(20):
     say(store, *(f"line {step * 50 + n}" for n in range(50)), origin=source("trn-1", int(sys.argv[2])))
 store.close()
+"""
+
+KEEPS_OPEN = """
+import sys
+from pathlib import Path
+from blocks.logs.sqlite import SQLiteLogStore
+from tests.contract.log_store_contract import say
+store = SQLiteLogStore(Path(sys.argv[1]))
+say(store, "old")
+print(flush=True)
+sys.stdin.read()
 """
 
 
@@ -110,6 +122,42 @@ def test_a_day_is_kept_to_the_last_microsecond_of_its_keep_time(tmp_path: Path) 
     assert bodies(store) == ["third"]
     assert store.expired(3, KEEP) == []
     store.close()
+
+
+@contextmanager
+def kept_open(directory: Path) -> Iterator[str]:
+    """A day that another process has open, so that its -wal and -shm are there."""
+    command = [sys.executable, "-c", KEEPS_OPEN, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        [file] = directory.glob("*.db")
+        yield file.stem
+        process.kill()
+
+
+@pytest.mark.req("COM-04")
+@pytest.mark.parametrize("removed", range(3))
+def test_a_removal_that_is_killed_at_any_point_is_found_and_done_by_the_next_one(
+    site: DirectorySite, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    unlink, left = Path.unlink, [removed]
+
+    def killed(self: Path, missing_ok: bool = False) -> None:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        unlink(self, missing_ok)
+
+    with kept_open(site.directory) as day:
+        site.pass_days(40)
+        say(store := site.connect(), "new")
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, "unlink", killed)
+            store.remove(day)
+        assert prune(site.connect(), 30, KEEP) == [day]
+        assert list(site.directory.glob(f"{day}*")) == []
+    assert bodies(site.connect()) == ["new"]
 
 
 @pytest.mark.req("LOG-01")
