@@ -117,7 +117,11 @@ class LogStore(ABC):
 
     @abstractmethod
     def tail(self, after: str, limit: int) -> Sequence[LogRecord]:
-        """The records after a position in the order in which they were kept; from the first with an empty position."""
+        """The records after a position in the order in which they were kept; from the first with an empty position.
+
+        Raises:
+            InvalidInputError: No record can be at that position.
+        """
 
     @abstractmethod
     def expired(self, keep_days: int, keep_bytes: int) -> list[str]:

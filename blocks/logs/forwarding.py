@@ -23,7 +23,7 @@ from tenacity import (
     wait_random,
 )
 
-from blocks.domain.errors import LogCollectorUnavailableError, LogStoreUnavailableError
+from blocks.domain.errors import InvalidInputError, LogCollectorUnavailableError, LogStoreUnavailableError
 from blocks.domain.log_records import LogRecord
 from blocks.locks import try_lock
 from blocks.logs.base import LogStore
@@ -69,7 +69,7 @@ class Forwarder:
         over = over or threading.Event()
         end, sent = time.monotonic() + seconds, 0
         with _position(self._place) as position:
-            records = self._store.tail(position.get(), BATCH) if position else ()
+            records = self._unsent(position) if position else ()
             if position is None or not records:
                 return 0
             with open_collector(self._url, self._authorization, end, over) as collector:
@@ -80,6 +80,18 @@ class Forwarder:
                     is_over = over.is_set() or time.monotonic() >= end
                     records = () if is_over else self._store.tail(position.get(), BATCH)
         return sent
+
+    def _unsent(self, position: "_Position") -> Sequence[LogRecord]:
+        """The first records that were not sent; all that there are, where nobody can tell any more."""
+        try:
+            return self._store.tail(position.get(), BATCH)
+        except InvalidInputError:
+            logger.warning(
+                "%s is damaged, which tells what the log collector has: it is sent all that the log store keeps, anew",
+                self._place,
+            )
+            position.set("")
+            return self._store.tail("", BATCH)
 
     def _send_patiently(
         self, collector: Collector, records: Sequence[LogRecord], end: float, over: threading.Event

@@ -102,6 +102,30 @@ def test_another_process_goes_on_where_the_last_one_ended(
     assert collector.bodies == LINES
 
 
+@pytest.mark.req("COM-04")
+@pytest.mark.parametrize("left", [b"\0" * 64, b"2026-11", b"\xff\xfe", b"yesterday"])
+def test_where_it_is_not_known_any_more_what_was_sent_it_is_said_once_and_all_is_sent_again(
+    store: SQLiteLogStore,
+    collector: Collector,
+    forwarder: Forwarder,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    left: bytes,
+) -> None:
+    say(store, *LINES)
+    forwarder.forward(30)
+    place = tmp_path / "logs" / "forwarded"
+    place.write_bytes(left)
+    collector.answer = lambda _: 503
+    with pytest.raises(LogCollectorUnavailableError):
+        forwarder.forward(0)
+    collector.answer = lambda _: 200
+    assert forwarder.forward(30) == len(LINES)
+    assert collector.bodies == LINES * 2
+    assert forwarder.forward(5) == 0
+    assert [str(place) in record.getMessage() for record in caplog.records if record.name == "makerflow"] == [True]
+
+
 def test_only_one_sends_at_a_time(store: SQLiteLogStore, collector: Collector, forwarder: Forwarder) -> None:
     say(store, *LINES)
     entered, leave = threading.Event(), threading.Event()
