@@ -12,11 +12,12 @@ from tasks.mending import WOULD_GO, Mending
 
 @step("tidy log store")
 def tidy_log_store(dry_run: bool) -> tuple[Finding, ...]:
-    """Remove days that are past their keep time or above the bound; send what a collector has not got yet."""
+    """Remove days that are past their keep time or above the bound; send what a collector has not got yet.
+
+    The days go also where the store is switched off: nobody else would ever remove what it has kept before.
+    """
     platform, mending = open_platform(), Mending(dry_run)
-    store, settings = platform.log_store, platform.settings
-    if store is None:
-        return ()
+    store, settings = platform.kept_logs, platform.settings
     expired = partial(store.expired, settings.keep_log_store_days, settings.log_store_bytes)
     for day in mending.each(Kind.SCRATCH, "log store", expired):
         found = f"It is older than {settings.keep_log_store_days} days, or above {settings.log_store_gb:g} GB."

@@ -63,10 +63,12 @@ class Platform:
     @cached_property
     def log_store(self) -> LogStore | None:
         """What keeps lines of output; None when the settings switch it off."""
-        settings = self.settings
-        if settings.log_store == "off":
-            return None
-        return SQLiteLogStore(settings.log_directory, most_bytes=settings.log_store_bytes)
+        return None if self.settings.log_store == "off" else self.kept_logs
+
+    @cached_property
+    def kept_logs(self) -> LogStore:
+        """The same, also when it is switched off: what it has kept before is to go when its time is up."""
+        return SQLiteLogStore(self.settings.log_directory, most_bytes=self.settings.log_store_bytes)
 
     @cached_property
     def log_forwarder(self) -> Forwarder | None:

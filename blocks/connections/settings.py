@@ -45,7 +45,7 @@ class Settings(BaseSettings):
             speaks TLS; each with its port where that is neither 80 nor 443.
         tensorboard_idle_minutes: A TensorBoard or dashboard that nobody used for so long is ended; it starts again when
             opened.
-        log_store: `local` for the searchable store below `home`, `off` for none.
+        log_store: `local` for the searchable store below `home`, `off` for none; what it kept goes in its time anyway.
         keep_log_store_days: How long the log store keeps what trainings print.
         log_store_gb: Bound of the log store; the oldest days go first, and one alone takes no more than this.
         log_collector_url: Where the log store's records also go, as JSON; empty for nowhere.

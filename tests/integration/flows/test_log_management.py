@@ -260,6 +260,23 @@ def test_upkeep_removes_days_past_their_time(make_spec: MakeSpec, home: Path) ->
     assert upkeep().findings == ()
 
 
+@pytest.mark.req("LOG-01")
+def test_upkeep_removes_days_past_their_time_also_when_the_log_store_was_switched_off(
+    make_spec: MakeSpec, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAKERFLOW_LOG_STORE", "off")
+    assert upkeep().findings == ()
+    assert not (home / "logs" / "store").exists()
+    monkeypatch.delenv("MAKERFLOW_LOG_STORE")
+    create_training(make_spec("print('hello')", log_management=True))
+    log_store().close()
+    [today] = (home / "logs" / "store").glob("*.db")
+    today.rename(today.with_name("2020-01-01.db"))
+    monkeypatch.setenv("MAKERFLOW_LOG_STORE", "off")
+    assert [(finding.id, finding.done) for finding in upkeep().findings] == [("logs of 2020-01-01", "removed")]
+    assert not today.with_name("2020-01-01.db").exists()
+
+
 def test_a_line_without_an_end_is_kept_in_pieces() -> None:
     long = "x" * (log_collection.BODY_CHARACTERS + 1)
     assert list(log_collection.lines_of(f"a\n\n{long}\n".encode())) == ["a", "", long[:-1], "x"]
