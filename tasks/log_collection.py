@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -17,7 +18,13 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform
-from blocks.domain.errors import ConcurrentUpdateError, MakerflowError, NotFoundError, PermanentError
+from blocks.domain.errors import (
+    ConcurrentUpdateError,
+    LogStoreFullError,
+    MakerflowError,
+    NotFoundError,
+    PermanentError,
+)
 from blocks.domain.log_levels import LevelReader
 from blocks.domain.log_records import TRAINING_CATEGORY, LogEntry, LogSource
 from blocks.domain.plan import Exited, Finished, RunEvent, RunHandle
@@ -31,6 +38,9 @@ LOOK_SECONDS = 0.5
 TRY_AGAIN_SECONDS = 5.0
 CHUNK_BYTES = 2**19
 BODY_CHARACTERS = 2**16
+PLATFORM = ("events", "history")
+"""What of a training the platform says, as a cursor's name has it; a worker's output is named by its rank."""
+
 NICENESS = 19
 """Collecting takes what processor time the workers leave."""
 
@@ -118,6 +128,8 @@ class Collection:
         self._handle = handle
         self._store = store
         self._cursors: dict[str, LogCursor] | None = None
+        self._no_room_before = 0.0
+        self._told = ""
         self.over = threading.Event()
 
     @_from_where_the_cursor_is
@@ -172,10 +184,25 @@ class Collection:
             self._collect_moves()
 
     def _collect_output(self) -> None:
-        """All workers in turn, a piece at a time, until there is nothing more."""
-        with suppress(NotFoundError):  # not launched yet, or removed, which it is once all of it was collected
-            while self._collect_round() and not self.over.is_set():
-                pass
+        """All workers in turn, a piece at a time, until there is nothing more.
+
+        Where there is no room for it today, what the platform says goes on alone.
+        """
+        if time.monotonic() < self._no_room_before:
+            return
+        try:
+            with suppress(NotFoundError):  # not launched yet, or removed, which it is once all of it was collected
+                while self._collect_round() and not self.over.is_set():
+                    pass
+        except LogStoreFullError as error:
+            self._no_room_before = time.monotonic() + TRY_AGAIN_SECONDS
+            self._tell(error)
+
+    def _tell(self, error: LogStoreFullError) -> None:
+        """Once a day."""
+        if self._told != error.where:
+            self._told = error.where
+            logger.warning("The log store lacks lines of %s, which the logs at its output have: %s", self.name, error)
 
     def _collect_round(self) -> bool:
         """A piece of each worker's output; whether there was any."""
@@ -201,7 +228,7 @@ class Collection:
 
     def _append(self, rank: str, what: str, until: LogCursor, entries: Sequence[LogEntry]) -> None:
         source = _source_of(self._row, rank, self._platform.settings.app_key)
-        reading = Reading(f"{self._row.id}/{what}", self._cursor(what), until, entries)
+        reading = Reading(f"{self._row.id}/{what}", self._cursor(what), until, entries, what in PLATFORM)
         self._store.append(source, reading)
         self._cursors = {**(self._cursors or {}), reading.key: until}
 

@@ -47,7 +47,8 @@ class Settings(BaseSettings):
             opened.
         log_store: `local` for the searchable store below `home`, `off` for none; what it kept goes in its time anyway.
         keep_log_store_days: How long the log store keeps what trainings print.
-        log_store_gb: Bound of the log store; the oldest days go first, and one alone takes no more than this.
+        log_store_gb: Bound of the log store; the oldest days go first. A day takes a quarter of it at most, and one
+            training, or all trials of a tuning, a quarter of the day; what the platform says of them has room anyway.
         log_collector_url: Where the log store's records also go, as JSON; empty for nowhere.
         log_collector_authorization: The Authorization header for it, all of it.
     """

@@ -218,7 +218,11 @@ class LogStoreUnusableError(PermanentError):
 
 
 class LogStoreFullError(LogStoreUnusableError):
-    """The current day is as large as one day of the store may be."""
+    """There is no room for more lines today, of one training or of any."""
+
+    def __init__(self, day: str, why: str, remedy: str) -> None:
+        super().__init__(day, why, remedy)
+        self.args = (f"The log store has no room on {day}: {why}. {remedy}",)
 
 
 class AccessDeniedError(PermanentError, PermissionError):

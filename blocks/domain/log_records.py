@@ -58,6 +58,11 @@ class LogSource:
     action: str = ""
     model_name: str = ""
 
+    @property
+    def owner(self) -> str:
+        """The id of what its lines are of: of trials their tuning."""
+        return self.tuning_id or self.training_id or self.endpoint_id
+
     def values(self) -> Iterator[str]:
         """The values of its fields, in the order of `SOURCE_FIELDS`."""
         return (getattr(self, attribute) for attribute in SOURCE_FIELDS.values())

@@ -32,12 +32,14 @@ class Reading:
         key: What was read; unique in the store.
         since: Where reading began: the cursor that the store has for the key.
         until: Where the next reading begins.
+        by_platform: Whether the platform itself says it, for which there is always room.
     """
 
     key: str
     since: LogCursor
     until: LogCursor
     entries: Sequence[LogEntry]
+    by_platform: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class LogStore(ABC):
         Raises:
             ConcurrentUpdateError: Somebody else has moved the cursor: ask for it, and read from there.
             LogStoreUnavailableError: Nothing was kept; trying again may help.
+            LogStoreFullError: Nothing was kept: today there is no more room for lines of this source.
             LogStoreUnusableError: Nothing was kept, and somebody has to mend the store first.
         """
 

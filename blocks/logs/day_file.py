@@ -19,14 +19,27 @@ from blocks.domain.errors import (
     LogStoreUnusableError,
     MakerflowError,
 )
-from blocks.domain.log_records import LogLevel, LogRecord, LogSource
+from blocks.domain.log_records import LogEntry, LogLevel, LogRecord, LogSource
 from blocks.domain.moments import from_microseconds
 from blocks.locks import locked
 from blocks.logs.base import BEGINNING, LogCursor, Reading
 from blocks.logs.damage import MAKING, DayDamagedError, identity_of
+from blocks.logs.room import Owner
+from blocks.logs.schema import (
+    ADD_BYTES,
+    HAS_BYTES,
+    ITS_FIELDS,
+    KEEP_CURSOR,
+    MORE_LINES,
+    NEW_STREAM,
+    OWNERS,
+    SCHEMA,
+    SIZE,
+    THE_STREAM,
+    VERSION,
+)
 from blocks.logs.statements import STREAM_FIELDS, Split, Sql, chosen_streams, newest
 
-VERSION = 1
 BUSY_SECONDS = 30.0
 SEARCH_SECONDS = 30.0
 NUL_SHOWN = "\N{SYMBOL FOR NULL}"
@@ -35,27 +48,8 @@ NUL_SHOWN = "\N{SYMBOL FOR NULL}"
 _INSTRUCTIONS = 20_000
 """Of SQLite's machine, between two looks at the clock: some milliseconds."""
 
-_COLUMNS = ", ".join(f'"{name}"' for name in STREAM_FIELDS)
-_SCHEMA = f"""
-CREATE TABLE streams (
-    id INTEGER PRIMARY KEY,
-    lines INTEGER NOT NULL,
-    {", ".join(f'"{name}" TEXT NOT NULL' for name in STREAM_FIELDS)},
-    UNIQUE ({_COLUMNS})
-);
-CREATE TABLE lines (id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, body TEXT NOT NULL);
-CREATE INDEX lines_of_stream ON lines (stream);
-CREATE VIRTUAL TABLE words USING fts5 (body, content='lines', content_rowid='id');
-CREATE TABLE cursors (
-    key TEXT PRIMARY KEY, offset INTEGER NOT NULL, state TEXT NOT NULL, kept_us INTEGER NOT NULL
-) WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
-"""
-_PLACES = ", ".join("?" * len(STREAM_FIELDS))
-_NEW_STREAM = f"INSERT OR IGNORE INTO streams (lines, {_COLUMNS}) VALUES (0, {_PLACES})"  # noqa: S608 - our own columns
-_THE_STREAM = f"SELECT id FROM streams WHERE ({_COLUMNS}) = ({_PLACES})"  # noqa: S608 - the same
-_ITS_FIELDS = f"SELECT {_COLUMNS} FROM streams WHERE id = ?"  # noqa: S608 - the same
-_KEEP_CURSOR = "INSERT OR REPLACE INTO cursors (key, offset, state, kept_us) VALUES (?, ?, ?, ?)"
+_LINE_BYTES = 32
+"""What a line takes beside its text, about."""
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM}
@@ -86,7 +80,7 @@ class DayFile:
             )
         try:
             with self._explained():
-                self._prepare()
+                self._prepare(create)
         except BaseException:
             self._connection.close()
             raise
@@ -126,7 +120,7 @@ class DayFile:
             if reading.entries:
                 self._insert(source, reading, max(now_us, self._last_id() + 1))
             cursor = reading.until
-            self._connection.execute(_KEEP_CURSOR, (reading.key, cursor.offset, cursor.state, now_us))
+            self._connection.execute(KEEP_CURSOR, (reading.key, cursor.offset, cursor.state, now_us))
 
     def cursors(self, prefix: str) -> dict[str, LogCursor]:
         """The cursors of keys with this prefix."""
@@ -144,7 +138,7 @@ class DayFile:
         """Keep the cursors of a file that is to be removed, unless they are older than that or known here."""
         rows = older._rows(Sql("SELECT key, offset, state, kept_us FROM cursors WHERE kept_us >= ?", (since_us,)))
         with self._explained(), self._transaction():
-            self._connection.executemany(_KEEP_CURSOR.replace("REPLACE", "IGNORE"), rows)
+            self._connection.executemany(KEEP_CURSOR.replace("REPLACE", "IGNORE"), rows)
 
     def search(self, parts: Split, limit: int, until: float) -> list[LogRecord]:
         """The newest records that match, the newest first.
@@ -170,11 +164,19 @@ class DayFile:
             self._rows(Sql("SELECT id, stream, body FROM lines WHERE id > ? ORDER BY id LIMIT ?", (after, limit)))
         )
 
+    def owners(self) -> list[Owner]:
+        """Whose lines it holds, those that take most of it first."""
+        rows = self._rows(Sql(OWNERS if self._has_bytes() else OWNERS.replace("sum(bytes)", "sum(lines)")))
+        [(size,)] = self._rows(Sql(SIZE))
+        scale = size / (sum(text for *_, text in rows) or 1)
+        # A trial is named by its tuning and its number: digits-tuning/5.
+        return [Owner(id, name.partition("/")[0] or id, text * scale) for id, name, text in rows]
+
     def count(self) -> int:
         """How many records it holds."""
         return int(self._rows(Sql("SELECT coalesce(sum(lines), 0) FROM streams"))[0][0])
 
-    def _prepare(self) -> None:
+    def _prepare(self, create: bool) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise LogStoreUnusableError(str(self.file), "a newer program made it", "Update this one.")
@@ -182,14 +184,24 @@ class DayFile:
         if version == 0:
             with locked(self.file.with_name(MAKING)):  # nobody may look on while a file becomes a write-ahead one
                 self._make()
+        if create and not self._has_bytes():
+            with self._transaction():
+                if not self._has_bytes():
+                    self._execute(ADD_BYTES)
 
     def _make(self) -> None:
         if self._connection.execute("PRAGMA user_version").fetchone()[0]:
             return
         self._connection.execute("PRAGMA journal_mode = WAL")
         with self._transaction():
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                self._connection.execute(statement)
+            self._execute(SCHEMA)
+
+    def _has_bytes(self) -> bool:
+        return bool(self._rows(Sql(HAS_BYTES)))
+
+    def _execute(self, script: str) -> None:
+        for statement in filter(str.strip, script.split(";")):
+            self._connection.execute(statement)
 
     def _known_cursor(self, reading: Reading, earlier: Iterable["DayFile"]) -> LogCursor:
         found = self.cursor(reading.key)
@@ -206,22 +218,23 @@ class DayFile:
         bodies = json.dumps([entry.body.replace("\0", NUL_SHOWN) for entry in reading.entries], ensure_ascii=False)
         self._connection.execute(
             "INSERT INTO lines SELECT ? + key, ?, value FROM json_each(?)",
-            (first, self._stream(source, usual, len(places[usual])), bodies.encode(errors="replace").decode()),
+            (first, self._stream(source, usual, reading.entries), bodies.encode(errors="replace").decode()),
         )
         for level, found in places.items():
             if found and level is not usual:
                 self._connection.execute(
                     "UPDATE lines SET stream = ? WHERE id IN (SELECT ? + value FROM json_each(?))",
-                    (self._stream(source, level, len(found)), first, json.dumps(found)),
+                    (self._stream(source, level, reading.entries), first, json.dumps(found)),
                 )
         self._connection.execute("INSERT INTO words (rowid, body) SELECT id, body FROM lines WHERE id >= ?", (first,))
 
-    def _stream(self, source: LogSource, level: LogLevel, lines: int) -> int:
-        """The id of a stream that gets so many more lines."""
+    def _stream(self, source: LogSource, level: LogLevel, entries: Sequence[LogEntry]) -> int:
+        """The id of a stream that gets those of the entries that are of its level."""
+        sizes = [len(entry.body.encode(errors="replace")) for entry in entries if entry.level is level]
         values = (level.value, *source.values())
-        self._connection.execute(_NEW_STREAM, values)
-        id = int(self._connection.execute(_THE_STREAM, values).fetchone()[0])
-        self._connection.execute("UPDATE streams SET lines = lines + ? WHERE id = ?", (lines, id))
+        self._connection.execute(NEW_STREAM, values)
+        id = int(self._connection.execute(THE_STREAM, values).fetchone()[0])
+        self._connection.execute(MORE_LINES, (len(sizes), sum(sizes) + _LINE_BYTES * len(sizes), id))
         return id
 
     def _last_id(self) -> int:
@@ -236,7 +249,7 @@ class DayFile:
         return found
 
     def _fields(self, stream: int) -> tuple[LogLevel, Mapping[str, str]]:
-        level, *values = self._rows(Sql(_ITS_FIELDS, (stream,)))[0]
+        level, *values = self._rows(Sql(ITS_FIELDS, (stream,)))[0]
         return LogLevel(level), {name: value for name, value in zip(STREAM_FIELDS[1:], values, strict=True) if value}
 
     def _rows(self, sql: Sql) -> list[tuple[Any, ...]]:

@@ -22,10 +22,8 @@ from blocks.logs.base import LogCursor, LogPage, LogStore, LogUsage, Reading
 from blocks.logs.damage import COMPANIONS, DATABASE, DayDamagedError, damaged_files, set_aside
 from blocks.logs.day_file import SEARCH_SECONDS, DayFile
 from blocks.logs.query import parse_query
+from blocks.logs.room import DAY_SHARE, OWNER_SHARE, Room
 from blocks.logs.statements import Split, split
-
-DAY_SHARE = 4
-"""The part of the bound that one day may take: days before it and the one behind it have room beside it."""
 
 LONGEST_RUN = timedelta(days=366)
 """Cursors are kept for this long: a training may last a year."""
@@ -47,7 +45,7 @@ class SQLiteLogStore(LogStore):
         directory: Made by the first line that is kept.
         now: The time by which days begin and end, UTC.
         most_bytes: The bound to which the store is brought back by removing what `expired` tells. One day takes a part
-            of it, `DAY_SHARE`, and no line more.
+            of it, `room.DAY_SHARE`, and one training a part of the day.
 
     Attributes:
         directory: As given.
@@ -75,6 +73,8 @@ class SQLiteLogStore(LogStore):
         with self._lock:
             try:
                 self._without_damage(lambda: self._append(source, reading))
+            except LogStoreFullError:
+                raise
             except LogStoreUnusableError:
                 self._close_current()  # once it is mended, it has to be opened anew
                 raise
@@ -135,6 +135,10 @@ class SQLiteLogStore(LogStore):
         damaged = tuple(file.name for _, file in damaged_files(self.directory))
         return LogUsage(records, size, days[-1] if days else "", days[0] if days else "", damaged)
 
+    def room(self) -> Room:
+        """How much of today is taken, and for whom there is no more room."""
+        return self._without_damage(self._room_today)
+
     def close(self) -> None:
         """As promised."""
         with self._lock:
@@ -162,7 +166,8 @@ class SQLiteLogStore(LogStore):
     def _append(self, source: LogSource, reading: Reading) -> None:
         now = self._now()
         file = self._writable(now)
-        self._check_room(file.day)
+        if not reading.by_platform:
+            self._room(file).check(source)
         file.append(source, reading, to_microseconds(now), self._opened(day for day in self._days() if day < file.day))
 
     def _found(self, parts: Split, limit: int, before: tuple[str, int] | None) -> list[LogRecord]:
@@ -206,15 +211,16 @@ class SQLiteLogStore(LogStore):
             self._current = DayFile(self._path(day), create=True)
         return self._current
 
-    def _check_room(self, day: str) -> None:
-        """One training that prints without end is not to fill the disk on which everything else is, too."""
-        if _size(self._path(day)) >= self._day_bytes:
-            why = f"the day's lines have reached a day's part of the store, {self._day_bytes / 10**9:g} GB"
-            remedy = (
-                "Later lines are in the logs at their training's output only; "
-                f"a day may take 1/{DAY_SHARE} of MAKERFLOW_LOG_STORE_GB."
-            )
-            raise LogStoreFullError(self._path(day).name, why, remedy)
+    def _room_today(self) -> Room:
+        day = self._now().date().isoformat()
+        for file in self._opened([day]):
+            return self._room(file)
+        return Room(day, self._day_bytes, 0)
+
+    def _room(self, file: DayFile) -> Room:
+        taken = _size(file.file)
+        may_be_short = taken * OWNER_SHARE >= self._day_bytes
+        return Room(file.day, self._day_bytes, taken, file.owners() if may_be_short else ())
 
     def _close_current(self) -> None:
         if self._current is not None:

@@ -127,13 +127,14 @@ def cache() -> Iterator[Finding]:
 
 def log_store() -> Iterator[Finding]:
     """Whether the log store can be read and keeps its bounds."""
+    from blocks.logs.room import REMEDY
     from blocks.logs.sqlite import SQLiteLogStore
 
     settings = read_settings()
     if settings.log_store == "off":
         yield fine("log store", "it is switched off (MAKERFLOW_LOG_STORE): log management is refused")
         return
-    store = SQLiteLogStore(settings.log_directory)
+    store = SQLiteLogStore(settings.log_directory, most_bytes=settings.log_store_bytes)
     usage, limit = store.usage(), settings.log_store_bytes
     sent = f"; sent to {settings.log_collector_url} as well" if settings.log_collector_url else ""
     days = f" from {usage.oldest_day} to {usage.newest_day}" if usage.records else ""
@@ -141,6 +142,8 @@ def log_store() -> Iterator[Finding]:
     if usage.damaged:
         remedy = f"`sqlite3 FILE .recover` reads what is left in {store.directory}; each worker's log is at its output."
         yield warning("log store", f"{text}; damaged and not searched: {', '.join(usage.damaged)}", remedy)
+    elif shortage := store.room().shortage:
+        yield warning("log store", f"{text}; {shortage}", REMEDY)
     elif store.expired(settings.keep_log_store_days, limit):
         yield warning("log store", text, "`makerflow upkeep` removes the days that are past their time.")
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.loading import command_group
-from deployments.cli.output import AsJson, write, write_document, write_lines
+from deployments.cli.output import AsJson, clean, write, write_document, write_lines
 
 if TYPE_CHECKING:
     from blocks.domain.log_records import LogRecord
@@ -55,6 +55,8 @@ def search(
     low, high = (_moment(option, text, now) for option, text in (("--since", since), ("--until", until)))
     page = store.search(query, limit=limit, since=low, until=high, cursor=cursor)
     records = page.records[::-1]
+    if not (until or cursor):
+        _write_shortage(store)
     if page.not_searched:
         names = ", ".join(page.not_searched)
         write(f"Not searched, as damaged: {names} in {store.directory}", error=True)
@@ -84,7 +86,15 @@ def _open_store() -> "SQLiteLogStore":
         raise InvalidInputError(
             "MAKERFLOW_LOG_STORE=off", "there is no log store on this installation", "Set it to local, or unset it."
         )
-    return SQLiteLogStore(settings.log_directory)
+    return SQLiteLogStore(settings.log_directory, most_bytes=settings.log_store_bytes)
+
+
+def _write_shortage(store: "SQLiteLogStore") -> None:
+    """Whose lines of today are missing, and why."""
+    from blocks.logs.room import REMEDY
+
+    if shortage := store.room().shortage:
+        write(clean(f"Not all of today is here: {shortage}. {REMEDY}"), error=True)
 
 
 def _moment(option: str, text: str, now: datetime) -> datetime | None:

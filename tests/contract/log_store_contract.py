@@ -34,13 +34,19 @@ class LogStoreSite(ABC):
         """From now on it is so many days later for all clients."""
 
 
-def say(store: LogStore, *bodies: str, origin: LogSource | None = None, level: LogLevel = LogLevel.INFO) -> None:
+def say(
+    store: LogStore,
+    *bodies: str,
+    origin: LogSource | None = None,
+    level: LogLevel = LogLevel.INFO,
+    by_platform: bool = False,
+) -> None:
     """Keep lines, whatever has been kept before."""
     origin = origin or source()
     key = f"{origin.training_id}/{origin.rank}"
     since = store.cursors(key).get(key, BEGINNING)
     until = LogCursor(since.offset + len(bodies))
-    store.append(origin, Reading(key, since, until, [LogEntry(level, body) for body in bodies]))
+    store.append(origin, Reading(key, since, until, [LogEntry(level, body) for body in bodies], by_platform))
 
 
 def bodies(store: LogStore, query: str = "", limit: int = 100, **more: object) -> list[str]:

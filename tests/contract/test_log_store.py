@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from blocks.domain.errors import LogStoreFullError, LogStoreUnusableError
 from blocks.logs.base import LogStore
 from blocks.logs.day_file import DayFile
 from blocks.logs.sqlite import SQLiteLogStore
-from tests.contract.log_store_contract import KEEP, LogStoreContract, LogStoreSite, bodies, say
+from tests.contract.log_store_contract import KEEP, LogStoreContract, LogStoreSite, bodies, prune, say, source
 
 WRITES = """
 import sys
@@ -152,9 +153,10 @@ def test_a_removal_that_is_killed_at_any_point_is_found_and_done_by_the_next_one
     with kept_open(site.directory) as day:
         site.pass_days(40)
         say(store := site.connect(), "new")
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(Path, "unlink", killed)
-            store.remove(day)
+            with pytest.raises(KeyboardInterrupt):
+                store.remove(day)
         assert prune(site.connect(), 30, KEEP) == [day]
         assert list(site.directory.glob(f"{day}*")) == []
     assert bodies(site.connect()) == ["new"]
@@ -200,9 +202,9 @@ def test_a_day_takes_no_more_than_its_share_of_the_bound_and_the_next_one_goes_o
     days = [datetime(2026, 11, 1, 12, tzinfo=UTC)]
     store = SQLiteLogStore(tmp_path, lambda: days[-1], most_bytes=800_000)
     refused = ""
-    for _ in range(300):
+    for number in range(300):
         try:
-            say(store, "x" * 10_000)
+            say(store, "x" * 10_000, origin=source(f"trn-{number}"))
         except LogStoreFullError as error:
             refused = str(error)
     assert "MAKERFLOW_LOG_STORE_GB" in refused
@@ -216,9 +218,9 @@ def test_a_day_takes_no_more_than_its_share_of_the_bound_and_the_next_one_goes_o
     store.close()
 
 
-def print_without_end(store: SQLiteLogStore) -> None:
-    while True:
-        say(store, "x" * 200_000)
+def print_without_end(store: SQLiteLogStore, *trainings: str, **fields: str) -> None:
+    for training in cycle(trainings or ["trn-1"]):
+        say(store, *["x" * 100] * 2000, origin=source(training, **fields))
 
 
 @pytest.mark.req("LOG-01")
@@ -229,9 +231,71 @@ def test_days_that_are_printed_full_leave_room_for_what_was_kept_before_and_stay
     for _ in range(2):
         now[0] += timedelta(days=1)
         with pytest.raises(LogStoreFullError):
-            print_without_end(store)
+            print_without_end(store, *(f"trn-{number}" for number in range(8)))
         assert store.expired(30, bound) == []
     now[0] += timedelta(days=1)
     assert store.expired(30, bound) == [], "the day that was printed full is over"
     assert bodies(store, "before") == ["what was kept before"]
     store.close()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[SQLiteLogStore]:
+    """A store whose day has room for 20 MB, and one training for 5 MB of it."""
+    store = SQLiteLogStore(tmp_path, lambda: datetime(2026, 11, 1, 12, tzinfo=UTC), most_bytes=80_000_000)
+    yield store
+    store.close()
+
+
+@pytest.mark.req("LOG-01", "TRN-10")
+def test_a_training_that_prints_without_end_leaves_room_for_all_others(small: SQLiteLogStore) -> None:
+    say(small, "not much", origin=source("trn-2"))
+    assert small.room().shortage == ""
+    with pytest.raises(LogStoreFullError, match=r"used up by digits.*MAKERFLOW_LOG_STORE_GB"):
+        print_without_end(small)
+    assert small.usage().bytes < 12_000_000
+    say(small, "more", origin=source("trn-2"))
+    say(small, "the first", origin=source("trn-3"))
+    assert bodies(small, "NOT trainingId:trn-1") == ["the first", "more", "not much"]
+    small.close()
+    assert "0.005 GB, is used up by digits" in small.room().shortage
+    assert not small.room().is_used_up
+
+
+@pytest.mark.req("LOG-01", "TRN-10")
+def test_what_the_platform_says_is_kept_also_where_all_room_is_used_up(small: SQLiteLogStore) -> None:
+    with pytest.raises(LogStoreFullError, match=r"the day's room, 0\.02 GB, is used up, most of it by digits"):
+        print_without_end(small, *(f"trn-{number}" for number in range(8)))
+    with pytest.raises(LogStoreFullError):
+        say(small, "one line", origin=source("trn-9"))
+    say(small, "FAIL TRAIN: why", origin=source("trn-1", rank=7), by_platform=True)
+    say(small, "FAIL TRAIN: why", origin=source("trn-9", rank=7), by_platform=True)
+    assert bodies(small, "FAIL") == ["FAIL TRAIN: why"] * 2
+
+
+@pytest.mark.req("LOG-01", "TRN-10")
+def test_all_trials_of_a_tuning_have_the_room_of_one_training(small: SQLiteLogStore) -> None:
+    say(small, "little", origin=source("trn-other"))
+    with pytest.raises(LogStoreFullError):
+        print_without_end(small, *(f"trn-{number}" for number in range(8)), tuning_id="tun-1")
+    with pytest.raises(LogStoreFullError):
+        say(small, "a line", origin=source("trn-99", tuning_id="tun-1"))
+    say(small, "more", origin=source("trn-other"))
+    assert [owner.id for owner in small.room().refused] == ["tun-1"]
+
+
+@pytest.mark.req("COM-10")
+def test_a_day_that_an_earlier_version_has_begun_goes_on(small: SQLiteLogStore) -> None:
+    with pytest.raises(LogStoreFullError):
+        print_without_end(small)
+    small.close()
+    [file] = small.directory.glob("*.db")
+    connection = sqlite3.connect(file)
+    connection.execute("ALTER TABLE streams DROP COLUMN bytes")
+    connection.close()
+    assert [owner.id for owner in small.room().owners] == ["trn-1"]
+    say(small, "one line", origin=source("trn-2"), by_platform=True)
+    say(small, "another", origin=source("trn-2"))
+    assert bodies(small, "trainingId:trn-2") == ["another", "one line"]
+    with pytest.raises(LogStoreFullError, match="used up by digits"):
+        say(small, "more", origin=source("trn-1"))

@@ -1,13 +1,16 @@
 """`makerflow logs search`, as a user types it."""
 
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from blocks.domain.errors import LogStoreFullError
 from blocks.domain.log_records import LogSource
 from blocks.logs.sqlite import SQLiteLogStore
 from tests.contract.log_store_contract import say
+from tests.contract.test_log_store import print_without_end
 from tests.e2e.command_line import CommandLine
 
 
@@ -92,6 +95,25 @@ def test_the_doctor_says_what_the_log_store_holds(cli: CommandLine, kept: str) -
     findings = [f for f in cli.json("doctor")["findings"] if f["check"] == "log store"]
     assert [finding["level"] for finding in findings] == ["ok"]
     assert " records from " in findings[0]["message"]
+
+
+@pytest.mark.req("LOG-01", "TRN-10")
+def test_whose_lines_of_today_are_missing_and_what_to_do_is_told_by_a_search_and_by_the_doctor(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    own = CommandLine(cli.directory, {"MAKERFLOW_HOME": str(tmp_path), "MAKERFLOW_LOG_STORE_GB": "0.064"})
+    store = SQLiteLogStore(tmp_path / "logs" / "store", most_bytes=64_000_000)
+    with closing(store), pytest.raises(LogStoreFullError):
+        print_without_end(store)
+    found = own.run("logs", "search", "--limit", "1")
+    assert found.code == 0
+    assert "Not all of today is here: " in found.err
+    assert "0.004 GB, is used up by digits" in found.err
+    assert "MAKERFLOW_LOG_STORE_GB" in found.err
+    assert "Not all" not in own.run("logs", "search", "--limit", "1", "--until", "1h").err
+    [finding] = [f for f in own.json("doctor")["findings"] if f["check"] == "log store"]
+    assert (finding["level"], "is used up by digits" in finding["message"]) == ("warning", True)
+    assert "MAKERFLOW_LOG_STORE_GB" in finding["remedy"]
 
 
 HOSTILE = "\x1b[31mred\x1b[0m \x1b]0;title\x07\x9b2J cr\rover \u202eevil \x00 \N{SNOWMAN}"

@@ -277,6 +277,32 @@ def test_upkeep_removes_days_past_their_time_also_when_the_log_store_was_switche
     assert not today.with_name("2020-01-01.db").exists()
 
 
+PRINTS_TOO_MUCH = """
+for number in range(40_000):
+    print(number, "x" * 200)
+raise ValueError("no such thing")
+"""
+
+
+@pytest.mark.req("TRN-10", "LOG-01")
+def test_a_training_that_prints_too_much_takes_neither_room_from_others_nor_the_reason_of_its_failure(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MAKERFLOW_LOG_STORE_GB", "0.064")  # so a day has 16 MB, a training 4 MB, and it prints 8 MB
+    create_training(make_spec("print('before')", "other", log_management=True))
+    training = create_training(make_spec(PRINTS_TOO_MUCH, log_management=True))
+    assert isinstance(training, Training)
+    assert training.status is TrainingStatus.FAIL_TRAIN
+    said = bodies(f"trainingId:{training.id} AND logLevel:ERROR")
+    assert any(body.startswith("worker 0 ended") for body in said)
+    assert any(body.startswith("the run ended") for body in said)
+    assert any(body.startswith("FAIL TRAIN: ") and "no such thing" in body for body in said)
+    assert 0 < len(records(f"trainingId:{training.id} AND rank:0", limit=50_000)) < 40_000
+    assert "The log store lacks lines of t" in caplog.text
+    create_training(make_spec("print('after')", "another", log_management=True))
+    assert bodies("before OR after") == ["before", "after"]
+
+
 def test_a_line_without_an_end_is_kept_in_pieces() -> None:
     long = "x" * (log_collection.BODY_CHARACTERS + 1)
     assert list(log_collection.lines_of(f"a\n\n{long}\n".encode())) == ["a", "", long[:-1], "x"]
