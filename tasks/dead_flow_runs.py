@@ -25,7 +25,7 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 from blocks.connections.settings import Settings, own_api
 from blocks.registry.database import Registry
 from blocks.registry.records import FlowRunRecord
-from tasks.liveness import lease_of
+from tasks.liveness import ASKED_TO_END, lease_of
 from tasks.triggering import DEPLOYMENT
 
 DIED = "Its process is gone: it was killed, or its machine went down."
@@ -53,15 +53,22 @@ class DeadRun:
 
     Attributes:
         run: None when the server does not know it.
+        was_asked_to_end: Whether a signal asked it to end, as `makerflow down` does, and it did so.
     """
 
     id: str
     run: FlowRun | None
+    was_asked_to_end: bool = False
 
     @property
     def name(self) -> str:
         """For messages."""
         return self.run.name if self.run is not None else self.id
+
+    @property
+    def found(self) -> str:
+        """What became of it, for people."""
+        return ENDED if self.was_asked_to_end else DIED
 
     @property
     def is_open(self) -> bool:
@@ -74,8 +81,8 @@ class DeadRun:
         return self._type is StateType.PENDING and self.run is not None and self.run.deployment_id is not None
 
     @property
-    def was_ended(self) -> bool:
-        """Whether a signal ended it, as `makerflow down` does: what it followed goes on, and nobody follows it."""
+    def is_crashed(self) -> bool:
+        """Whether the server knows that it ended too early: what it followed goes on, and nobody follows it."""
         return self._type is StateType.CRASHED
 
     @property
@@ -107,12 +114,12 @@ def close_entry(registry: Registry, record: FlowRunRecord) -> None:
 
 def dead_runs(client: SyncPrefectClient, api: str, settings: Settings, registry: Registry) -> Iterator[DeadRun]:
     """The runs that this server sees and whose process is gone."""
-    noted = [record.id for record in dead_entries(registry, seen=True)]
+    noted = {record.id: record.state == ASKED_TO_END for record in dead_entries(registry, seen=True)}
     for start in range(0, len(noted), PAGE):
-        ids = noted[start : start + PAGE]
+        ids = list(noted)[start : start + PAGE]
         filter = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(id) for id in ids]))
         known = {str(run.id): run for run in client.read_flow_runs(flow_run_filter=filter, limit=PAGE)}
-        yield from (DeadRun(id, known.get(id)) for id in ids)
+        yield from (DeadRun(id, known.get(id), noted[id]) for id in ids)
     if api == own_api(settings):  # where nobody else's flow runs are
         yield from (DeadRun(str(run.id), run) for run in _silent(client, registry, set(noted)))
 
@@ -126,9 +133,9 @@ def close_run(client: SyncPrefectClient, dead: DeadRun) -> str:
     elif dead.never_began:
         state, told = Crashed(message=NEVER_BEGAN), f"set CRASHED: it was started again {MOST_STARTS} times"
     elif dead.is_cancelling:
-        state, told = Cancelled(message=DIED), "set CANCELLED"
+        state, told = Cancelled(message=dead.found), "set CANCELLED"
     else:
-        state, told = Crashed(message=DIED), "set CRASHED"
+        state, told = Crashed(message=dead.found), "set CRASHED"
     client.set_flow_run_state(dead.run.id, state, force=True)
     return told
 

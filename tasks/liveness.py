@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import prefect
 from prefect import Flow
+from prefect.exceptions import TerminationSignal
 
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import TransientError
@@ -23,6 +24,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 logger = logging.getLogger("makerflow")
+
+ASKED_TO_END = "ASKED TO END"
+"""The state in the entry of a run that a signal asked to end, and that had the time to write this down."""
 
 
 def lease_of(flow_run_id: str) -> str:
@@ -72,7 +76,11 @@ def _seen_by_server() -> Iterator[None]:
         except Exception:
             _end(journal, id)
             raise
-        _end(journal, id)  # but not when a signal ended it: by the entry upkeep finds what nobody goes on with
+        except (TerminationSignal, KeyboardInterrupt):  # by the entry upkeep finds what nobody goes on with
+            with suppress(TransientError):
+                journal.begin(record.model_copy(update={"state": ASKED_TO_END}))
+            raise
+        _end(journal, id)
 
 
 def _end(journal: FlowRuns, id: str) -> None:

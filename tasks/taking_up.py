@@ -30,10 +30,21 @@ _CREATING = (TrainingStatus.CREATE_REQUESTED, TrainingStatus.CREATE_IN_PROGRESS)
 
 
 def take_up(platform: Platform, row: UnderWay) -> str:
-    """Have it followed again: by the workflow server's runner where there is one, else by a process."""
+    """Have one followed again whose follower died: that counts, until it is given up."""
     number = f"for the {row.attempts + 1}. time since it was {row.status.value}" if row.attempts else "again"
-    if not platform.registry.overview.take_up(row, f"Nobody followed it any longer; it is followed {number}."):
-        return NOTHING
+    reason = f"Nobody followed it any longer; it is followed {number}."
+    return _follow_again(platform, row) if platform.registry.overview.take_up(row, reason) else NOTHING
+
+
+def go_on(platform: Platform, row: UnderWay) -> str:
+    """Have one followed again whose follower was asked to end: however often that is, nothing is wrong with it."""
+    reason = "Its follower was asked to end; it is followed again."
+    is_as_found = platform.registry.overview.take_up(row, reason, counts=False)
+    return _follow_again(platform, row) if is_as_found else NOTHING
+
+
+def _follow_again(platform: Platform, row: UnderWay) -> str:
+    """By the workflow server's runner where there is one, else by a process."""
     api = reachable_api(platform.settings)
     if api and api == own_api(platform.settings) and _resume_by_deployment(api, row):
         return f"followed again, by {RESUME.format(kind=row.kind)}"

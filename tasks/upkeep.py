@@ -5,7 +5,7 @@ what was found is looked at once more before it is changed.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,7 +19,7 @@ from blocks.connections.client import client_of
 from blocks.connections.platform import Platform, open_platform
 from blocks.domain.lifecycle import UNDER_WAY, ExperimentStatus
 from blocks.domain.plan import RunHandle
-from blocks.registry.records import Experiment, FlowRunRecord, Query
+from blocks.registry.records import Experiment, FlowRunRecord, Query, UnderWay
 from blocks.upkeep.caches import excesses
 from blocks.upkeep.findings import Finding, Kind
 from blocks.upkeep.runs import REMEDY_OF_STRANGE_RUNS, LeftRun, left_runs
@@ -30,10 +30,17 @@ from tasks.engine import reachable_api, step
 from tasks.experiment import prepare_experiment
 from tasks.log_collection import collect_logs
 from tasks.mending import NOTHING, TROUBLE, WOULD_GO, Mending
-from tasks.taking_up import GRACE_SECONDS, give_up, secrets_of, take_up
+from tasks.taking_up import GRACE_SECONDS, give_up, go_on, secrets_of, take_up
 
 COUNTED_SECONDS = 3600.0
 """Files are counted at most so often unless somebody asks: that takes a second for each hundred thousand."""
+
+_REMEDIES: Mapping[Remedy, tuple[Callable[[Platform, UnderWay], str], str]] = {
+    Remedy.TAKE_UP: (take_up, "would be followed again"),
+    Remedy.GO_ON: (go_on, "would be followed again"),
+    Remedy.GIVE_UP: (give_up, "would be given up"),
+}
+"""What does it, and what a dry run says of it."""
 
 StopCancelled = Callable[[str, FlowRun], str]
 """Ends what a cancelled run of the flow of this name was about, when nobody was there to do so; says what it did."""
@@ -81,15 +88,13 @@ def follow_trainings(dry_run: bool, patience_seconds: float, died: Sequence[Find
         died: The flow runs that were found dead or ended early: what they followed need not be waited for.
     """
     platform, mending = open_platform(), Mending(dry_run)
-    names = {finding.name for finding in died}
-    look = partial(unfollowed, platform.registry, datetime.now(UTC), patience_seconds, abandoned=names)
+    names = {one.name for one in died}
+    ended = {one.name for one in died if one.found == ENDED}
+    look = partial(unfollowed, platform.registry, datetime.now(UTC), patience_seconds, died=names, ended=ended)
     for found in mending.each(Kind.TRAINING, "registry", look):
         row, message = found.row, f"It is {found.row.status.value}, and nobody follows it."
-        if found.remedy is Remedy.TAKE_UP:
-            remedy, would = partial(take_up, platform, row), "would be followed again"
-        else:
-            remedy, would = partial(give_up, platform, row), "would be given up"
-        mending.mend(Kind(row.kind), row.id, message, remedy, would=would, name=row.name)
+        act, would = _REMEDIES[found.remedy]
+        mending.mend(Kind(row.kind), row.id, message, partial(act, platform, row), would=would, name=row.name)
     return mending.findings
 
 
@@ -147,10 +152,10 @@ def _mend_on_server(platform: Platform, mending: Mending, api: str, stop: StopCa
         for dead in dead_runs(client, api, platform.settings, platform.registry):
             if dead.is_open:
                 remedy = partial(_close_run, platform, client, dead, stop)
-                mending.mend(Kind.FLOW_RUN, dead.id, DIED, remedy, would="would be closed", name=dead.name)
-            elif dead.was_ended:
+                mending.mend(Kind.FLOW_RUN, dead.id, dead.found, remedy, would="would be closed", name=dead.name)
+            elif dead.is_crashed:
                 remedy = partial(_end_entry, platform, dead)
-                mending.mend(Kind.FLOW_RUN, dead.id, ENDED, remedy, would="would be noted", name=dead.name)
+                mending.mend(Kind.FLOW_RUN, dead.id, dead.found, remedy, would="would be noted", name=dead.name)
             elif not mending.dry_run:
                 platform.registry.flow_runs.end(dead.id)  # its server knows how it ended, or knows nothing of it
 

@@ -24,7 +24,7 @@ class FlowRuns:
             write.flow_runs.record(record)
 
     def begin(self, record: FlowRunRecord) -> None:
-        """Write down that a run begins that a server sees itself; `end` it."""
+        """Write down that a run begins that a server sees itself, or what became of it since; `end` it."""
         with self._sessions.begin() as write:
             write.flow_runs.record(record, seen=True)
 

@@ -13,6 +13,11 @@ CHUNK = 500
 """Ids that one statement asks for: far below what either database takes as parameters."""
 
 _MOVED = "(SELECT max(r.id) FROM status_move r WHERE r.resource_id = t.id AND r.source <> r.target)"
+_SEEN = {
+    "training": "t.seen_us",
+    "tuning": "(SELECT max(s.seen_us) FROM training s WHERE s.tuning_id = t.id)",
+}
+"""When workers of it were last seen running."""
 _TAKEN_UP = (
     f"FROM status_move m WHERE m.resource_id = t.id AND m.source = m.target AND m.at_us >= :since AND m.id > {_MOVED}"
 )
@@ -22,7 +27,7 @@ def _under_way_of(kind: str, statuses: Iterable[str], only: str = "") -> str:
     listed = ", ".join(f"'{status}'" for status in sorted(statuses))
     return (
         "SELECT t.id, t.name, t.status, t.changed_us, d.planned_us, "  # noqa: S608 - constants of this module
-        f"(SELECT count(*) {_TAKEN_UP}) AS attempts, "
+        f"(SELECT count(*) {_TAKEN_UP} AND m.at_us > coalesce({_SEEN[kind]}, 0)) AS attempts, "
         f"(SELECT max(m.at_us) {_TAKEN_UP}) AS attempted_us "
         f"FROM {kind} t JOIN {kind}_document d ON d.{kind}_id = t.id "
         f"WHERE t.status IN ({listed}) {only} ORDER BY t.created_us, t.id"
@@ -72,16 +77,21 @@ class Overview:
         """What the directories of events are called of all trainings and tunings of an experiment."""
         return {row["name"] for row in self._reader.rows(_NAMES, experiment=experiment_id)}
 
-    def take_up(self, row: UnderWay, reason: str) -> bool:
-        """Write into the history that somebody is to follow it again; False when it moved meanwhile.
+    def take_up(self, row: UnderWay, reason: str, *, counts: bool = True) -> bool:
+        """Say that somebody is to follow it again; False when it moved meanwhile.
+
+        Args:
+            row: The training or tuning, as it was found.
+            reason: Why, for people.
+            counts: Write it into the history, too, as one of its attempts.
 
         Raises:
             NotFoundError: It was deleted meanwhile.
         """
         with self._sessions.begin() as write:
             if isinstance(row.status, TuningStatus):
-                return write.tunings.take_up(row.id, row.status, reason)
-            return write.trainings.take_up(row.id, row.status, reason)
+                return write.tunings.take_up(row.id, row.status, reason, counts=counts)
+            return write.trainings.take_up(row.id, row.status, reason, counts=counts)
 
     def _standing(self, ids: list[str]) -> list[Row]:
         names = {f"id_{number}": id for number, id in enumerate(ids)}

@@ -251,8 +251,9 @@ class UnderWay(Frozen):
     """A training or tuning that is under way, as upkeep looks at it.
 
     Attributes:
-        attempts: How often it was taken up again, because nobody followed it, since its status last moved.
-        stirred: When it last moved, was planned, or was taken up again.
+        attempts: How often it was taken up again, because its follower had died, since its status last moved and its
+            workers were last seen.
+        stirred: When it last moved, was changed, was planned, or was taken up again.
     """
 
     id: str

@@ -86,6 +86,29 @@ class StatusRows(Generic[RowT, StatusT]):
         self._session.expire(row)  # read again only by who looks at it
         return row
 
+    def take_up(self, id: str, status: StatusT, reason: str, *, counts: bool) -> bool:
+        """Show that somebody is to see to it again; False when this is no longer its status.
+
+        Args:
+            id: The resource.
+            status: As it was found.
+            reason: Why, for people.
+            counts: Write it down as a move to the same status, too.
+
+        Raises:
+            NotFoundError: There is no such resource.
+        """
+        row, at_us, reason = self.find(id), now_us(), storable(reason)
+        if row.status != status:
+            return False
+        if counts:
+            self._session.add(MoveRow(resource_id=id, at_us=at_us, source=row.status, target=row.status, reason=reason))
+        else:
+            row.changed_us = at_us
+        row.reason = reason
+        self._session.add(row)
+        return True
+
     def remove(self, row: RowT) -> None:
         """Delete the row and its history.
 

@@ -18,7 +18,7 @@ from blocks.registry.identity import now_us, storable
 from blocks.registry.listing import join_tags, tag_hash
 from blocks.registry.status_rows import StatusRows
 from blocks.registry.storing import changed_rows, insert_new
-from blocks.registry.tables import MoveRow, TrainingDocumentRow, TrainingRow, TrainingTagRow, TuningRow
+from blocks.registry.tables import TrainingDocumentRow, TrainingRow, TrainingTagRow, TuningRow
 
 _UPLOADED = TypeAdapter(tuple[Uploaded, ...])
 
@@ -116,20 +116,6 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         row = self.find(id)
         row.reason = storable(reason)
         self._session.add(row)
-
-    def take_up(self, id: str, status: TrainingStatus, reason: str) -> bool:
-        """Write down, and show, that somebody is to follow it again; False when this is no longer its status.
-
-        Raises:
-            NotFoundError: There is no such training.
-        """
-        row, reason = self.find(id), storable(reason)
-        if row.status != status:
-            return False
-        self._session.add(MoveRow(resource_id=id, at_us=now_us(), source=row.status, target=row.status, reason=reason))
-        row.reason = reason
-        self._session.add(row)
-        return True
 
     def keep_plan(self, id: str, plan: RunPlan, replace: bool) -> None:
         """Keep the plan unless there is one.

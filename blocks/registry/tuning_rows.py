@@ -85,20 +85,6 @@ class TuningRows(StatusRows[TuningRow, TuningStatus]):
         row.reason = storable(reason)
         self._session.add(row)
 
-    def take_up(self, id: str, status: TuningStatus, reason: str) -> bool:
-        """Write down, and show, that somebody is to go on with it; False when this is no longer its status.
-
-        Raises:
-            NotFoundError: There is no such tuning.
-        """
-        row, reason = self.find(id), storable(reason)
-        if row.status != status:
-            return False
-        self._session.add(MoveRow(resource_id=id, at_us=now_us(), source=row.status, target=row.status, reason=reason))
-        row.reason = reason
-        self._session.add(row)
-        return True
-
     def keep_plan(self, id: str, plan: RunPlan, learned: Sequence[LearnedTrial]) -> None:
         """Keep what its trials have in common, unless that is known already.
 

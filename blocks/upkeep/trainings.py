@@ -13,7 +13,8 @@ PATIENCE_SECONDS = 60.0
 """So long a training may stay without a follower: one process has just created it, another is just starting."""
 
 MOST_ATTEMPTS = 8
-"""So often a training is taken up again before its status moves; with `PATIENCE_SECONDS`, over four hours."""
+"""So often a training is taken up again without a move or a sign of its workers; with `PATIENCE_SECONDS`, over four
+hours."""
 
 ATTEMPTS_COUNT = timedelta(days=1)
 """So long an attempt counts: a long training on a machine that is restarted each night is never given up."""
@@ -50,6 +51,8 @@ class Remedy(StrEnum):
     """What is to be done about a training or tuning that nobody follows."""
 
     TAKE_UP = "take up"
+    GO_ON = "go on"
+    """Its follower ended in order, as with `makerflow down`: it is taken up again, and no attempt has failed."""
     GIVE_UP = "give up"
 
 
@@ -62,7 +65,12 @@ class Unfollowed:
 
 
 def unfollowed(
-    registry: Registry, now: datetime, patience_seconds: float, abandoned: Set[str] = frozenset()
+    registry: Registry,
+    now: datetime,
+    patience_seconds: float,
+    *,
+    died: Set[str] = frozenset(),
+    ended: Set[str] = frozenset(),
 ) -> list[Unfollowed]:
     """The trainings and tunings that nobody follows and for which it is time, the oldest first.
 
@@ -70,19 +78,27 @@ def unfollowed(
         registry: Knows them, and who is followed.
         now: The time.
         patience_seconds: So long a training may stay without a follower.
-        abandoned: The names or ids of trainings whose follower is known to be gone: for the first attempt it is now.
+        died: The names or ids of trainings whose follower is known to be gone: for the first attempt it is now.
+        ended: Of those whose follower ended in order: it is always now.
     """
     since = now - ATTEMPTS_COUNT
     rows = [*registry.overview.under_way(since), *registry.overview.tunings_under_way(since)]
     followed = registry.leased([row.id for row in rows])
-    return [
-        Unfollowed(row, Remedy.TAKE_UP if row.attempts < MOST_ATTEMPTS else Remedy.GIVE_UP)
-        for row in rows
-        if row.id not in followed
-        and (now >= due(row, patience_seconds) or (row.attempts == 0 and not abandoned.isdisjoint((row.name, row.id))))
-    ]
+    found = []
+    for row in rows:
+        names = {row.name, row.id}
+        is_known = bool(names & ended) or (row.attempts == 0 and bool(names & died))
+        if row.id not in followed and (is_known or now >= due(row, patience_seconds)):
+            found.append(Unfollowed(row, _remedy(row, ended_in_order=bool(names & ended))))
+    return found
 
 
 def due(row: UnderWay, patience_seconds: float) -> datetime:
     """When something is to be done about a training if nobody follows it then: after each attempt twice as late."""
     return row.stirred + timedelta(seconds=patience_seconds * 2**row.attempts)
+
+
+def _remedy(row: UnderWay, *, ended_in_order: bool) -> Remedy:
+    if ended_in_order:
+        return Remedy.GO_ON
+    return Remedy.TAKE_UP if row.attempts < MOST_ATTEMPTS else Remedy.GIVE_UP

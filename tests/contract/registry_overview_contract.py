@@ -38,6 +38,27 @@ class OverviewContract(RegistryBase):
         walk(registry, training.id, T.CREATE_IN_PROGRESS)
         assert registry.overview.under_way(EVER)[0].attempts == 0
 
+    def test_taking_up_counts_only_since_the_workers_were_last_seen(
+        self, registry: Registry, training: Training
+    ) -> None:
+        for _ in range(3):
+            [row] = registry.overview.under_way(EVER)
+            assert registry.overview.take_up(row, "restarted")
+            registry.trainings.follow(training.id, seen=datetime.now(UTC))
+        [row] = registry.overview.under_way(EVER)
+        assert row.attempts == 0
+        assert row.stirred > training.changed
+        assert registry.overview.take_up(row, "died")
+        assert registry.overview.under_way(EVER)[0].attempts == 1
+
+    def test_taking_up_what_ended_in_order_counts_not_at_all(self, registry: Registry, training: Training) -> None:
+        [row] = registry.overview.under_way(EVER)
+        assert registry.overview.take_up(row, "asked to end", counts=False)
+        [again] = registry.overview.under_way(EVER)
+        assert (again.attempts, again.stirred > row.stirred) == (0, True)
+        assert registry.trainings.get(training.id).reason == "asked to end"
+        assert len(registry.trainings.history(training.id)) == 1
+
     def test_what_moved_meanwhile_is_not_taken_up(self, registry: Registry, training: Training) -> None:
         [row] = registry.overview.under_way(EVER)
         walk(registry, training.id, *TO_COMPLETE)

@@ -145,6 +145,21 @@ class TuningsContract(RegistryBase):
         assert [one.count for one in registry.metrics.names("trn-1")] == [1]
 
     @pytest.mark.req("TUN-17")
+    def test_taking_a_tuning_up_counts_only_since_workers_of_any_trial_were_last_seen(
+        self, registry: Registry, tuning: Tuning
+    ) -> None:
+        for number in (1, 2, 3):
+            [row] = registry.overview.tunings_under_way(NOW)
+            assert registry.overview.take_up(row, "restarted")
+            trial = registry.tunings.add_trial(tuning, number, {"lr": f"0.{number}"}, f"trn-{number}")
+            registry.tunings.follow(trial, Followed(seen=datetime.now(UTC)))
+        [row] = registry.overview.tunings_under_way(NOW)
+        assert row.attempts == 0
+        assert registry.overview.take_up(row, "died")
+        assert registry.overview.take_up(row, "asked to end", counts=False)
+        assert registry.overview.tunings_under_way(NOW)[0].attempts == 1
+
+    @pytest.mark.req("TUN-17")
     def test_a_killed_trial_is_run_again_in_another_training_under_the_same_name(
         self, registry: Registry, tuning: Tuning
     ) -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -30,7 +30,8 @@ from deployments.scheduled_runs import schedule_of
 from deployments.schedules import schedule_training, training_schedules, unschedule_training
 from flows.experiment import change_experiment_flow, create_experiment_flow
 from flows.following import TrainingHandle
-from flows.training import create_training, create_training_flow
+from flows.training import create_training, create_training_flow, resume_training_flow
+from flows.upkeep import upkeep
 from tasks.training import training_id_of
 from tasks.triggering import DEPLOYMENT, deployment_id, handed_over, trigger
 from tests.integration.deployments.conftest import Workflows
@@ -119,6 +120,30 @@ def test_a_training_whose_flow_run_is_deleted_goes_on_to_its_end(workflows: Work
     (tmp_path / "go").touch()
     workflows.await_status("deleted", TrainingStatus.COMPLETE)
     assert starts_of("deleted") == 1
+
+
+@pytest.mark.req("COM-04", "COM-10")
+def test_a_training_is_followed_again_at_once_however_often_its_flow_run_is_asked_to_end(
+    workflows: Workflows, tmp_path: Path
+) -> None:
+    run = workflows.train("restarted", waits(tmp_path / "go"))
+    workflows.await_status("restarted", TrainingStatus.RUNNING)
+    registry = open_platform().registry
+    training = registry.trainings.get("restarted").id
+    for count in (1, 2):
+        process_of(workflows, run).terminate()
+        workflows.await_state(run, StateType.CRASHED)
+        with workflows.platform_runs():
+            upkeep()
+        again = [run for run in workflows.runs_of(resume_training_flow) if run.parameters["key"] == "restarted"]
+        assert len(again) == count
+        run = max(again, key=lambda run: str(run.created)).id
+        wait_until(lambda: registry.is_leased(training), "the training to be followed again")
+    [row] = [row for row in registry.overview.under_way(datetime.fromtimestamp(0, UTC)) if row.id == training]
+    assert row.attempts == 0
+    (tmp_path / "go").touch()
+    workflows.await_state(run, StateType.COMPLETED)
+    assert starts_of("restarted") == 1
 
 
 @pytest.mark.req("COM-04", "TRN-13")

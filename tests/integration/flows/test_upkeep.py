@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -21,7 +22,7 @@ from blocks.logs.day_file import DayFile
 from blocks.storage.cache import Cache
 from blocks.upkeep.findings import Finding, Kind
 from blocks.upkeep.scratch import mark_owner
-from blocks.upkeep.trainings import MOST_ATTEMPTS
+from blocks.upkeep.trainings import MOST_ATTEMPTS, Remedy, unfollowed
 from flows.training import TrainingHandle, create_training, delete_training, stop_training
 from flows.upkeep import upkeep
 from tasks.training import check_access, launch_workers, plan_run, register_training
@@ -31,6 +32,7 @@ from tests.processes import processes_of
 from tests.waiting import wait_until
 
 T = TrainingStatus
+EVER = datetime.fromtimestamp(0, UTC)
 
 COUNTS = """
 import os, pathlib, sys, time
@@ -264,6 +266,38 @@ def test_a_training_whose_followers_die_again_and_again_is_given_up_with_the_rea
     assert f"its follower died {MOST_ATTEMPTS} times" in registry.trainings.get(begun).reason
     assert processes_of(home) == []
     assert mended()[Kind.TRAINING] == []
+
+
+@pytest.mark.req("COM-04", "COM-10")
+def test_a_training_whose_workers_are_seen_between_its_losses_is_never_given_up(
+    make_spec: MakeSpec, home: Path
+) -> None:
+    registry = open_platform().registry
+    training = launched(make_spec(SLEEPS, "restarted"))
+    registry.trainings.move(training, T.RUNNING)
+    for _ in range(MOST_ATTEMPTS + 1):
+        [row] = registry.overview.under_way(EVER)
+        assert registry.overview.take_up(row, "taken up")
+        registry.trainings.follow(training, seen=datetime.now(UTC))
+    assert [(one.name, one.done) for one in mended(dry_run=True)[Kind.TRAINING]] == [
+        ("restarted", "would be followed again")
+    ]
+    assert stop_training("restarted", grace_seconds=0).status is T.STOPPED
+
+
+@pytest.mark.req("COM-04")
+def test_a_training_whose_follower_ended_in_order_is_neither_waited_for_nor_given_up(
+    make_spec: MakeSpec, home: Path
+) -> None:
+    registry = open_platform().registry
+    register_training.task.fn(make_spec(SLEEPS, "t"), "key")
+    for _ in range(MOST_ATTEMPTS):
+        [row] = registry.overview.under_way(EVER)
+        assert registry.overview.take_up(row, "taken up")
+    look = partial(unfollowed, registry, datetime.now(UTC), 3600)
+    assert look(died={"t"}) == []
+    for names in ({"t"}, {row.id}):
+        assert [found.remedy for found in look(died={"t"}, ended=names)] == [Remedy.GO_ON]
 
 
 @pytest.mark.req("COM-04")
