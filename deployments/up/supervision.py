@@ -2,12 +2,13 @@
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
+from xml.parsers.expat import ExpatError
 from xmlrpc.client import Error, Fault, ServerProxy, Transport
 
 from deployments.up.layout import Layout
@@ -20,6 +21,12 @@ TRIES = 30
 
 ANSWER_SECONDS = 30.0
 """Longer than a part may take to end."""
+
+SHUTDOWN_STATE = 6
+ALREADY_STARTED = 60
+NOT_RUNNING = 70
+CANNOT_START = {"NO_FILE": 20, "NOT_EXECUTABLE": 21, "FAILED": 30, "SPAWN_ERROR": 50}
+"""supervisor's numbers of faults: its own module of them imports its whole server."""
 
 _TIED = Path(__file__).with_name("tied.py")
 
@@ -84,7 +91,7 @@ class Supervisor:
     """A running supervisord, asked over its socket.
 
     Raises:
-        ConnectionError: From any method: it does not answer.
+        ConnectionError: From any method: it does not answer, or only that it is shutting down.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -106,19 +113,22 @@ class Supervisor:
         }
 
     def start(self, part: str) -> None:
-        """Begin again to start a part, without waiting; one that runs is no error."""
-        self._call("supervisor.startProcess", part, False)
+        """Begin again to start a part, without waiting; one that runs is no error, and its state tells if it cannot."""
+        self._call("supervisor.startProcess", part, False, passing=(ALREADY_STARTED, *CANNOT_START.values()))
 
     def stop(self, part: str) -> None:
-        """End a part and wait until it has ended; one that has is no error."""
-        self._call("supervisor.stopProcess", part, True)
+        """End a part and wait until it has ended; one that has, or that supervisord ends just now, is no error."""
+        self._call("supervisor.stopProcess", part, True, passing=(NOT_RUNNING, SHUTDOWN_STATE))
 
-    def _call(self, method: str, *arguments: object) -> object:
+    def _call(self, method: str, *arguments: object, passing: Collection[int] = ()) -> object:
+        """What it answers; None for one of the faults that are let pass."""
         try:
             return getattr(self._proxy, method)(*arguments)
-        except Fault:  # what is asked for is so already
-            return None
-        except (OSError, Error, HTTPException) as error:
+        except Fault as fault:
+            if fault.faultCode in passing:
+                return None
+            raise ConnectionError(f"supervisord does not answer ({fault.faultString})") from fault
+        except (OSError, Error, HTTPException, ExpatError) as error:  # the last: it died while it answered
             raise ConnectionError(f"supervisord does not answer ({error})") from error
 
 

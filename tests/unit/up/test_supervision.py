@@ -3,19 +3,21 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from supervisor.options import ServerOptions
+from supervisor.xmlrpc import Faults
 
 from blocks.connections.settings import Settings
 from blocks.domain.errors import InvalidInputError
-from deployments.up import tied
+from deployments.up import supervision, tied
 from deployments.up.layout import Layout, make_layout
 from deployments.up.parts import SWEEPER, make_parts, parts_environment
 from deployments.up.request import make_request
-from deployments.up.supervision import supervisor_config
+from deployments.up.supervision import Supervisor, supervisor_config
 
 
 @pytest.mark.parametrize("name", ["a", "with blank", "100%", "50%d of it's", 'a"b', "a;b#c", "höme"])
@@ -32,6 +34,31 @@ def test_supervisord_itself_takes_every_path_as_it_was_meant(name: str, home: Pa
     for part in parts:
         assert shlex.split(programs[part.name].command)[-len(part.command) :] == list(part.command)
         assert programs[part.name].stdout_logfile == str(layout.log(part.name))
+
+
+def test_faults_have_supervisor_s_own_numbers() -> None:
+    for name in ("SHUTDOWN_STATE", "ALREADY_STARTED", "NOT_RUNNING"):
+        assert getattr(supervision, name) == getattr(Faults, name)
+    assert {name: getattr(Faults, name) for name in supervision.CANNOT_START} == supervision.CANNOT_START
+
+
+def test_an_answer_that_breaks_off_counts_as_none(home: Path) -> None:
+    layout = make_layout(Settings(home=home))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(layout.supervisor_socket))
+        server.listen()
+
+        def break_off() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(2**16)
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n<?xml version='1.0'?><methodResponse><par")
+
+        answer = threading.Thread(target=break_off)
+        answer.start()
+        with Supervisor(layout) as supervisor, pytest.raises(ConnectionError):
+            supervisor.states()
+        answer.join()
 
 
 def test_the_sweeper_ends_last() -> None:
