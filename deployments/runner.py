@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 from uuid import UUID
@@ -88,13 +89,29 @@ class DeploymentRunner(Runner):
     async def _to_be_started(self) -> list[FlowRun]:
         """What is asked for, the longest due first, without what a schedule asks for more often than it may."""
         found = []
-        for run in await self._asked_for():
+        for run in await self._not_outdated():
             if self._pace.lets(run):
                 found.append(run)
             else:
-                with suppress(httpx.HTTPError, PrefectException):  # what stays is asked for again
-                    await self._client.delete_flow_run(run.id)
+                await self._drop(run)
         return found
+
+    async def _not_outdated(self) -> list[FlowRun]:
+        """What is asked for, without what was missed and is asked for again since."""
+        while True:
+            runs = await self._asked_for()
+            outdated = self._pace.outdated(runs, datetime.now(UTC))
+            dropped = [await self._drop(run) for run in outdated]
+            if not any(dropped):
+                return [run for run in runs if run not in outdated]
+            # There may be more than the server tells of at once, and a newer one among them.
+
+    async def _drop(self, run: FlowRun) -> bool:
+        """Delete a flow run that has not begun; False when that failed: it is asked for again."""
+        with suppress(httpx.HTTPError, PrefectException):
+            await self._client.delete_flow_run(run.id)
+            return True
+        return False
 
     def _starter(self, flow_run: FlowRun) -> ForkedStarter:
         return ForkedStarter(self._log, self._control_channel)

@@ -1,6 +1,7 @@
 """The flow runs that schedules ask for, before they begin."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import tasks  # noqa: F401 - gives Prefect its home, before it is imported
@@ -22,6 +23,9 @@ from tasks.dead_flow_runs import all_runs
 MOST_MINUTES = 1000
 """Of so many minutes is known which flow run was let through; later than that, none is planned once more."""
 
+MISSED = timedelta(minutes=2)
+"""What has been due for longer was missed: nobody was there to start it."""
+
 _BEFORE_IT_BEGINS = (StateType.SCHEDULED, StateType.PENDING)
 _RETRIED = AwaitingRetry().name
 
@@ -32,14 +36,29 @@ def schedule_of(run: FlowRun) -> UUID | None:
 
 
 class Pace:
-    """Lets one flow run of a schedule through for each minute: so often the command line lets a schedule fire at most.
+    """How many of the flow runs that schedules ask for may start.
 
+    One of a schedule for each minute is let through: so often the command line lets a schedule fire at most.
     The dialog of the workflow UI takes an interval of a second, too. Every flow run is a process, which may last for
     days; and a runner is told of the 200 that are due longest, among which would be no others any more.
     """
 
     def __init__(self) -> None:
         self._let_through: dict[UUID, dict[datetime, UUID]] = {}
+
+    def outdated(self, runs: Iterable[FlowRun], now: datetime) -> list[FlowRun]:
+        """Those that were missed, but for each schedule's newest, which makes up for all: they have its parameters.
+
+        The server plans ahead, so that after a night in which the platform was down they would all start at once.
+        """
+        missed: dict[UUID, list[FlowRun]] = {}
+        for run in sorted(runs, key=_due):
+            schedule = schedule_of(run)
+            if schedule is None or run.state_name == _RETRIED or now - _due(run) <= MISSED:
+                continue
+            if run.id not in self._let_through.get(schedule, {}).values():  # the process of such a one is on its way
+                missed.setdefault(schedule, []).append(run)
+        return [run for some in missed.values() for run in some[:-1]]
 
     def lets(self, run: FlowRun) -> bool:
         """Whether it may start. The answer stays the same: the server may plan once more what was dropped early."""
@@ -60,11 +79,7 @@ def due_runs(client: SyncPrefectClient, deployment: UUID, schedule: UUID) -> lis
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_BEFORE_IT_BEGINS))),
     )
     now = datetime.now(UTC)
-    return [
-        run
-        for run in all_runs(client, filter)
-        if schedule_of(run) == schedule and (run.next_scheduled_start_time or now) <= now
-    ]
+    return [run for run in all_runs(client, filter) if schedule_of(run) == schedule and _due(run) <= now]
 
 
 def drop(client: SyncPrefectClient, run: FlowRun) -> bool:
@@ -76,6 +91,10 @@ def drop(client: SyncPrefectClient, run: FlowRun) -> bool:
     except ObjectNotFound:  # the server deletes some of them with their schedule
         pass
     return True
+
+
+def _due(run: FlowRun) -> datetime:
+    return run.next_scheduled_start_time or datetime.now(UTC)
 
 
 def _is_waiting(state: State | None) -> bool:

@@ -26,7 +26,8 @@ def schedule(
 ) -> None:
     """Create a training with these settings on a schedule, each under a name of its own.
 
-    The settings are those that the training has now. `makerflow up` has to run: now, and when the time comes.
+    The settings are those that the training has now. `makerflow up` has to run: now, and when the time comes. Of the
+    times at which it did not run, the last one is made up for once it runs again.
     """
     every_seconds = seconds("--every", every) if every else 0
     with reserved_stdout():

@@ -269,6 +269,31 @@ def test_a_schedule_of_every_second_starts_one_flow_run_a_minute_and_keeps_out_n
     assert len(minutes) == len(set(minutes)) >= 1
 
 
+@pytest.mark.req("COM-04", "TRN-14")
+def test_of_the_nights_in_which_the_platform_was_down_a_schedule_makes_up_for_the_last_one(
+    workflows: Workflows,
+) -> None:
+    client, deployment = workflows.client, deployment_id(workflows.client, create_experiment_flow)
+    parameters = {"spec": {"name": "made-up-for"}}
+    wanted = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(days=1)), parameters=parameters)
+    [schedule] = client.create_deployment_schedules(deployment, [wanted])
+
+    def runs() -> list[FlowRun]:
+        return [run for run in workflows.runs_of(create_experiment_flow) if schedule_of(run) == schedule.id]
+
+    workflows.runner.end()
+    plan_runs(workflows, deployment, count=3)
+    wait_until(lambda: len(runs()) >= 3, "the server to plan runs")
+    *missed, last = runs()[:3]
+    for nights, run in enumerate((last, *missed), start=1):
+        time = datetime.now(UTC) - timedelta(days=nights)
+        client.set_flow_run_state(run.id, Scheduled(scheduled_time=time), force=True)
+    workflows.runner.start()
+    workflows.await_state(last.id, StateType.COMPLETED)
+    client.delete_deployment_schedule(deployment, schedule.id)
+    assert not {run.id for run in missed} & {run.id for run in runs()}
+
+
 @pytest.mark.req("COM-04")
 def test_a_hand_over_that_takes_long_leaves_a_flow_run_that_has_begun_as_it_is(workflows: Workflows) -> None:
     spec = ExperimentSpec(name="slowly-handed-over")
@@ -278,13 +303,19 @@ def test_a_hand_over_that_takes_long_leaves_a_flow_run_that_has_begun_as_it_is(w
     workflows.client.set_flow_run_state(UUID(key), Completed(), force=True)
 
 
+def plan_runs(workflows: Workflows, deployment: UUID, count: int) -> None:
+    """What the server's scheduler does in its own time."""
+    workflows.client.request(
+        "POST",
+        "/deployments/{id}/schedule",
+        path_params={"id": deployment},
+        json={"min_runs": count, "max_runs": count},
+    )
+
+
 def scheduled_run(workflows: Workflows) -> UUID:
     """The next run that the server has planned for a schedule of trainings."""
-    # What the server's scheduler does in its own time.
-    deployment = deployment_id(workflows.client, create_training_flow)
-    workflows.client.request(
-        "POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json={"min_runs": 1, "max_runs": 1}
-    )
+    plan_runs(workflows, deployment_id(workflows.client, create_training_flow), count=1)
     found: list[FlowRun] = []
 
     def planned() -> bool:
