@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,9 @@ from blocks.locks import is_at, try_lock
 
 KEPT = 20
 """So many environments are kept; the longest unused ones go first."""
+
+PAUSE_SECONDS = 0.05
+"""Between two looks while several begin to build the same."""
 
 MARKER = "makerflow.json"
 
@@ -70,7 +74,7 @@ def ensure_environment(image: RunImage, requirements: Path | None, cache: Path, 
             _held.append(lock)
             _prune(shelf, KEPT)
             return directory / "bin" / "python"
-        # Changed behind our back, by a run as root perhaps, and maybe in use: leave it alone and build another.
+        # Changed behind our back, by a run as root or an upgrade, and maybe in use: leave it alone and build another.
         os.close(lock)
     raise AssertionError("count() does not end")  # pragma: no cover - for the type checker
 
@@ -87,12 +91,23 @@ def remove_environment(directory: Path) -> bool:
 
 
 def _claim(directory: Path, build: Callable[[Path, int], None]) -> int:
-    """A shared lock on the environment, built first when it is not complete."""
-    lock = _lock(directory, fcntl.LOCK_SH)
-    if _is_complete(directory):
-        return lock
-    os.close(lock)
-    lock = _lock(directory, fcntl.LOCK_EX)
+    """A shared lock on the environment, built first when it is not there.
+
+    The exclusive lock is never waited for: whoever has the shared one may keep it for hours.
+    """
+    while True:
+        lock = _lock_shared(directory)
+        if _is_complete(directory):
+            return lock
+        if try_lock(lock) and is_at(_lock_file(directory), lock):
+            _complete(directory, build, lock)
+            return lock
+        os.close(lock)  # another one is about to build it
+        time.sleep(PAUSE_SECONDS)
+
+
+def _complete(directory: Path, build: Callable[[Path, int], None], lock: int) -> None:
+    """Build what is not complete; the exclusive lock becomes a shared one."""
     try:
         if not _is_complete(directory):
             _remove(directory)
@@ -103,15 +118,14 @@ def _claim(directory: Path, build: Callable[[Path, int], None]) -> int:
         os.close(lock)
         raise
     fcntl.flock(lock, fcntl.LOCK_SH)
-    return lock
 
 
-def _lock(directory: Path, mode: int) -> int:
-    """Wait for the lock on an environment; a descriptor that holds it until it is closed."""
+def _lock_shared(directory: Path) -> int:
+    """Wait while the environment is built or removed; a descriptor that holds a shared lock until it is closed."""
     path = _lock_file(directory)
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(lock, mode)
+        fcntl.flock(lock, fcntl.LOCK_SH)
         if is_at(path, lock):
             return lock
         os.close(lock)  # it was removed with its environment while we waited
@@ -122,11 +136,14 @@ def _lock_file(directory: Path) -> Path:
 
 
 def _is_complete(directory: Path) -> bool:
-    """Whether it was built to the end; the interpreter below it may have gone since."""
-    return (directory / MARKER).exists() and (directory / "bin" / "python").exists()
+    """Whether it was built to the end: only then can somebody use it."""
+    return (directory / MARKER).exists()
 
 
 def _is_intact(directory: Path) -> bool:
+    """Whether nobody has changed it since, and the interpreter below it is still there."""
+    if not (directory / "bin" / "python").exists():
+        return False
     try:
         return bool(json.loads((directory / MARKER).read_bytes()) == _stamp(directory))
     except (OSError, ValueError):

@@ -8,7 +8,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,6 +52,22 @@ from blocks.domain.plan import RunImage
 from blocks.launcher.environments import ensure_environment
 image = RunImage(name="python", python={VERSION!r})
 print(ensure_environment(image, Path(sys.argv[1]), Path(sys.argv[2]), sys.stderr))
+"""
+BUILDERS = 3
+BUILDER_THAT_LIVES_ON = f"""
+import sys, time
+from pathlib import Path
+from blocks.launcher import environments
+is_complete, me, others = environments._is_complete, Path(sys.argv[3]), Path(sys.argv[3]).parent
+def look_together(directory):
+    me.touch()
+    while len(list(others.iterdir())) < {BUILDERS}:
+        time.sleep(0.01)
+    return is_complete(directory)
+environments._is_complete = look_together
+{BUILDER}
+sys.stdout.flush()
+sys.stdin.read()
 """
 BARE = RunImage(name="python", python=VERSION)
 
@@ -253,6 +269,37 @@ def test_builders_at_the_same_time_build_once(cache: Path, source: Path) -> None
         answers = list(pool.map(_build, commands))
     assert len({answer.stdout for answer in answers}) == 1
     assert sum("+ apples==1.0" in answer.stderr for answer in answers) == 1
+
+
+def test_a_builder_that_lives_on_keeps_no_other_one_waiting(cache: Path, source: Path, tmp_path: Path) -> None:
+    file = requirements(source, "apples==1.0\n")
+    places = [tmp_path / "looking" / str(number) for number in range(BUILDERS)]
+    places[0].parent.mkdir()
+    commands = [[sys.executable, "-c", BUILDER_THAT_LIVES_ON, str(file), str(cache), str(place)] for place in places]
+    with ExitStack() as stack:
+        builders = [stack.enter_context(_living(command)) for command in commands]
+        pool = stack.enter_context(ThreadPoolExecutor(BUILDERS))
+        for builder in builders:
+            stack.callback(builder.kill)
+        answers = [pool.submit(_first_line, builder) for builder in builders]
+        assert len({answer.result(60) for answer in answers}) == 1
+
+
+def _living(command: list[str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _first_line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_an_environment_in_use_whose_interpreter_went_is_not_waited_for(cache: Path, source: Path) -> None:
+    file = requirements(source, "apples==1.0\n")
+    used = ensure(BARE, file, cache)
+    used.parent.chmod(0o755)
+    used.unlink()
+    assert run(ensure(BARE, file, cache), "import apples; print(apples.version)") == "1.0"
 
 
 @contextmanager
