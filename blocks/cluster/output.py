@@ -5,6 +5,7 @@ supervisor dropped a segment for the sake of the limit, the reader puts one line
 """
 
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,6 +16,8 @@ from blocks.domain.plan import LogLine
 
 LINE_BYTES = 64 * 1024
 """A longer line is cut into pieces of this."""
+
+_SEGMENT = re.compile(r"[0-9]{20}\.log")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Output:
     def _read(self, since: int, at_most: int) -> tuple[Piece, bytes]:
         """The next whole lines, and, when there are none, the beginning of the line to come."""
         while True:
-            offsets = self._offsets()
+            offsets = segments(self.directory)
             try:
                 data, following = self._stretch(offsets, since, at_most)
             except FileNotFoundError:
@@ -87,13 +90,8 @@ class Output:
                 break
         return pieces[0] if len(pieces) == 1 else b"".join(pieces), None
 
-    def _offsets(self) -> list[int]:
-        with suppress(FileNotFoundError):
-            return sorted(int(name[:-4]) for name in os.listdir(self.directory) if name.endswith(".log"))
-        return []
-
     def _pread(self, segment: int, position: int, size: int) -> bytes:
-        descriptor = os.open(self.directory / f"{segment:020d}.log", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(segment_file(self.directory, segment), os.O_RDONLY | os.O_CLOEXEC)
         try:
             return os.pread(descriptor, size, position)
         finally:
@@ -105,6 +103,18 @@ class Output:
             f"the limit is {self.limit_mib} MiB per worker]\n"
         )
         return Piece(text.encode(), following, mark=True)
+
+
+def segments(directory: Path) -> list[int]:
+    """The offsets of the segments in a directory, in which an entry point may have written other files."""
+    with suppress(FileNotFoundError):
+        return sorted(int(name[:-4]) for name in os.listdir(directory) if _SEGMENT.fullmatch(name))
+    return []
+
+
+def segment_file(directory: Path, offset: int) -> Path:
+    """Where the segment of an offset lies."""
+    return directory / f"{offset:020d}.log"
 
 
 def lines_of(piece: Piece, since: int, rank: int) -> Iterator[LogLine]:

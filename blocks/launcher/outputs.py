@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.cluster.layout import RunLayout
+from blocks.cluster.output import segment_file, segments
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.plan import OutputKind, PlannedOutput, RunPlan
 from blocks.launcher.directories import MODEL
@@ -101,20 +102,21 @@ def _log_of_agent(layout: RunLayout) -> dict[int, Path]:
 
 def _whole_log(layout: RunLayout, rank: int, limit_mib: int) -> Path | None:
     """All of a worker's output in one file, with a mark where something was dropped; None without output."""
-    segments = sorted(layout.output(rank).glob("*.log"))
-    if len(segments) < 2:
-        return segments[0] if segments else None
+    directory = layout.output(rank)
+    offsets = segments(directory)
+    if len(offsets) < 2:
+        return segment_file(directory, offsets[0]) if offsets else None
     whole = layout.worker(rank) / LOG_NAME
     with whole.open("wb") as stream:
         expected = 0
-        for segment in segments:
-            dropped = int(segment.stem) - expected
+        for offset in offsets:
+            dropped, segment = offset - expected, segment_file(directory, offset)
             if dropped > 0:
                 stream.write(
                     b"\n[makerflow: %d bytes of output were dropped here; the limit is %d MiB per worker]\n"
                     % (dropped, limit_mib)
                 )
-            expected = int(segment.stem) + segment.stat().st_size
+            expected = offset + segment.stat().st_size
             with segment.open("rb") as part:
                 shutil.copyfileobj(part, stream, COPY_BYTES)
     return whole

@@ -80,7 +80,7 @@ class Output:
         self.refused = 0
         self._directory = directory
         self._segment_bytes = max(limit_bytes // SEGMENTS, 4096)
-        self._offsets = sorted(int(name[:-4]) for name in os.listdir(directory) if name.endswith(".log")) or [0]
+        self._offsets = sorted(int(name[:-4]) for name in os.listdir(directory) if is_segment(name)) or [0]
         self._after_return = False
         self._at_line_start = True
         self._recent = bytearray()
@@ -153,6 +153,11 @@ class Output:
 
     def _path(self, offset: int) -> str:
         return os.path.join(self._directory, f"{offset:020d}.log")
+
+
+def is_segment(name: str) -> bool:
+    """Whether a file is a segment of the output: an entry point can write others beside them."""
+    return name[20:] == ".log" and name.isascii() and name[:20].isdigit()
 
 
 class Supervisor:

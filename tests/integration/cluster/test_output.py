@@ -59,6 +59,16 @@ def test_the_stream_goes_on_over_segments_and_attempts(tmp_path, attempts):
     assert len(list(tmp_path.iterdir())) > 1
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("name", ["train.log", "5.log", "99.log", "\u0665" * 20 + ".log"])
+def test_a_file_of_the_entry_point_beside_the_segments_is_not_read(tmp_path, name):
+    (tmp_path / name).write_text("mine\n")
+    writer = Writer(str(tmp_path), MIB)
+    writer.write(b"first\nsecond\n")
+    writer.end()
+    assert texts(reader(tmp_path)) == ["first", "second"]
+
+
 def test_past_the_limit_the_beginning_and_the_end_are_kept_and_a_line_says_what_is_missing(tmp_path):
     writer = Writer(str(tmp_path), MIB)
     total = 0

@@ -252,6 +252,19 @@ def test_one_that_locks_its_own_directories_can_be_restarted(launch):
     assert len(run.events("started")) == 2
 
 
+def test_one_that_logs_into_the_directory_of_its_output_hides_nothing_of_it(launch):
+    run = launch(
+        "import logging\n"
+        "for name in ('train', '5'):\n"
+        "    logging.getLogger().addHandler(logging.FileHandler(f'../output/{name}.log'))\n"
+        "logging.warning('to the file')\n"
+        "print('to the output')"
+    )
+    assert run.finished()["cause"] == "ok"
+    assert [line.text for line in run.cluster.logs(run.handle, 0, follow=False)] == ["to the output"]
+    assert run.uploaded(OutputKind.LOG) == {"output.log": b"to the output\n"}
+
+
 @pytest.mark.parametrize("then", ["", "raise SystemExit(1)", "os.kill(os.getpid(), 9)"])
 @pytest.mark.parametrize("what", ["..", "../..", "../../.."])
 def test_one_that_removes_the_directory_of_its_run_is_told_so(launch, directory, what, then):

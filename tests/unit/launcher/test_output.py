@@ -40,6 +40,16 @@ def test_a_later_attempt_goes_on_where_the_last_one_ended(tmp_path):
     assert segments(tmp_path) == {0: b"first\nsecond\n"}
 
 
+@pytest.mark.parametrize("name", ["train.log", "5.log", "0000000000000000005.log", "\u0665" * 20 + ".log"])
+def test_a_file_of_the_entry_point_beside_the_segments_is_none_of_them(tmp_path, name):
+    (tmp_path / name).write_text("mine\n")
+    output = Output(str(tmp_path), LIMIT)
+    output.write(b"line\n")
+    output.end()
+    (tmp_path / name).unlink()
+    assert segments(tmp_path) == {0: b"line\n"}
+
+
 def test_segments_are_named_by_their_offset_and_end_with_a_line(tmp_path):
     output = Output(str(tmp_path), LIMIT)
     lines = b"".join(b"%05d\n" % number for number in range(3000))
