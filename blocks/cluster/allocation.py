@@ -159,7 +159,7 @@ class Queue:
         with self._locked():
             self._seen = (os.stat(self._directory).st_mtime_ns, time.monotonic())
             tickets = self._tickets()
-            mine = next(t for t in tickets if t.run_id == run_id)
+            mine = next((t for t in tickets if t.run_id == run_id), None) or self._enter_again(run_id)
             placed = [t for t in tickets if t.placed]
             ahead = [t for t in tickets if not t.placed and t < mine]
             while ahead and not self._lives(ahead[-1]):
@@ -186,6 +186,12 @@ class Queue:
                 return
             if not all(agent_lock.is_held(self._lock_of(other)) for other in self._before_us):
                 return
+
+    def _enter_again(self, run_id: str) -> Ticket:
+        """Who stopped the run just before it was launched may have taken its ticket for that of a run that is gone."""
+        ticket = ticket_of(RunLayout(self._home, run_id).directory)
+        (self._directory / ticket.name).touch()
+        return ticket
 
     def _tickets(self) -> list[Ticket]:
         return sorted(

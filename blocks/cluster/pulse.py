@@ -13,6 +13,7 @@ class Pulse:
     """
 
     def __init__(self, pid: int) -> None:
+        self.pid = pid
         self._files = [Path(f"/proc/{pid}/{name}") for name in ("stat", "status")]
         self._signs, self._moved = self._look(), time.monotonic()
 

@@ -57,7 +57,8 @@ def stop_run(layout: RunLayout, grace_seconds: float, secrets: Secrets) -> StopR
         return _add(report, _finish_after_agent(layout, 0))
     except FileNotFoundError:  # never launched, removed meanwhile, or its entry point removed its directory
         report = end_processes(layout.directory, grace_seconds)
-        allocation.release(layout.directory)
+        if not layout.directory.exists():  # else it was launched meanwhile, and waits for its turn
+            allocation.release(layout.directory)
         return report
 
 
@@ -123,9 +124,11 @@ def _finish_after_agent(layout: RunLayout, grace_seconds: float) -> StopReport:
 
 def _wait_for_agent(layout: RunLayout, grace_seconds: float) -> None:
     """Until it is gone, or has had its time."""
-    pid = agent_pid(layout) or 0
-    pulse, began, told, pause = Pulse(pid), time.monotonic(), False, 0.01
+    pulse, began, told, pause = Pulse(0), time.monotonic(), False, 0.01
     while agent_lock.is_held(layout.lock):
+        pid = agent_pid(layout) or 0  # told a moment after the lock was taken
+        if pid != pulse.pid:
+            pulse = Pulse(pid)
         silent, beyond = pulse.silent_seconds(), time.monotonic() - began - grace_seconds
         if beyond > 0 and silent > SILENT_SECONDS:
             logger.warning("The agent of %s (process %d) hangs: it is ended by force.", layout.run_id, pid)

@@ -156,6 +156,12 @@ def test_a_stopped_run_leaves_the_queue(home):
 
 
 @pytest.mark.req("TRN-05")
+def test_a_run_whose_ticket_was_taken_for_that_of_one_that_is_gone_enters_again(home):
+    agent = Agent(home, "run-1")
+    release(agent.layout.directory)
+    assert isinstance(agent.place(), Placement)
+
+
 def test_many_agents_that_start_and_die_at_once_never_use_more_than_there_is(home):
     agents = []
     for number in range(8):
