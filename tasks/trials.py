@@ -9,16 +9,14 @@ from blocks.connections.platform import Platform, open_platform
 from blocks.domain.errors import CapacityError
 from blocks.domain.lifecycle import TRIAL_FINISHED, TrialStatus, TuningStatus
 from blocks.domain.plan import ExitCause, Finished, RunEvent, RunPhase
-from blocks.domain.trials import Ending, MedianRule, ending, tally
-from blocks.domain.tunings import StoppingRule
+from blocks.domain.trials import Ending
 from blocks.registry.records import Trial, Tuning
-from blocks.search.base import PastTrial, Search
-from blocks.search.open import open_search
 from tasks.current_run import cancel_requested
 from tasks.engine import retrying
 from tasks.page_log import tell_moves
 from tasks.planning import plan_of_trial
-from tasks.trial_following import TrialFollower, history_of, reports_of
+from tasks.trial_following import TrialFollower
+from tasks.trial_results import TrialResults
 from tasks.trial_run import TrialRun, TrialThreads
 from tasks.tuning import training_id_of_trial
 from tasks.tuning_page import TuningPage
@@ -71,8 +69,6 @@ class _Control:
         self._tuning = tuning
         self._spec = tuning.spec
         self._selector = Selector(labels={"tuning": tuning.id})
-        self._search: Search = open_search(tuning.spec, tuning.random_state)
-        self._median = MedianRule(tuning.spec.early_stopping, tuning.spec.objective.type)
         self._threads = TrialThreads(tuning.spec.trainings.parallel_trainings)
         self._running: dict[str, TrialFollower] = {}
         self._futures: dict[str, Future[TrialStatus]] = {}
@@ -82,12 +78,9 @@ class _Control:
         self._next_look = self._next_check = 0.0
         self._asked_to_stop: dict[str, float] = {}
         self._ended: dict[str, Finished] = {}
-        trials = platform.registry.tunings.trials(tuning.id)
-        self._next_number = max((trial.number for trial in trials), default=0) + 1
-        self._tally = tally(
-            tuning.spec.objective.type, ((trial.number, trial.status, trial.objective) for trial in trials)
-        )
-        self._known = trials
+        self._known = platform.registry.tunings.trials(tuning.id)
+        self._next_number = max((trial.number for trial in self._known), default=0) + 1
+        self._results = TrialResults(platform, tuning, self._known)
 
     def run(self) -> None:
         """Until no trial runs and none is to begin."""
@@ -109,17 +102,12 @@ class _Control:
         self._threads.close()
 
     def _recall(self, trials: list[Trial]) -> None:
-        """Go on where an earlier process was: tell the search and the rules what is over, and follow what runs."""
-        for learned in self._tuning.learned:
-            self._search.tell(PastTrial(0, learned.parameters, learned.status, learned.objective))
+        """Go on where an earlier process was: follow what runs."""
         found = {state.handle.run_id for state in self._platform.cluster.find(self._selector)}
         for trial in trials:
-            self._tell(trial)
             if trial.status in (*TRIAL_FINISHED, TrialStatus.KILLED) and trial.training_id in found:
                 self._clear_away(trial)
-            if trial.status is TrialStatus.SUCCEEDED:
-                self._remember(trial)
-            elif trial.status is TrialStatus.KILLED:
+            if trial.status is TrialStatus.KILLED:
                 self._again.append(trial)
             elif trial.status not in TRIAL_FINISHED:
                 self._follow(trial)
@@ -144,9 +132,8 @@ class _Control:
         return not self._running and bool(self._stopping)
 
     def _has_room(self) -> bool:
-        room = self._spec.trainings.parallel_trainings - len(self._running)
-        left = self._spec.max_trainings - self._tally.finished - len(self._running)
-        return room > 0 and left > 0
+        most = min(self._spec.trainings.parallel_trainings, self._results.left)
+        return len(self._running) < most
 
     def _begin(self) -> bool:
         """Start the next trial: one that was killed with the tuning, or a new one; whether there was one."""
@@ -158,7 +145,7 @@ class _Control:
             id = training_id_of_trial(self._tuning.id, killed.number, killed.runs + 1)
             self._follow(tunings.run_again(self._tuning, killed, id))
             return True
-        point = self._search.suggest(self._next_number)
+        point = self._results.suggest(self._next_number)
         if point is None:
             if not self._running:
                 self._end(TuningStatus.COMPLETE_IN_PROGRESS, "Every point of the space has been tried")
@@ -170,7 +157,7 @@ class _Control:
 
     def _follow(self, trial: Trial) -> None:
         run = TrialRun(self._platform, self._tuning, trial, plan_of_trial(self._platform, self._tuning, trial))
-        self._running[trial.training_id] = TrialFollower(self._platform, self._tuning, run, self._median.stops)
+        self._running[trial.training_id] = TrialFollower(self._platform, self._tuning, run, self._results.doubt)
         self._futures[trial.training_id] = self._threads.start(run)
         if self._stopping:
             self._stop(self._running[trial.training_id], TrialStatus.KILLED, self._stopping)
@@ -261,7 +248,7 @@ class _Control:
         }
         deadline = self._tuning.deadline
         overdue = deadline is not None and datetime.now(UTC) >= deadline
-        found = ending(self._spec, self._tally, reported=reported, overdue=overdue)
+        found = self._results.ending(reported, overdue=overdue)
         if found is not None:
             self._finish(found)
 
@@ -294,29 +281,13 @@ class _Control:
         self._threads.stop(follower.run, after_seconds)
 
     def _conclude(self, follower: TrialFollower, cause: ExitCause, message: str) -> None:
-        follower.conclude(cause, message, self._tally.best)
+        follower.conclude(cause, message, self._results.best)
         trial = follower.trial
-        is_best = trial.objective is not None and (
-            self._tally.best is None or self._spec.objective.type.is_better(trial.objective, self._tally.best)
-        )
+        is_best = self._results.is_best(trial.objective)
         del self._running[trial.training_id]
         self._futures.pop(trial.training_id)
         self._asked_to_stop.pop(trial.training_id, None)
         self._ended.pop(trial.training_id, None)
         follower.run.conclude(trial.status, trial.reason, logs_uploaded=follower.logs_uploaded)
-        self._tell(trial, follower)
-        if trial.status is TrialStatus.SUCCEEDED:
-            self._median.add(follower.history)
-        self._tally = self._tally.with_finished(self._spec.objective.type, trial.number, trial.status, trial.objective)
+        self._results.take(trial, follower.history)
         self._page.tell(trial, is_best=is_best)
-
-    def _tell(self, trial: Trial, follower: TrialFollower | None = None) -> None:
-        curve: dict[int, float] = {}
-        if trial.status is TrialStatus.EARLY_STOPPED and trial.objective is not None:
-            reports = follower.history.reports if follower else reports_of(self._platform, self._tuning, trial)
-            curve = {max(reports, 1): trial.objective}
-        self._search.tell(PastTrial(trial.number, trial.parameters, trial.status, trial.objective, curve))
-
-    def _remember(self, trial: Trial) -> None:
-        if self._spec.early_stopping.rule is not StoppingRule.NONE:
-            self._median.add(history_of(self._platform, self._tuning, trial))
