@@ -71,6 +71,7 @@ class Follower:
         found, earlier = bool(row.reader_states.get(0)), bool(row.log_cursors.get(0))
         self._watch = MetricWatch(expressions=row.spec.metrics.expressions, found=found, earlier=earlier)
         self._scalars = ScalarWriter(events_directory(platform, row) / "metrics")
+        self._stop_is_lost = False
         self._next_check = 0.0
         self._next_report = monotonic() + FIRST_REPORT_SECONDS
 
@@ -188,6 +189,7 @@ class Follower:
         """Whether there is nothing left to follow; a run that died without a word is started again instead."""
         states = self._platform.cluster.find(Selector(run_id=self._handle.run_id))
         if states and states[0].phase is not RunPhase.LOST:
+            self._repeat_stop(row, is_stopping=states[0].is_stopping)
             return False
         if row.status is TrainingStatus.STOP_IN_PROGRESS or row.plan is None:
             self._platform.cluster.stop(self._handle, 0)
@@ -195,11 +197,20 @@ class Follower:
         self._platform.cluster.launch(row.plan, self._platform.secrets(row.plan))
         return False
 
+    def _repeat_stop(self, row: Training, *, is_stopping: bool) -> None:
+        """Stop the run in place of whoever has said so on the row and died before the cluster heard of it."""
+        is_lost = row.status is TrainingStatus.STOP_IN_PROGRESS and not is_stopping
+        if is_lost and self._stop_is_lost:  # also at the last look: who has just said so is not about to any more
+            self._stop(row)
+        self._stop_is_lost = is_lost
+
     def _cancel(self, row: Training) -> None:
         if row.status in (TrainingStatus.CREATE_IN_PROGRESS, TrainingStatus.RUNNING):
             self._platform.registry.trainings.move(row.id, TrainingStatus.STOP_IN_PROGRESS, "cancelled in the UI")
-            grace = row.plan.stop_grace_seconds if row.plan else 0.0
-            self._platform.cluster.stop(self._handle, grace)
+            self._stop(row)
+
+    def _stop(self, row: Training) -> None:
+        self._platform.cluster.stop(self._handle, row.plan.stop_grace_seconds if row.plan else 0.0)
 
     def _workers(self) -> str:
         count = self._row.spec.instances.workers

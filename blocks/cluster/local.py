@@ -260,4 +260,5 @@ def _state(layout: RunLayout, summary: Summary) -> RunState:
         phase=phase,
         attempt=state.get("attempt", 0),
         detail=detail,
+        is_stopping=layout.stop.exists(),
     )

@@ -323,11 +323,13 @@ class RunState(Frozen):
     Attributes:
         processes: How many processes or pods of it live.
         detail: Why it waits, or what is wrong.
+        is_stopping: Whether it was asked to end, whatever has come of that.
     """
 
     handle: RunHandle
     labels: dict[str, str]
     phase: RunPhase
+    is_stopping: bool = False
     attempt: int = 0
     processes: int = 0
     detail: str = ""

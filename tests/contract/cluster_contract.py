@@ -218,11 +218,12 @@ class ClusterContract:
     def test_stop_ends_a_running_run_and_another_stop_finds_nothing_to_do(self, site, cluster):
         handle = cluster.launch(site.plan(SLOW))
         until_it_prints(cluster, handle)
+        assert not state_of(cluster, handle).is_stopping
         report = site.connect().stop(handle, 5)
         assert report.terminated > 0
         assert (report.killed, report.remaining) == (0, 0)
         state = state_of(cluster, handle)
-        assert (state.phase, state.processes) == (RunPhase.FINISHED, 0)
+        assert (state.phase, state.processes, state.is_stopping) == (RunPhase.FINISHED, 0, True)
         assert until_over(cluster, handle)[-1].cause is ExitCause.STOPPED
         assert cluster.stop(handle, 5).model_dump() == {"terminated": 0, "killed": 0, "remaining": 0}
         assert len(until_over(cluster, handle)) == len(until_over(site.connect(), handle))

@@ -2,12 +2,14 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
 
+from blocks.cluster.local import LocalCluster
 from blocks.connections.platform import _platform, open_platform
 from blocks.domain.errors import (
     AlreadyExistsError,
@@ -18,6 +20,7 @@ from blocks.domain.errors import (
     NotFoundError,
 )
 from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.plan import RunHandle, StopReport
 from blocks.registry.records import Training
 from flows.experiment import delete_experiment
 from flows.training import (
@@ -32,6 +35,7 @@ from flows.training import (
 )
 from flows.training_flows import training_of
 from tasks.engine import run_flow
+from tasks.following import CHECK_SECONDS
 from tasks.report import training_report
 from tasks.training import check_access, plan_run, register_training
 from tests.integration.flows.conftest import MakeSpec
@@ -46,11 +50,17 @@ pathlib.Path(os.environ["EM_MODEL_DIR"], "model.txt").write_text("model")
 pathlib.Path(os.environ["EM_CHECKPOINT_DIR"], "last.ckpt").write_text("checkpoint")
 """
 SLEEPS = "import time\nprint('ready', flush=True)\ntime.sleep(600)\n"
+STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready=1')\n" + SLEEPS
 
 
 def is_running(name: str) -> bool:
     rows = open_platform().registry.trainings
     return rows.get(name).status is TrainingStatus.RUNNING
+
+
+def has_reported(name: str) -> bool:
+    registry = open_platform().registry
+    return bool(registry.metrics.names(registry.trainings.get(name).id))
 
 
 @pytest.mark.req("COM-02", "TRN-01", "TRN-08", "TRN-11", "TRN-12")
@@ -143,6 +153,42 @@ def test_a_running_training_is_stopped_and_its_workers_are_gone(make_spec: MakeS
     assert isinstance(result, Training)
     assert result.status is TrainingStatus.STOPPED
     assert stop_training("t").status is TrainingStatus.STOPPED
+
+
+@pytest.mark.req("TRN-13", "COM-10")
+def test_who_follows_a_training_stops_it_for_one_who_died_before_the_cluster_heard_of_the_stop(
+    make_spec: MakeSpec,
+) -> None:
+    results: list[object] = []
+    follower = threading.Thread(target=lambda: results.append(create_training(make_spec(SLEEPS))))
+    follower.start()
+    wait_until(lambda: bool(open_platform().registry.trainings.page().items) and is_running("t"))
+    trainings = open_platform().registry.trainings
+    trainings.move(trainings.get("t").id, TrainingStatus.STOP_IN_PROGRESS, "stopped on request")
+    follower.join(60)
+    [result] = results
+    assert isinstance(result, Training)
+    assert result.status is TrainingStatus.STOPPED
+
+
+@pytest.mark.req("TRN-13")
+def test_who_follows_a_training_does_not_shorten_the_grace_with_which_another_stops_it(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graces: list[float] = []
+    stop = LocalCluster.stop
+
+    def noted(cluster: LocalCluster, handle: RunHandle, grace_seconds: float, *others: Any) -> StopReport:
+        graces.append(grace_seconds)
+        return stop(cluster, handle, grace_seconds, *others)
+
+    monkeypatch.setattr(LocalCluster, "stop", noted)
+    follower = threading.Thread(target=lambda: create_training(make_spec(STUBBORN)))
+    follower.start()
+    wait_until(lambda: bool(open_platform().registry.trainings.page().items) and has_reported("t"))
+    stop_training("t", grace_seconds=3 * CHECK_SECONDS)
+    follower.join(60)
+    assert set(graces) == {3 * CHECK_SECONDS, 0}, "the second is of the removal of what has ended"
 
 
 @pytest.mark.req("COM-02")

@@ -247,6 +247,19 @@ def test_a_run_of_an_earlier_version_is_ended_only_where_its_training_is_known(m
     open_platform().cluster.stop(RunHandle(cluster="", run_id=unknown), 0)
 
 
+@pytest.mark.req("COM-04", "TRN-13")
+def test_a_stop_whose_process_died_before_the_cluster_heard_of_it_is_brought_to_its_end(
+    make_spec: MakeSpec, home: Path
+) -> None:
+    training = launched(make_spec(SLEEPS, "stopping"))
+    wait_until(lambda: b"ready" in output(home, training))
+    for status in (T.RUNNING, T.STOP_IN_PROGRESS):
+        open_platform().registry.trainings.move(training, status, "stopped on request")
+    assert [finding.name for finding in mended()[Kind.TRAINING]] == ["stopping"]
+    wait_until(lambda: status_of("stopping") is T.STOPPED)
+    assert processes_of(home) == []
+
+
 def output(home: Path, id: str) -> bytes:
     return b"".join(file.read_bytes() for file in (home / "runs" / id / "workers" / "0" / "output").glob("*"))
 
