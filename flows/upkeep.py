@@ -6,6 +6,9 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun
 
 from blocks.connections.platform import open_platform
+from blocks.domain.errors import NotFoundError
+from blocks.domain.lifecycle import TUNING_UNDER_WAY, UNDER_WAY
+from blocks.registry.records import Training, Tuning
 from blocks.upkeep.findings import UpkeepReport
 from blocks.upkeep.trainings import PATIENCE_SECONDS
 from flows.training_flows import (
@@ -13,34 +16,38 @@ from flows.training_flows import (
     create_training_flow,
     create_training_from_template_flow,
     resume_training_flow,
+    training_of,
 )
 from flows.tuning_flows import (
     copy_tuning_flow,
     create_tuning_flow,
     create_tuning_from_template_flow,
     resume_tuning_flow,
+    tuning_of,
 )
 from tasks.engine import run_flow
 from tasks.flow_run_retention import remove_earlier_runs
 from tasks.liveness import flow
 from tasks.log_upkeep import tidy_log_store
 from tasks.publishing import publish_report
-from tasks.upkeep import end_runs, follow_trainings, mend_experiments, mend_flow_runs, remove_scratch
+from tasks.upkeep import Ending, end_runs, follow_trainings, mend_experiments, mend_flow_runs, remove_scratch
 from tasks.upkeep_report import upkeep_report
 
 LEASE = "upkeep"
 
-_FLOWS: tuple[Flow[..., Any], ...] = (
+_OF_TRAININGS: tuple[Flow[..., Any], ...] = (
     create_training_flow,
     create_training_from_template_flow,
     copy_training_flow,
     resume_training_flow,
+)
+_OF_TUNINGS: tuple[Flow[..., Any], ...] = (
     create_tuning_flow,
     create_tuning_from_template_flow,
     copy_tuning_flow,
     resume_tuning_flow,
 )
-CANCELLABLE = {flow.name: flow for flow in _FLOWS}
+CANCELLABLE = {flow.name: flow for flow in (*_OF_TRAININGS, *_OF_TUNINGS)}
 """The flows whose cancellation ends more than a process: their `on_cancellation` says what."""
 
 
@@ -59,7 +66,7 @@ def upkeep_flow(
     if registry.is_leased(LEASE):
         return UpkeepReport(dry_run=dry_run, busy=True)
     with registry.lease(LEASE):
-        died = mend_flow_runs(dry_run, _stop_cancelled)
+        died = mend_flow_runs(dry_run, _ending_of)
         findings = (
             *died,
             *mend_experiments(dry_run, patience_seconds),
@@ -86,11 +93,30 @@ def upkeep(*, dry_run: bool = False, thorough: bool = True, patience_seconds: fl
     return run_flow(upkeep_flow, dry_run, thorough, patience_seconds)
 
 
-def _stop_cancelled(flow_name: str, run: FlowRun) -> str:
-    """Do what the runner does with a cancelled flow run, for the runner was gone as well."""
-    flow = CANCELLABLE.get(flow_name)
-    if flow is None or run.state is None:
-        return ""
-    for hook in flow.on_cancellation_hooks:
-        hook(flow, run, run.state)
-    return "; what it was about has ended"
+def _ending_of(flow_name: str, run: FlowRun) -> Ending | None:
+    """What the runner does with a cancelled flow run, for the runner was gone as well, or failed to do it."""
+    flow, state = CANCELLABLE.get(flow_name), run.state
+    row = _under_way(flow, run) if flow is not None else None
+    if flow is None or state is None or row is None:
+        return None
+    if state.is_cancelled() and (row.changed > state.timestamp or open_platform().registry.is_leased(row.id)):
+        return None  # somebody goes on with it since
+    hooks = flow.on_cancellation_hooks
+
+    def end() -> None:
+        for hook in hooks:
+            hook(flow, run, state)
+
+    return Ending(row.name, end)
+
+
+def _under_way(flow: Flow[..., Any], run: FlowRun) -> Training | Tuning | None:
+    """What a flow run is about, while it is under way."""
+    try:
+        if flow in _OF_TUNINGS:
+            tuning = tuning_of(run)
+            return tuning if tuning.status in TUNING_UNDER_WAY else None
+        training = training_of(run)
+        return training if training.status in UNDER_WAY else None
+    except NotFoundError:
+        return None

@@ -30,6 +30,7 @@ from tasks.triggering import DEPLOYMENT
 
 DIED = "Its process is gone: it was killed, or its machine went down."
 ENDED = "Its process was asked to end before it was done."
+GOES_ON = "It was cancelled, and what it was about goes on."
 STARTING = timedelta(minutes=5)
 """So long a flow run's process may take to start."""
 
@@ -84,6 +85,11 @@ class DeadRun:
     def is_crashed(self) -> bool:
         """Whether the server knows that it ended too early: what it followed goes on, and nobody follows it."""
         return self._type is StateType.CRASHED
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the server takes it for cancelled, which it also does when ending what it was about has failed."""
+        return self._type is StateType.CANCELLED
 
     @property
     def is_cancelling(self) -> bool:

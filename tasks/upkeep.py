@@ -7,6 +7,7 @@ what was found is looked at once more before it is changed.
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from blocks.upkeep.findings import Finding, Kind
 from blocks.upkeep.runs import REMEDY_OF_STRANGE_RUNS, LeftRun, left_runs
 from blocks.upkeep.scratch import old_logs, orphaned_events
 from blocks.upkeep.trainings import Remedy, unfollowed
-from tasks.dead_flow_runs import DIED, ENDED, DeadRun, close_entry, close_run, dead_entries, dead_runs
+from tasks.dead_flow_runs import DIED, ENDED, GOES_ON, DeadRun, close_entry, close_run, dead_entries, dead_runs
 from tasks.engine import reachable_api, step
 from tasks.experiment import prepare_experiment
 from tasks.log_collection import collect_logs
@@ -42,12 +43,26 @@ _REMEDIES: Mapping[Remedy, tuple[Callable[[Platform, UnderWay], str], str]] = {
 }
 """What does it, and what a dry run says of it."""
 
-StopCancelled = Callable[[str, FlowRun], str]
-"""Ends what a cancelled run of the flow of this name was about, when nobody was there to do so; says what it did."""
+
+@dataclass(frozen=True)
+class Ending:
+    """A training or tuning that goes on though its flow run was cancelled.
+
+    Attributes:
+        name: What it is called.
+        end: Ends it.
+    """
+
+    name: str
+    end: Callable[[], None]
+
+
+EndingOf = Callable[[str, FlowRun], Ending | None]
+"""What a cancelled run of the flow of this name was about; None when nothing of it goes on."""
 
 
 @step("mend flow runs")
-def mend_flow_runs(dry_run: bool, stop: StopCancelled) -> tuple[Finding, ...]:
+def mend_flow_runs(dry_run: bool, ending_of: EndingOf) -> tuple[Finding, ...]:
     """Close the flow runs whose process is gone, in the journal and on the workflow server."""
     platform, mending = open_platform(), Mending(dry_run)
     for record in mending.each(Kind.FLOW_RUN, "journal", lambda: dead_entries(platform.registry, seen=False)):
@@ -56,7 +71,7 @@ def mend_flow_runs(dry_run: bool, stop: StopCancelled) -> tuple[Finding, ...]:
     api = reachable_api(platform.settings)
     if api:
         try:
-            _mend_on_server(platform, mending, api, stop)
+            _mend_on_server(platform, mending, api, ending_of)
         except TROUBLE as error:
             mending.fail(Kind.FLOW_RUN, api, error)
     return mending.findings
@@ -85,13 +100,16 @@ def follow_trainings(dry_run: bool, patience_seconds: float, died: Sequence[Find
     Args:
         dry_run: Only look.
         patience_seconds: So long a training may stay without a follower.
-        died: The flow runs that were found dead or ended early: what they followed need not be waited for.
+        died: The flow runs that were found dead or ended early: what they followed need not be waited for, and what
+            is to end with a cancelled one is left alone, also when that did not succeed.
     """
     platform, mending = open_platform(), Mending(dry_run)
     names = {one.name for one in died}
-    ended = {one.name for one in died if one.found == ENDED}
+    ended, cancelled = ({one.name for one in died if one.found == found} for found in (ENDED, GOES_ON))
     look = partial(unfollowed, platform.registry, datetime.now(UTC), patience_seconds, died=names, ended=ended)
     for found in mending.each(Kind.TRAINING, "registry", look):
+        if found.row.name in cancelled:
+            continue
         row, message = found.row, f"It is {found.row.status.value}, and nobody follows it."
         act, would = _REMEDIES[found.remedy]
         mending.mend(Kind(row.kind), row.id, message, partial(act, platform, row), would=would, name=row.name)
@@ -147,17 +165,30 @@ def remove_scratch(dry_run: bool, thorough: bool) -> tuple[Finding, ...]:
     return mending.findings
 
 
-def _mend_on_server(platform: Platform, mending: Mending, api: str, stop: StopCancelled) -> None:
+def _mend_on_server(platform: Platform, mending: Mending, api: str, ending_of: EndingOf) -> None:
     with client_of(api) as client:
         for dead in dead_runs(client, api, platform.settings, platform.registry):
-            if dead.is_open:
-                remedy = partial(_close_run, platform, client, dead, stop)
-                mending.mend(Kind.FLOW_RUN, dead.id, dead.found, remedy, would="would be closed", name=dead.name)
-            elif dead.is_crashed:
-                remedy = partial(_end_entry, platform, dead)
-                mending.mend(Kind.FLOW_RUN, dead.id, dead.found, remedy, would="would be noted", name=dead.name)
-            elif not mending.dry_run:
-                platform.registry.flow_runs.end(dead.id)  # its server knows how it ended, or knows nothing of it
+            try:
+                _mend_run(platform, mending, client, dead, ending_of)
+            except TROUBLE as error:
+                mending.fail(Kind.FLOW_RUN, dead.id, error)
+
+
+def _mend_run(
+    platform: Platform, mending: Mending, client: SyncPrefectClient, dead: DeadRun, ending_of: EndingOf
+) -> None:
+    ending = _ending_of(client, dead, ending_of)
+    if ending is not None:
+        remedy = partial(_end_cancelled, platform, client, dead, ending)
+        mending.mend(Kind.FLOW_RUN, dead.id, GOES_ON, remedy, would="would be ended", name=ending.name)
+    elif dead.is_open:
+        remedy = partial(_close_run, platform, client, dead)
+        mending.mend(Kind.FLOW_RUN, dead.id, dead.found, remedy, would="would be closed", name=dead.name)
+    elif dead.is_crashed:
+        remedy = partial(_end_entry, platform, dead)
+        mending.mend(Kind.FLOW_RUN, dead.id, dead.found, remedy, would="would be noted", name=dead.name)
+    elif not mending.dry_run:
+        platform.registry.flow_runs.end(dead.id)  # its server knows how it ended, or knows nothing of it
 
 
 def _close_entry(platform: Platform, record: FlowRunRecord) -> str:
@@ -170,13 +201,24 @@ def _end_entry(platform: Platform, dead: DeadRun) -> str:
     return "noted; its training is looked at"
 
 
-def _close_run(platform: Platform, client: SyncPrefectClient, dead: DeadRun, stop: StopCancelled) -> str:
-    stopped = ""
-    if dead.is_cancelling and dead.run is not None:
-        stopped = stop(client.read_flow(dead.run.flow_id).name, dead.run)
+def _end_cancelled(platform: Platform, client: SyncPrefectClient, dead: DeadRun, ending: Ending) -> str:
+    ending.end()
+    if dead.is_open:
+        close_run(client, dead)
+    platform.registry.flow_runs.end(dead.id)
+    return "ended"
+
+
+def _close_run(platform: Platform, client: SyncPrefectClient, dead: DeadRun) -> str:
     done = close_run(client, dead)
     platform.registry.flow_runs.end(dead.id)
-    return done + stopped
+    return done
+
+
+def _ending_of(client: SyncPrefectClient, dead: DeadRun, ending_of: EndingOf) -> Ending | None:
+    if dead.run is None or not (dead.is_cancelling or dead.is_cancelled):
+        return None
+    return ending_of(client.read_flow(dead.run.flow_id).name, dead.run)
 
 
 def _prepare(row: Experiment) -> str:

@@ -22,7 +22,7 @@ from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.flow_engine import run_flow as run_prefect_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import AwaitingRetry, Cancelling, Pending, Running
+from prefect.states import AwaitingRetry, Cancelled, Cancelling, Pending, Running
 
 from blocks.connections.platform import open_platform
 from blocks.connections.s3 import delete_connection, list_connections, set_connection
@@ -46,6 +46,7 @@ from tasks.training import register_training
 from tasks.triggering import DEPLOYMENT, handed_over
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running
+from tests.integration.flows.test_upkeep import launched
 from tests.servers import S3Server
 from tests.waiting import wait_until
 
@@ -358,6 +359,46 @@ def test_upkeep_closes_flow_runs_of_this_home_that_died_before_they_could_say_th
     assert [state.name for state in states if state] == ["Crashed", "AwaitingRetry", "Cancelled", "Running"]
     assert report.counts["flow run"] == 3
     assert registry.trainings.get(training).status is TrainingStatus.STOPPED
+
+
+@pytest.mark.req("COM-04", "TRN-13")
+def test_upkeep_ends_what_a_cancelled_flow_run_was_about_where_that_had_failed_and_nobody_goes_on_with_it(
+    online: str, client: SyncPrefectClient, make_spec: MakeSpec
+) -> None:
+    registry, flow_id = open_platform().registry, client.create_flow_from_name("resume-training")
+    deployment = client.create_deployment(flow_id, "cancelled")
+
+    def cancelled(name: str, *, gone_on_with: bool = False) -> str:
+        """A training, and a dead flow run of it that Prefect's runner has set cancelled."""
+        training = launched(make_spec(SLEEPS, name))
+        run = client.create_flow_run_from_deployment(deployment, parameters={"key": training}, name=name)
+        registry.flow_runs.begin(
+            FlowRunRecord(
+                id=str(run.id), flow_name="", name=name, parameters={}, state="RUNNING", message="",
+                started=datetime.now(UTC), ended=None,
+            )
+        )  # fmt: skip
+        if not gone_on_with:
+            registry.trainings.move(training, TrainingStatus.RUNNING)
+        for state in (Running(), Cancelled()):
+            client.set_flow_run_state(run.id, state, force=True)
+        if gone_on_with:
+            registry.trainings.move(training, TrainingStatus.RUNNING)
+        return training
+
+    goes_on, resumed = cancelled("goes-on"), cancelled("resumed", gone_on_with=True)
+    stop_training(cancelled("stopped"), grace_seconds=0)
+    followed = cancelled("followed")
+    with registry.lease(followed):
+        would = upkeep(dry_run=True, patience_seconds=3600).findings
+        assert [(one.kind, one.name, one.done) for one in would] == [("flow run", "goes-on", "would be ended")]
+        found = upkeep(patience_seconds=3600).findings
+    assert [(one.kind, one.name, one.done) for one in found] == [("flow run", "goes-on", "ended")]
+    assert registry.trainings.get(goes_on).status is TrainingStatus.STOPPED
+    assert {registry.trainings.get(id).status for id in (resumed, followed)} == {TrainingStatus.RUNNING}
+    assert registry.flow_runs.unended() == []
+    for id in (resumed, followed):
+        stop_training(id, grace_seconds=0)
 
 
 @pytest.mark.req("COM-04", "TRN-13")
