@@ -159,8 +159,11 @@ class _Control:
         run = TrialRun(self._platform, self._tuning, trial, plan_of_trial(self._platform, self._tuning, trial))
         self._running[trial.training_id] = TrialFollower(self._platform, self._tuning, run, self._results.doubt)
         self._futures[trial.training_id] = self._threads.start(run)
-        if self._stopping:
-            self._stop(self._running[trial.training_id], TrialStatus.KILLED, self._stopping)
+        follower = self._running[trial.training_id]
+        if trial.verdict is not None:
+            self._stop(follower, trial.verdict, trial.reason)
+        elif self._stopping:
+            self._stop(follower, TrialStatus.KILLED, self._stopping)
 
     def _take(self, event: RunEvent) -> None:
         follower = self._running.get(event.run_id)
@@ -238,7 +241,7 @@ class _Control:
     def _judge(self, follower: TrialFollower) -> None:
         """Whether a running trial is to be ended early, by what it has reported."""
         if follower.run.verdict is None and follower.doubt:
-            self._stop(follower, TrialStatus.EARLY_STOPPED, follower.doubt)
+            self._end_trial(follower, TrialStatus.EARLY_STOPPED, follower.doubt)
 
     def _apply_rules(self) -> None:
         reported = {
@@ -255,8 +258,7 @@ class _Control:
     def _finish(self, found: Ending) -> None:
         for follower in self._running.values():
             if follower.trial.number == found.winner:
-                grace = follower.run.plan.stop_grace_seconds
-                self._stop(follower, TrialStatus.SUCCEEDED, found.reason, after_seconds=grace)
+                self._end_trial(follower, TrialStatus.SUCCEEDED, found.reason)
         failed = TuningStatus.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS
         self._end(failed if found.failed else TuningStatus.COMPLETE_IN_PROGRESS, found.reason)
 
@@ -272,9 +274,15 @@ class _Control:
             if follower.run.verdict is None:
                 self._stop(follower, TrialStatus.KILLED, reason)
 
-    def _stop(self, follower: TrialFollower, verdict: TrialStatus, reason: str, after_seconds: float = 0) -> None:
+    def _end_trial(self, follower: TrialFollower, verdict: TrialStatus, reason: str) -> None:
+        """End one trial for what it has reported; whoever goes on with the tuning knows that it was decided."""
+        self._platform.registry.tunings.keep_verdict(follower.trial, verdict, reason)
+        self._stop(follower, verdict, reason)
+
+    def _stop(self, follower: TrialFollower, verdict: TrialStatus, reason: str) -> None:
         follower.run.verdict, follower.run.reason = verdict, reason
-        self._ask_to_stop(follower, after_seconds)
+        may_end_by_itself = verdict is TrialStatus.SUCCEEDED
+        self._ask_to_stop(follower, follower.run.plan.stop_grace_seconds if may_end_by_itself else 0)
 
     def _ask_to_stop(self, follower: TrialFollower, after_seconds: float) -> None:
         self._asked_to_stop[follower.trial.training_id] = monotonic() + after_seconds

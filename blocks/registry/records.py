@@ -203,6 +203,7 @@ class Trial(Frozen):
         objective: Its objective value; None when it has none.
         objective_step: The step at which it was reported.
         runs: How often it was run, from 1: what was killed with its tuning is run again when that goes on.
+        verdict: What it is to be, for `reason`, once its run is ended; None while it may go on.
         started: When its training's workers first ran.
         ended: When its training was over.
         paused_seconds: How long of the time between no attempt of it ran.
@@ -219,6 +220,7 @@ class Trial(Frozen):
     runs: int
     created: datetime
     changed: datetime
+    verdict: TrialStatus | None = None
     started: datetime | None = None
     ended: datetime | None = None
     paused_seconds: float = 0.0

@@ -204,6 +204,7 @@ class TrialRow(Table, table=True):
     training_id: str = Field(sa_column=Column(Key, ForeignKey("training.id"), nullable=False))
     status: str = _key()
     reason: str = _text()
+    verdict: str | None = Field(default=None, sa_column=Column(Text, nullable=True))
     parameters: str = _text("{}")
     objective: float | None = None
     objective_step: int | None = _optional_integer()

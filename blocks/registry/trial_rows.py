@@ -66,6 +66,17 @@ class TrialRows:
             values |= {"objective": objective.value, "objective_step": objective.step}
         self._change(row, source, values)
 
+    def keep_verdict(self, tuning_id: str, number: int, verdict: TrialStatus, reason: str) -> None:
+        """Keep what it is to be once its run is ended, and why.
+
+        Raises:
+            NotFoundError: There is no such trial.
+            ConcurrentUpdateError: Somebody else has moved it.
+        """
+        row = self.find(tuning_id, number)
+        values = {"verdict": verdict.value, "reason": storable(reason), "changed_us": now_us()}
+        self._change(row, TrialStatus(row.status), values)
+
     def run_again(self, tuning_id: str, number: int, training_id: str) -> None:
         """From KILLED back to CREATED, in another training.
 
@@ -78,7 +89,8 @@ class TrialRows:
         source, target = TrialStatus(row.status), TrialStatus.CREATED
         TRIAL.check(f"{tuning_id}/{number}", source, target)
         values = {"status": target.value, "reason": "", "training_id": training_id, "runs": row.runs + 1}
-        self._change(row, source, values | {"objective": None, "objective_step": None, "changed_us": now_us()})
+        unknown = dict.fromkeys(("verdict", "objective", "objective_step"))
+        self._change(row, source, values | unknown | {"changed_us": now_us()})
 
     def _change(self, row: TrialRow, source: TrialStatus, values: Mapping[str, object]) -> None:
         as_read = (

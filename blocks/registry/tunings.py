@@ -56,7 +56,7 @@ _ONE = (
 )
 _TRIALS = (
     "SELECT r.tuning_id, r.number, r.training_id, r.status, r.reason, r.parameters, r.objective, r.objective_step, "
-    "r.runs, r.created_us, r.changed_us, t.started_us, t.ended_us, t.paused_us "
+    "r.runs, r.verdict, r.created_us, r.changed_us, t.started_us, t.ended_us, t.paused_us "
     "FROM trial r JOIN training t ON t.id = r.training_id WHERE r.tuning_id = :id"
 )
 _LEARNED = TypeAdapter(tuple[LearnedTrial, ...])
@@ -269,6 +269,16 @@ class Tunings:
             write.trials.run_again(tuning.id, trial.number, training_id)
             write.trainings.remove(write.trainings.find(trial.training_id))
             return _one_trial(write, tuning.id, trial.number)
+
+    def keep_verdict(self, trial: Trial, verdict: TrialStatus, reason: str) -> None:
+        """Keep what a trial that runs is to be once its run is ended, before that is asked for; and why.
+
+        Raises:
+            NotFoundError: There is no such trial.
+            ConcurrentUpdateError: Its status has changed since it was read.
+        """
+        with self._sessions.begin() as write:
+            write.trials.keep_verdict(trial.tuning_id, trial.number, verdict, reason)
 
     def follow(self, trial: Trial, followed: Followed, move: TrialMove | None = None) -> None:
         """Store what was read of the run of a trial, and where that moves it: all of it or nothing, exactly once.

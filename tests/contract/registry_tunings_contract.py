@@ -158,6 +158,19 @@ class TuningsContract(RegistryBase):
         assert registry.overview.take_up(row, "died")
         assert registry.overview.take_up(row, "asked to end", counts=False)
         assert registry.overview.tunings_under_way(NOW)[0].attempts == 1
+    def test_what_a_trial_is_to_be_once_its_run_is_ended_is_known_until_it_is_run_again(
+        self, registry: Registry, tuning: Tuning
+    ) -> None:
+        trial = registry.tunings.add_trial(tuning, 1, {"lr": "0.1"}, "trn-1")
+        assert trial.verdict is None
+        registry.tunings.keep_verdict(trial, R.EARLY_STOPPED, "worse than the median")
+        [judged] = registry.tunings.trials(tuning.id)
+        assert (judged.status, judged.verdict, judged.reason) == (R.CREATED, R.EARLY_STOPPED, "worse than the median")
+        registry.tunings.follow(
+            trial, Followed(), TrialMove(R.KILLED, "stopped", training=(S.STOP_IN_PROGRESS, S.STOPPED))
+        )
+        again = registry.tunings.run_again(tuning, registry.tunings.trial(tuning.id, 1), "trn-2")
+        assert (again.verdict, again.reason) == (None, "")
 
     @pytest.mark.req("TUN-17")
     def test_a_killed_trial_is_run_again_in_another_training_under_the_same_name(

@@ -1,0 +1,102 @@
+"""A tuning whose flow dies between a decision and what it leads to: who goes on comes to the same end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from blocks.connections.platform import open_platform
+from blocks.domain.lifecycle import TrialStatus, TuningStatus
+from blocks.domain.tunings import TuningSpec
+from blocks.registry.records import Tuning
+from flows.tuning import resume_tuning
+from tasks.tuning import handle_of_trial
+from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of
+from tests.processes import processes_of
+
+pytestmark = pytest.mark.req("TUN-17", "COM-04")
+
+R, T = TrialStatus, TuningStatus
+
+DIES = """
+import json, os, sys
+import tasks.trials, tasks.trial_run
+from flows.tuning import create_tuning
+
+def die(*_, **__):
+    os._exit(9)
+
+{patched} = die
+create_tuning(json.loads(sys.argv[1]))
+"""
+BEFORE_ANY_IS_STOPPED = "tasks.trial_run.TrialThreads.stop"
+RIGHT_AFTER_THE_MOVE = "tasks.trials._Control._stop_all"
+
+GOES_ON_AFTER_THE_GOAL = """
+import os, pathlib, time
+good = os.environ["EM_HP_KIND"] == "good"
+print("loss=0.25" if good else "loss=5", flush=True)
+while not good or not pathlib.Path(os.environ["EM_HP_GO"]).exists():
+    time.sleep(0.05)
+time.sleep(4)
+pathlib.Path(os.environ["EM_MODEL_DIR"], "model.txt").write_text("good")
+"""
+LAST_IS_WORSE = """
+import os, time
+k = int(os.environ["EM_HP_K"])
+for step in range(1, 4 if k < 4 else 600):
+    print(f"step={step} loss={k}", flush=True)
+    time.sleep(0.01 if k < 4 else 0.05)
+"""
+
+
+@pytest.fixture
+def make(home: Path, tmp_path: Path) -> MakeTuning:
+    made = MakeTuning(tmp_path)
+    made.settings = {"strategy": "GRID", "hyperparameters": {"go": str(tmp_path / "go")}}
+    return made
+
+
+def died(spec: TuningSpec, patched: str) -> Tuning:
+    """The tuning as its flow left it that died in the function of this name."""
+    program = DIES.format(patched=patched)
+    assert subprocess.run([sys.executable, "-c", program, spec.model_dump_json()]).returncode == 9
+    return open_platform().registry.tunings.get(spec.name)
+
+
+@pytest.mark.req("TUN-05")
+@pytest.mark.parametrize(
+    ("patched", "left"), [(BEFORE_ANY_IS_STOPPED, T.RUNNING), (RIGHT_AFTER_THE_MOVE, T.COMPLETE_IN_PROGRESS)]
+)
+def test_the_trial_that_has_reached_the_goal_is_the_best_and_may_end_by_itself(
+    make: MakeTuning, home: Path, tmp_path: Path, patched: str, left: TuningStatus
+) -> None:
+    space = ("kind=CATEGORICAL[bad,good]",)
+    spec = make(GOES_ON_AFTER_THE_GOAL, parameters=space, parallel_trainings=2, goal=0.25)
+    assert died(spec, patched).status is left
+    (tmp_path / "go").touch()
+    done = resume_tuning("t")
+    assert (done.status, done.best_number, statuses_of(done)) == (T.COMPLETE, 2, [R.KILLED, R.SUCCEEDED])
+    assert "goal 0.25 was reached by trial 2" in done.reason
+    assert (tmp_path / "out" / "t" / "2" / "model.txt").read_text() == "good"
+    assert processes_of(home) == []
+
+
+@pytest.mark.req("TUN-09")
+def test_a_trial_that_was_to_be_ended_early_is_ended_early(make: MakeTuning, home: Path) -> None:
+    spec = make(
+        LAST_IS_WORSE,
+        parameters=("k=INT[1,4]",),
+        early_stopping={"min_trainings_required": 3, "start_step": 2},
+    )
+    row = died(spec, BEFORE_ANY_IS_STOPPED)
+    platform = open_platform()
+    asked = platform.registry.tunings.trial(row.id, 4)
+    assert (asked.status, asked.verdict) == (R.RUNNING, R.EARLY_STOPPED)
+    platform.cluster.stop(handle_of_trial(asked), 0)  # as the flow was about to do
+    done = resume_tuning("t")
+    assert (done.status, statuses_of(done)) == (T.COMPLETE, [R.SUCCEEDED] * 3 + [R.EARLY_STOPPED])
+    assert [trial.runs for trial in trials_of(done)] == [1] * 4
+    assert "worse than the median" in trials_of(done)[3].reason
+    assert processes_of(home) == []
