@@ -92,6 +92,7 @@ class TrialFollower:
         )
         if row.log_cursors:
             self._recall()
+            self._judge_last()  # the earlier ones were judged when they came, by the trials that had finished by then
 
     @property
     def event_cursor(self) -> int:
@@ -233,15 +234,19 @@ class TrialFollower:
         self._scalars.write(points)  # a kill before the next line shows them twice in TensorBoard, never not at all
         for point in points:
             self._note(point.name, point.value, point.step)
+            if point.name == self._objective.metric:
+                self._judge_last()
         self._pending.points += points
         if len(self._pending.points) > MOST_PENDING:
             self._keep_pending()
         return True
 
+    def _judge_last(self) -> None:
+        self.doubt = self.doubt or self._judge_report(self.history)
+
     def _note(self, name: str, value: float | None, step: int) -> None:
         if name == self._objective.metric:
             self.history.add(value, step)
-            self.doubt = self.doubt or self._judge_report(self.history)
             if value is not None and self._objective.value is ObjectiveValue.BEST_STEP:
                 self._at_steps[step] = value
                 if len(self._at_steps) > MOST_STEPS:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocks.connections.platform import open_platform
+from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
 from blocks.domain.tunings import TuningSpec
 from blocks.registry.records import Tuning
@@ -14,11 +15,17 @@ from flows.tuning import resume_tuning
 from tasks.tuning import handle_of_trial
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of
 from tests.processes import processes_of
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.req("TUN-17", "COM-04")
 
 R, T = TrialStatus, TuningStatus
 
+CREATE = """
+import json, sys
+from flows.tuning import create_tuning
+create_tuning(json.loads(sys.argv[1]))
+"""
 DIES = """
 import json, os, sys
 import tasks.trials, tasks.trial_run
@@ -49,6 +56,16 @@ for step in range(1, 4 if k < 4 else 600):
     print(f"step={step} loss={k}", flush=True)
     time.sleep(0.01 if k < 4 else 0.05)
 """
+BEGINS_BADLY = """
+import os, pathlib, time
+late = os.environ["EM_HP_K"] == "1"
+print("step=1 loss=9" if late else "step=1 loss=1", flush=True)
+if late:
+    print("step=2 loss=0", flush=True)
+    while not pathlib.Path(os.environ["EM_HP_GO"]).exists():
+        time.sleep(0.05)
+    time.sleep(2)
+"""
 
 
 @pytest.fixture
@@ -63,6 +80,14 @@ def died(spec: TuningSpec, patched: str) -> Tuning:
     program = DIES.format(patched=patched)
     assert subprocess.run([sys.executable, "-c", program, spec.model_dump_json()]).returncode == 9
     return open_platform().registry.tunings.get(spec.name)
+
+
+def seen(name: str) -> list[TrialStatus]:
+    """What the trials of a tuning are that there may not be yet."""
+    try:
+        return statuses_of(open_platform().registry.tunings.get(name))
+    except NotFoundError:
+        return []
 
 
 @pytest.mark.req("TUN-05")
@@ -100,3 +125,22 @@ def test_a_trial_that_was_to_be_ended_early_is_ended_early(make: MakeTuning, hom
     assert [trial.runs for trial in trials_of(done)] == [1] * 4
     assert "worse than the median" in trials_of(done)[3].reason
     assert processes_of(home) == []
+
+
+@pytest.mark.req("TUN-09")
+def test_a_trial_that_began_badly_is_not_judged_once_more_by_how_it_began(
+    make: MakeTuning, home: Path, tmp_path: Path
+) -> None:
+    """Of its first report there was no median yet; by the time that somebody goes on there is one."""
+    spec = make(
+        BEGINS_BADLY,
+        parameters=("k=INT[1,4]",),
+        parallel_trainings=2,
+        early_stopping={"min_trainings_required": 3, "start_step": 1},
+    )
+    with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+        wait_until(lambda: seen("t") == [R.RUNNING, *[R.SUCCEEDED] * 3])
+        flow.kill()
+    (tmp_path / "go").touch()
+    done = resume_tuning("t")
+    assert (done.best_number, statuses_of(done)) == (1, [R.SUCCEEDED] * 4)
