@@ -107,7 +107,11 @@ def create_training_from_template(template: str, *, wait: bool = True, **beside:
 
 
 def resume_training(key: str) -> Training:
-    """Go on with a training, by name or id, whose flow died or whose creation failed; a finished one is returned."""
+    """Go on with a training, by name or id, whose flow died or whose creation failed; a finished one is returned.
+
+    Raises:
+        InUseError: It is a trial of a tuning, which is what can be resumed.
+    """
     row = open_platform().registry.trainings.get(key)
     return run_to_end(resume_training_flow, row.name, row.id)
 
@@ -117,6 +121,7 @@ def stop_training(key: str, *, grace_seconds: float = 10) -> Training:
 
     Raises:
         IllegalTransitionError: It is over.
+        InUseError: It is a trial of a tuning, which is what can be stopped.
     """
     return run_flow(stop_training_flow, key, grace_seconds)
 

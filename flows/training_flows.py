@@ -30,6 +30,7 @@ from tasks.training import (
     launch_workers,
     made_already,
     plan_run,
+    refuse_trial,
     register_repeated,
     register_training,
     remove_workers,
@@ -130,7 +131,9 @@ def resume_training_flow(key: str) -> Training | State[Any]:
     Args:
         key: Its name or id.
     """
-    return _drive(open_platform().registry.trainings.get(key).id)
+    row = open_platform().registry.trainings.get(key)
+    refuse_trial(row, "resume")
+    return _drive(row.id)
 
 
 @flow(name="stop-training", flow_run_name="{key}")

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
+from typing import Literal
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
-from blocks.domain.errors import AlreadyExistsError, InvalidInputError, NotFoundError, PermanentError
+from blocks.domain.errors import AlreadyExistsError, InUseError, InvalidInputError, NotFoundError, PermanentError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import check_expressions
 from blocks.domain.plan import ExitCause, RunHandle, RunPhase
@@ -167,15 +168,29 @@ def launch_workers(training_id: str) -> None:
         platform.cluster.stop(handle, row.plan.stop_grace_seconds)
 
 
+def refuse_trial(row: Training, action: Literal["stop", "resume"]) -> None:
+    """Leave a trial that is under way to its tuning, which follows and ends it.
+
+    Raises:
+        InUseError: It is one; the tuning is named.
+    """
+    if row.tuning_id is not None and row.status in UNDER_WAY:
+        tuning = open_platform().registry.tunings.summary(row.tuning_id).name
+        remedy = f"It is a trial of that tuning, and lives with it: `makerflow tuning {action} {tuning}`."
+        raise InUseError("training", row.name, action, [("tuning", tuning, row.tuning_id)], remedy)
+
+
 @step("stop workers")
 def stop_workers(training_id: str, grace_seconds: float) -> None:
     """Ask for the end: STOP IN PROGRESS, then every worker is ended.
 
     Raises:
         IllegalTransitionError: The training is over, or about to be.
+        InUseError: It is a trial of a tuning.
     """
     platform = open_platform()
     row = platform.registry.trainings.get(training_id)
+    refuse_trial(row, "stop")
     if row.status is TrainingStatus.STOPPED:
         return
     platform.registry.trainings.move(training_id, TrainingStatus.STOP_IN_PROGRESS, "stopped on request")

@@ -20,6 +20,9 @@ from blocks.registry.status_rows import StatusRows
 from blocks.registry.storing import changed_rows, insert_new
 from blocks.registry.tables import TrainingDocumentRow, TrainingRow, TrainingTagRow, TuningRow
 
+_ENDING = frozenset(
+    {TrainingStatus.STOP_IN_PROGRESS, TrainingStatus.FAIL_TRAIN_IN_PROGRESS, TrainingStatus.COMPLETE_IN_PROGRESS}
+)
 _UPLOADED = TypeAdapter(tuple[Uploaded, ...])
 
 
@@ -95,6 +98,17 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
             self._write_tags(id, clean)
         row.changed_us = now_us()
         self._session.add(row)
+
+    def move_on(self, id: str, way: Sequence[TrainingStatus], reason: str) -> None:
+        """Move through what is left of a way, of which somebody else may have gone a part, or to another's end.
+
+        Raises:
+            NotFoundError: There is no such training.
+            IllegalTransitionError: The life cycle does not allow one of the moves.
+            ConcurrentUpdateError: The status is no longer what was read here.
+        """
+        if left := _left_of(way, TrainingStatus(self.find(id).status)):
+            self.move_through(id, left, reason)
 
     def give_up_name(self, id: str) -> None:
         """Let another training have its name: it is about to be removed.
@@ -255,6 +269,14 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         ]
         if rows:
             self._session.execute(insert(TrainingTagRow), rows)
+
+
+def _left_of(way: Sequence[TrainingStatus], at: TrainingStatus) -> Sequence[TrainingStatus]:
+    if at in way:
+        return way[way.index(at) + 1 :]
+    if at not in _ENDING and not TRAINING.is_final(at):
+        return way
+    return [target for target in TRAINING.moves[at] if TRAINING.is_final(target) and TRAINING.is_final(way[-1])]
 
 
 def storable_tags(tags: Mapping[str, str]) -> dict[str, str]:

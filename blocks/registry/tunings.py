@@ -283,6 +283,8 @@ class Tunings:
     def follow(self, trial: Trial, followed: Followed, move: TrialMove | None = None) -> None:
         """Store what was read of the run of a trial, and where that moves it: all of it or nothing, exactly once.
 
+        A training that is on its way, or at its end, already, goes no step twice.
+
         Raises:
             ConcurrentUpdateError: Somebody else has followed it: read the row again and go on from there.
         """
@@ -301,7 +303,7 @@ class Tunings:
             write.note(id, followed.usage, followed.started, followed.seen)
             if move is not None:
                 if move.training:
-                    write.trainings.move_through(id, move.training, move.reason)
+                    write.trainings.move_on(id, move.training, move.reason)
                 write.trials.move(trial.tuning_id, trial.number, move.to, move.reason, move.objective)
                 if move.best and move.objective is not None:
                     write.tunings.keep_best(trial.tuning_id, trial.number, move.objective.value)

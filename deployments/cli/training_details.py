@@ -42,7 +42,8 @@ def remedies(row: "Training") -> list[str]:
         case "COMPLETE":
             return [f"makerflow training metrics {name} --plot", f"makerflow training logs {name}"]
         case _:
-            return [f"makerflow training logs {name} -f", f"makerflow training resume {name}"]
+            followed = f"tuning resume {row.spec.name}" if row.tuning_id else f"training resume {name}"
+            return [f"makerflow training logs {name} -f", f"makerflow {followed}"]
 
 
 def training_details(

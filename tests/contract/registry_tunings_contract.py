@@ -26,6 +26,7 @@ from tests.contract.registry_contract import RegistryBase, plan_of, spec_of
 T, R, S = TuningStatus, TrialStatus, TrainingStatus
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 ENDED_WELL = (S.RUNNING, S.COMPLETE_IN_PROGRESS, S.COMPLETE)
+STOPPED = (S.STOP_IN_PROGRESS, S.STOPPED)
 
 
 def tuning_of(name: str, **settings: Any) -> TuningSpec:
@@ -143,6 +144,31 @@ class TuningsContract(RegistryBase):
         training = registry.trainings.get("trn-1")
         assert (training.event_cursor, training.log_cursors, training.revision) == (2, {0: 9}, 1)
         assert [one.count for one in registry.metrics.names("trn-1")] == [1]
+
+    @pytest.mark.parametrize(
+        ("passed", "end", "training"),
+        [
+            ((S.RUNNING, S.STOP_IN_PROGRESS), TrialMove(R.KILLED, training=STOPPED), S.STOPPED),
+            ((S.RUNNING, *STOPPED), TrialMove(R.KILLED, training=STOPPED), S.STOPPED),
+            ((S.RUNNING, S.STOP_IN_PROGRESS), TrialMove(R.SUCCEEDED, training=ENDED_WELL[1:]), S.STOPPED),
+            (ENDED_WELL, TrialMove(R.KILLED, training=STOPPED), S.COMPLETE),
+        ],
+    )
+    def test_a_trial_ends_also_when_somebody_has_led_its_training_to_an_end(
+        self,
+        registry: Registry,
+        tuning: Tuning,
+        passed: tuple[TrainingStatus, ...],
+        end: TrialMove,
+        training: TrainingStatus,
+    ) -> None:
+        trial = registry.tunings.add_trial(tuning, 1, {"lr": "0.1"}, "trn-1")
+        for status in passed:
+            registry.trainings.move("trn-1", status)
+        registry.tunings.follow(trial, Followed(), TrialMove(R.RUNNING, training=(S.RUNNING,)))
+        registry.tunings.follow(trial, Followed(), end)
+        assert registry.tunings.trial(tuning.id, 1).status is end.to
+        assert registry.trainings.get("trn-1").status is training
 
     @pytest.mark.req("TUN-17")
     def test_taking_a_tuning_up_counts_only_since_workers_of_any_trial_were_last_seen(

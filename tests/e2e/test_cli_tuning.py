@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.command_line import CommandLine
-from tests.waiting import wait_for
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def wait_for_trial(cli: CommandLine, name: str, status: str) -> None:
         ended = cli.run("tuning", "trials", name, "--json")
         return ended.code == 0 and any(trial["status"] == status for trial in json.loads(ended.out))
 
-    wait_for(look, f"a trial of {name} to be {status}")
+    wait_until(look, f"a trial of {name} to be {status}")
 
 
 @pytest.fixture(scope="module")
@@ -335,10 +335,14 @@ def test_a_detached_tuning_is_stopped_from_another_process(cli: CommandLine, tun
     detached = cli.json(*held(tuned, "detached"), "--detach")
     wait_for_trial(cli, "detached", "RUNNING")
     deleted = cli.run("tuning", "delete", "detached", "--yes")
+    alone = cli.run("training", "stop", "detached/1")
+    advice = cli.json("training", "show", "detached/1")["next"]
     stopped = cli.json("tuning", "stop", "detached")
 
     assert detached["name"] == "detached"
     assert (deleted.code, "makerflow tuning stop detached" in deleted.err) == (1, True)
+    assert (alone.code, "makerflow tuning stop detached" in alone.err) == (1, True)
+    assert "makerflow tuning resume detached" in advice
     assert stopped["status"] == "STOPPED"
     assert cli.json("tuning", "delete", "detached", "--yes")["deleted"] is True
 

@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -26,7 +29,7 @@ from blocks.domain.errors import (
 from blocks.domain.lifecycle import TrainingStatus, TrialStatus, TuningStatus
 from blocks.registry.records import Tuning
 from flows.experiment import delete_experiment
-from flows.training import copy_training
+from flows.training import copy_training, resume_training, stop_training
 from flows.tuning import (
     TuningHandle,
     as_study,
@@ -38,6 +41,7 @@ from flows.tuning import (
 )
 from flows.tuning_flows import tuning_of
 from tasks.monitoring_report import running_report
+from tasks.tuning import handle_of_trial
 from tasks.tuning_report import tuning_report
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.processes import processes_of
@@ -45,6 +49,12 @@ from tests.waiting import wait_until
 
 R, T = TrialStatus, TuningStatus
 SLEEPS = "import time\nprint('loss=5', flush=True)\ntime.sleep(600)\n"
+WAITS = """
+import os, time
+while not os.path.exists(os.environ["EM_HP_GO"]):
+    time.sleep(0.05)
+print("loss=1")
+"""
 GOOD_OR_SLEEPS = """
 import os, time
 good = os.environ["EM_HP_KIND"] == "good"
@@ -56,6 +66,20 @@ time.sleep(0.2 if good else 600)
 @pytest.fixture
 def make(home: Path, tmp_path: Path) -> MakeTuning:
     return MakeTuning(tmp_path)
+
+
+@contextmanager
+def held(make: MakeTuning, home: Path, **settings: Any) -> Iterator[Tuning]:
+    """A tuning that another thread runs: its trials wait for the end of the block, at which the tuning is over."""
+    go = home.parent / "go"
+    thread = threading.Thread(target=tuned, args=(make(WAITS, hyperparameters={"go": str(go)}, **settings),))
+    thread.start()
+    try:
+        wait_until(lambda: _exists("t") and running("t") == 1, "the trial to run")
+        yield open_platform().registry.tunings.get("t")
+    finally:
+        go.touch()
+        thread.join(60)
 
 
 def running(tuning: str) -> int:
@@ -280,28 +304,14 @@ print(f"loss={os.environ['EM_HP_K']}")
 def test_a_trial_goes_on_when_its_agent_is_killed_and_begins_anew_when_its_run_is_removed(
     make: MakeTuning, home: Path
 ) -> None:
-    spec = make(
-        "import os, pathlib, time\n"
-        "go = pathlib.Path(os.environ['EM_HP_GO'])\n"
-        "while not go.exists():\n    time.sleep(0.05)\n"
-        "print('loss=1')\n",
-        max_trainings=1,
-        parameters=("x=INT[1,9]",),
-        hyperparameters={"go": str(home.parent / "go")},
-    )
-    thread = threading.Thread(target=tuned, args=(spec,))
-    thread.start()
-    wait_until(lambda: _exists("t") and running("t") == 1, "the trial to run")
-    tuning = open_platform().registry.tunings.get("t")
-    layout = RunLayout(home, trials_of(tuning)[0].training_id)
-    pid = agent_pid(layout)
-    assert pid
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: agent_pid(layout) not in (None, pid), "another agent")
-    remove_behind_its_back(layout)
-    wait_until(lambda: trials_of(tuning)[0].runs == 2, "the trial to be run again")
-    (home.parent / "go").touch()
-    thread.join(60)
+    with held(make, home, max_trainings=1) as tuning:
+        layout = RunLayout(home, trials_of(tuning)[0].training_id)
+        pid = agent_pid(layout)
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: agent_pid(layout) not in (None, pid), "another agent")
+        remove_behind_its_back(layout)
+        wait_until(lambda: trials_of(tuning)[0].runs == 2, "the trial to be run again")
     assert statuses_of(tuning) == [R.SUCCEEDED]
 
 
@@ -369,6 +379,28 @@ def test_a_tuning_that_runs_is_not_deleted(make: MakeTuning) -> None:
     with pytest.raises(BusyError, match="tuning stop t"):
         delete_tuning("t")
     stop_tuning("t")
+
+
+@pytest.mark.req("TUN-13", "TUN-14")
+def test_a_trial_is_neither_stopped_nor_resumed_without_its_tuning(make: MakeTuning, home: Path) -> None:
+    with held(make, home, max_trainings=1) as tuning:
+        with pytest.raises(InUseError, match="tuning stop t"):
+            stop_training("t/1")
+        with pytest.raises(InUseError, match="tuning resume t"):
+            resume_training("t/1")
+        assert statuses_of(tuning) == [R.RUNNING]
+    assert statuses_of(tuning) == [R.SUCCEEDED]
+
+
+@pytest.mark.req("TUN-17")
+def test_a_tuning_goes_on_whose_trial_was_stopped_as_a_training(make: MakeTuning, home: Path) -> None:
+    platform = open_platform()
+    with held(make, home, max_trainings=2) as tuning:
+        [trial] = trials_of(tuning)
+        platform.registry.trainings.move(trial.training_id, TrainingStatus.STOP_IN_PROGRESS)
+        platform.cluster.stop(handle_of_trial(trial), 0)
+    done = platform.registry.tunings.get("t")
+    assert (done.status, done.completed) == (T.COMPLETE, 2)
 
 
 @pytest.mark.req("TUN-01")
