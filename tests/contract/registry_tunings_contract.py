@@ -184,6 +184,8 @@ class TuningsContract(RegistryBase):
         assert registry.overview.take_up(row, "died")
         assert registry.overview.take_up(row, "asked to end", counts=False)
         assert registry.overview.tunings_under_way(NOW)[0].attempts == 1
+
+    @pytest.mark.req("TUN-17")
     def test_what_a_trial_is_to_be_once_its_run_is_ended_is_known_until_it_is_run_again(
         self, registry: Registry, tuning: Tuning
     ) -> None:
