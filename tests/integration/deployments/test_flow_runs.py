@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 from uuid import UUID
 
@@ -18,9 +19,11 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.settings import PREFECT_API_URL
 from prefect.states import AwaitingRetry, Cancelling, Completed, Running, Scheduled
 
+from blocks.cluster.base import Selector
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import AlreadyExistsError, InvalidInputError
 from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.plan import ExitCause, Exited, ExitRecord
 from blocks.domain.specs import ExperimentSpec
 from deployments.catalogue import catalogue
 from deployments.cli import main
@@ -34,13 +37,19 @@ from flows.training import create_training, create_training_flow, resume_trainin
 from flows.upkeep import upkeep
 from tasks.training import training_id_of
 from tasks.triggering import DEPLOYMENT, deployment_id, handed_over, trigger
-from tests.integration.deployments.conftest import Workflows
+from tests.integration.deployments.conftest import SECONDS, Workflows
 from tests.processes import processes_of
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("deployments")]
 
 SLEEPS = "import time\nprint('ready', flush=True)\ntime.sleep(600)\n"
+STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready=1')\n" + SLEEPS
+
+HEARD = timedelta(seconds=20)
+"""So soon a cancellation is heard of, also on a busy machine: who follows asks every two seconds."""
+MARGIN = timedelta(seconds=5)
+"""So long ending a worker and removing its run may take beside the grace, on a busy machine."""
 
 
 def waits(go: Path) -> str:
@@ -72,6 +81,35 @@ def test_cancelling_in_the_ui_stops_the_training_and_leaves_no_worker(workflows:
     workflows.await_status("cancelled", TrainingStatus.STOPPED)
     workflows.await_state(run, StateType.CANCELLED)
     assert processes_of(workflows.home) == []
+
+
+@pytest.mark.req("COM-04", "TRN-13")
+def test_cancelling_in_the_ui_ends_a_worker_that_ignores_it_once_its_grace_is_over(workflows: Workflows) -> None:
+    run = workflows.train("stubborn", STUBBORN)
+    workflows.await_status("stubborn", TrainingStatus.RUNNING)
+    registry = open_platform().registry
+    training = registry.trainings.get("stubborn")
+    assert training.plan is not None
+    wait_until(lambda: bool(registry.metrics.names(training.id)), "the worker to ignore SIGTERM")
+    cancelled = datetime.now(UTC)
+    workflows.client.set_flow_run_state(run, Cancelling())
+    record = exit_of(training.id)
+    workflows.await_status("stubborn", TrainingStatus.STOPPED)
+    workflows.await_state(run, StateType.CANCELLED)
+    moves = {move.target: move.at for move in registry.trainings.history(training.id)}
+    asked, stopped = moves[TrainingStatus.STOP_IN_PROGRESS], moves[TrainingStatus.STOPPED]
+    grace = timedelta(seconds=training.plan.stop_grace_seconds)
+    assert (record.cause, record.signal) == (ExitCause.STOPPED, signal.SIGKILL)
+    assert asked - cancelled < HEARD
+    assert grace < record.ended - asked < grace + MARGIN
+    assert stopped - record.ended < MARGIN
+    assert processes_of(workflows.home) == []
+
+
+def exit_of(training_id: str) -> ExitRecord:
+    """How its only worker ended, as soon as it has."""
+    events = open_platform().cluster.watch(Selector(run_id=training_id), idle_seconds=SECONDS)
+    return next(event.record for event in takewhile(bool, events) if isinstance(event, Exited))
 
 
 @pytest.mark.req("COM-04")
