@@ -81,7 +81,7 @@ class TrialFollower:
         self._steps = History(self._objective.best_step_type) if self._objective.best_step_metric else None
         self._at_steps: dict[int, float] = {}
         self._pending = _Pending()
-        row = platform.registry.trainings.get(run.plan.run_id)
+        row = run.training
         self._revision, self._cursor = row.revision, row.event_cursor
         self._log_cursors, self.logs_uploaded = dict(row.log_cursors), row.logs_uploaded
         self._training = row.status

@@ -66,9 +66,9 @@ class TrialResults:
             self._median.add(history)
         self._tally = self._tally.with_finished(self._objective.type, trial.number, trial.status, trial.objective)
 
-    def ending(self, reported: Mapping[int, float], *, overdue: bool) -> Ending | None:
+    def ending(self, reported: Mapping[int, float], *, overdue: bool, exhausted: bool) -> Ending | None:
         """Whether the tuning ends now, as in `blocks.domain.trials.ending`."""
-        return ending(self._tuning.spec, self._tally, reported=reported, overdue=overdue)
+        return ending(self._tuning.spec, self._tally, reported=reported, overdue=overdue, exhausted=exhausted)
 
     def _recall(self, trial: Trial) -> None:
         early = trial.status is TrialStatus.EARLY_STOPPED

@@ -9,12 +9,13 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from functools import cached_property
 
 from blocks.connections.platform import Platform
 from blocks.domain.errors import MakerflowError, RunFailedError
 from blocks.domain.lifecycle import TRIAL_FAILED, TrialStatus
 from blocks.domain.plan import RunHandle, RunPlan
-from blocks.registry.records import Trial, Tuning
+from blocks.registry.records import Training, Trial, Tuning
 from tasks.engine import step
 from tasks.log_collection import collect_logs, collected_meanwhile
 
@@ -51,6 +52,11 @@ class TrialRun:
         self._launched = self._is_delivered = False
         self._is_logged = tuning.spec.limits.log_management
         self._outcome: tuple[TrialStatus, str] = (TrialStatus.KILLED, "")
+
+    @cached_property
+    def training(self) -> Training:
+        """The row of its training as it was first read; it is removed when the trial is run again."""
+        return self._platform.registry.trainings.get(self.plan.run_id)
 
     @property
     def handle(self) -> RunHandle:
@@ -116,7 +122,7 @@ class TrialRun:
     def _clear_away(self) -> None:
         """Bring what is left of its lines into the log store, where that is asked for, and remove its run."""
         if self._is_logged:
-            collect_logs(self._platform, self._platform.registry.trainings.get(self.plan.run_id), self.handle)
+            collect_logs(self._platform, self.training, self.handle)
         if self._is_delivered:
             self._platform.cluster.remove(self.handle)
 
@@ -125,8 +131,7 @@ class TrialRun:
         if not self._is_logged:
             self._over.wait()
             return
-        row = self._platform.registry.trainings.get(self.plan.run_id)
-        with collected_meanwhile(self._platform, row, self.handle):
+        with collected_meanwhile(self._platform, self.training, self.handle):
             self._over.wait()
 
     def launch(self) -> None:

@@ -118,8 +118,7 @@ class _Control:
     def _clear_away(self, trial: Trial) -> None:
         """Have done what an earlier process died before: it had concluded this trial, whose run is still there."""
         run = TrialRun(self._platform, self._tuning, trial, plan_of_trial(self._platform, self._tuning, trial))
-        row = self._platform.registry.trainings.get(trial.training_id)
-        run.conclude(trial.status, trial.reason, logs_uploaded=row.logs_uploaded)
+        run.conclude(trial.status, trial.reason, logs_uploaded=run.training.logs_uploaded)
         self._threads.clear_away(run)
 
     def _is_over(self) -> bool:
@@ -147,8 +146,7 @@ class _Control:
             return True
         point = self._results.suggest(self._next_number)
         if point is None:
-            if not self._running:
-                self._end(TuningStatus.COMPLETE_IN_PROGRESS, "Every point of the space has been tried")
+            self._apply_rules(exhausted=not self._running)
             return False
         id = training_id_of_trial(self._tuning.id, self._next_number, 1)
         self._follow(tunings.add_trial(self._tuning, self._next_number, point, id))
@@ -223,8 +221,6 @@ class _Control:
     def _lose(self, follower: TrialFollower) -> None:
         """Its run is gone from the cluster, and nobody can tell what became of it: it is run again from the start."""
         self._conclude(follower, ExitCause.STOPPED, "Its run was removed from the cluster behind the tuning's back")
-        if not self._stopping:
-            self._again.append(follower.trial)
 
     def _could_not_launch(self, follower: TrialFollower, error: BaseException) -> None:
         if not isinstance(error, CapacityError):
@@ -243,7 +239,7 @@ class _Control:
         if follower.run.verdict is None and follower.doubt:
             self._end_trial(follower, TrialStatus.EARLY_STOPPED, follower.doubt)
 
-    def _apply_rules(self) -> None:
+    def _apply_rules(self, *, exhausted: bool = False) -> None:
         reported = {
             follower.trial.number: objective.value
             for follower in self._running.values()
@@ -251,7 +247,7 @@ class _Control:
         }
         deadline = self._tuning.deadline
         overdue = deadline is not None and datetime.now(UTC) >= deadline
-        found = self._results.ending(reported, overdue=overdue)
+        found = self._results.ending(reported, overdue=overdue, exhausted=exhausted)
         if found is not None:
             self._finish(found)
 
@@ -298,4 +294,6 @@ class _Control:
         self._ended.pop(trial.training_id, None)
         follower.run.conclude(trial.status, trial.reason, logs_uploaded=follower.logs_uploaded)
         self._results.take(trial, follower.history)
+        if trial.status is TrialStatus.KILLED and not self._stopping:  # by somebody else, such as a machine's shutdown
+            self._again.append(trial)
         self._page.tell(trial, is_best=is_best)

@@ -221,7 +221,12 @@ def tally(type: ObjectiveType, trials: Iterable[tuple[int, TrialStatus, float | 
 
 
 def ending(
-    spec: TuningSpec, now: Tally, *, reported: Mapping[int, float] | None = None, overdue: bool = False
+    spec: TuningSpec,
+    now: Tally,
+    *,
+    reported: Mapping[int, float] | None = None,
+    overdue: bool = False,
+    exhausted: bool = False,
 ) -> Ending | None:
     """Whether the tuning ends now: the goal first, then failed trials, then the number of trials, then the time.
 
@@ -230,6 +235,7 @@ def ending(
         now: How it stands.
         reported: Number of each running trial that has an objective value so far, and that value.
         overdue: Whether the maximum time has passed.
+        exhausted: Whether no trial runs and none can follow.
     """
     if reached := _goal_reached(spec.objective, now, reported or {}):
         return reached
@@ -241,7 +247,7 @@ def ending(
     if overdue:
         minutes = f"{spec.trainings.max_tuning_minutes:g} minutes"
         return _completed(now, f"The maximum time of {minutes} has passed; {now.finished} trainings have run")
-    return None
+    return _completed(now, "Every point of the space has been tried") if exhausted else None
 
 
 def _goal_reached(spec: ObjectiveSpec, now: Tally, reported: Mapping[int, float]) -> Ending | None:

@@ -1,11 +1,18 @@
 """A tuning whose flow dies between a decision and what it leads to: who goes on comes to the same end."""
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from blocks.cluster.agent_process import agent_pid
+from blocks.cluster.layout import RunLayout
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
@@ -13,7 +20,7 @@ from blocks.domain.tunings import TuningSpec
 from blocks.registry.records import Tuning
 from flows.tuning import resume_tuning
 from tasks.tuning import handle_of_trial
-from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of
+from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.processes import processes_of
 from tests.waiting import wait_until
 
@@ -56,6 +63,12 @@ for step in range(1, 4 if k < 4 else 600):
     print(f"step={step} loss={k}", flush=True)
     time.sleep(0.01 if k < 4 else 0.05)
 """
+WAITS = """
+import os, pathlib, time
+print(f"loss={os.environ['EM_HP_K']}", flush=True)
+while not pathlib.Path(os.environ["EM_HP_GO"]).exists():
+    time.sleep(0.05)
+"""
 BEGINS_BADLY = """
 import os, pathlib, time
 late = os.environ["EM_HP_K"] == "1"
@@ -88,6 +101,16 @@ def seen(name: str) -> list[TrialStatus]:
         return statuses_of(open_platform().registry.tunings.get(name))
     except NotFoundError:
         return []
+
+
+@contextmanager
+def meanwhile(work: Callable[[TuningSpec], Tuning], spec: TuningSpec, *, go: Path) -> Iterator[Future[Tuning]]:
+    """Work in a thread, whose trials end once this does."""
+    with ThreadPoolExecutor() as threads:
+        try:
+            yield threads.submit(work, spec)
+        finally:
+            go.touch()
 
 
 @pytest.mark.req("TUN-05")
@@ -144,3 +167,22 @@ def test_a_trial_that_began_badly_is_not_judged_once_more_by_how_it_began(
     (tmp_path / "go").touch()
     done = resume_tuning("t")
     assert (done.best_number, statuses_of(done)) == (1, [R.SUCCEEDED] * 4)
+
+
+@pytest.mark.req("TUN-08", "TUN-13")
+def test_a_trial_whose_agent_is_asked_to_end_is_run_again_and_the_grid_loses_no_point(
+    make: MakeTuning, home: Path, tmp_path: Path
+) -> None:
+    """As `systemctl stop`, the shutdown of a machine, or somebody with `kill` does."""
+    spec = make(WAITS, parameters=("k=INT[1,3]",), parallel_trainings=2)
+    with meanwhile(tuned, spec, go=tmp_path / "go") as done:
+        wait_until(lambda: seen("t") == [R.RUNNING] * 2)
+        first = trials_of(open_platform().registry.tunings.get("t"))[0]
+        pid = agent_pid(RunLayout(home, first.training_id))
+        assert pid
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: trials_of(open_platform().registry.tunings.get("t"))[0].runs == 2, "it to be run again")
+    tuning = done.result()
+    assert (tuning.status, statuses_of(tuning)) == (T.COMPLETE, [R.SUCCEEDED] * 3)
+    assert [(trial.runs, trial.parameters["k"]) for trial in trials_of(tuning)] == [(2, "1"), (1, "2"), (1, "3")]
+    assert list((home / "runs").iterdir()) == []

@@ -1,12 +1,17 @@
 """With log management on, what trials print and what the platform says of them and their tuning is in the log store."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from blocks.cluster.agent_process import agent_pid
+from blocks.cluster.run_directory import stored_runs
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
@@ -22,6 +27,15 @@ import os, time
 for step in range(400):
     print(f"k={os.environ['EM_HP_K']} step={step}", flush=True)
     time.sleep(0.01)
+print("loss=1")
+"""
+WAITS_THE_FIRST_TIME = """
+import os, pathlib, time
+print("step 1", flush=True)
+begun = pathlib.Path(os.environ["EM_HP_BEGUN"])
+if not begun.exists():
+    begun.touch()
+    time.sleep(600)
 print("loss=1")
 """
 CREATE = """
@@ -95,6 +109,22 @@ def test_who_goes_on_brings_over_the_lines_of_a_trial_whose_flow_died_right_afte
     tuning = tuned(spec)
     for trial in trials_of(tuning):
         assert len(bodies(f"tuningId:{tuning.id} AND trial:{trial.number} AND step")) == 3
+    assert open_platform().cluster.traces() == []
+
+
+@pytest.mark.req("TUN-17", "COM-04")
+def test_the_lines_of_a_run_whose_agent_was_asked_to_end_stay_though_its_trial_is_run_again(
+    make: MakeTuning, home: Path, tmp_path: Path
+) -> None:
+    spec = make(WAITS_THE_FIRST_TIME, parameters=("k=INT[1,1]",), hyperparameters={"begun": str(tmp_path / "begun")})
+    with ThreadPoolExecutor() as threads:
+        done = threads.submit(tuned, spec)
+        wait_until(lambda: len(bodies("step")) == 1)
+        [run] = stored_runs(home)
+        os.kill(agent_pid(run) or 0, signal.SIGTERM)
+    [trial] = trials_of(done.result())
+    assert (trial.status, trial.runs) == (TrialStatus.SUCCEEDED, 2)
+    assert bodies(f"tuningId:{trial.tuning_id} AND trial:1 AND step") == ["step 1"] * 2
     assert open_platform().cluster.traces() == []
 
 

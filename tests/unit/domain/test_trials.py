@@ -314,6 +314,14 @@ def test_a_grid_ends_with_its_last_point():
     assert not ending(grid, Tally(finished=3)).failed
 
 
+@pytest.mark.req("TUN-06", "TUN-08")
+def test_a_search_without_another_point_ends_the_tuning_by_what_its_trials_have_given():
+    found = ending(spec(), Tally(finished=3, failed=2), exhausted=True)
+    assert (found.failed, found.reason) == (False, "Every point of the space has been tried")
+    found = ending(spec(), Tally(finished=3, failed=3), exhausted=True)
+    assert (found.failed, found.reason) == (True, "All 3 trainings failed")
+
+
 @pytest.mark.req("TUN-05", "TUN-06", "TUN-07", "TUN-10")
 @given(
     TRIALS, st.integers(1, 12), st.one_of(st.none(), st.integers(1, 12)), st.one_of(st.none(), FINITE), st.booleans()
