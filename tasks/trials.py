@@ -110,10 +110,11 @@ class _Control:
             if trial.status is TrialStatus.KILLED:
                 self._again.append(trial)
             elif trial.status not in TRIAL_FINISHED:
-                self._follow(trial)
-                follower = self._running[trial.training_id]
+                follower = self._watch(trial)
                 if follower.event_cursor and trial.training_id not in found:
                     self._lose(follower)
+                else:
+                    self._start(follower)
 
     def _clear_away(self, trial: Trial) -> None:
         """Have done what an earlier process died before: it had concluded this trial, whose run is still there."""
@@ -142,22 +143,27 @@ class _Control:
         if self._again:
             killed = self._again.pop(0)
             id = training_id_of_trial(self._tuning.id, killed.number, killed.runs + 1)
-            self._follow(tunings.run_again(self._tuning, killed, id))
+            self._start(self._watch(tunings.run_again(self._tuning, killed, id)))
             return True
         point = self._results.suggest(self._next_number)
         if point is None:
             self._apply_rules(exhausted=not self._running)
             return False
         id = training_id_of_trial(self._tuning.id, self._next_number, 1)
-        self._follow(tunings.add_trial(self._tuning, self._next_number, point, id))
+        self._start(self._watch(tunings.add_trial(self._tuning, self._next_number, point, id)))
         self._next_number += 1
         return True
 
-    def _follow(self, trial: Trial) -> None:
+    def _watch(self, trial: Trial) -> TrialFollower:
         run = TrialRun(self._platform, self._tuning, trial, plan_of_trial(self._platform, self._tuning, trial))
-        self._running[trial.training_id] = TrialFollower(self._platform, self._tuning, run, self._results.doubt)
-        self._futures[trial.training_id] = self._threads.start(run)
-        follower = self._running[trial.training_id]
+        follower = TrialFollower(self._platform, self._tuning, run, self._results.doubt)
+        self._running[trial.training_id] = follower
+        return follower
+
+    def _start(self, follower: TrialFollower) -> None:
+        """Have its run launched, or found; and ended, if that is decided already."""
+        trial = follower.trial
+        self._futures[trial.training_id] = self._threads.start(follower.run)
         if trial.verdict is not None:
             self._stop(follower, trial.verdict, trial.reason)
         elif self._stopping:
@@ -289,7 +295,7 @@ class _Control:
         trial = follower.trial
         is_best = self._results.is_best(trial.objective)
         del self._running[trial.training_id]
-        self._futures.pop(trial.training_id)
+        self._futures.pop(trial.training_id, None)
         self._asked_to_stop.pop(trial.training_id, None)
         self._ended.pop(trial.training_id, None)
         follower.run.conclude(trial.status, trial.reason, logs_uploaded=follower.logs_uploaded)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from blocks.domain.tunings import TuningSpec
 from blocks.registry.records import Tuning
 from flows.tuning import resume_tuning
 from tasks.tuning import handle_of_trial
+from tests.integration.flows.test_tuning import remove_behind_its_back
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.processes import processes_of
 from tests.waiting import wait_until
@@ -69,6 +71,14 @@ print(f"loss={os.environ['EM_HP_K']}", flush=True)
 while not pathlib.Path(os.environ["EM_HP_GO"]).exists():
     time.sleep(0.05)
 """
+COUNTS_ITS_STARTS = (
+    """
+import os
+with open(os.environ["EM_HP_GO"] + ".starts", "a") as file:
+    print(os.getpid(), file=file)
+"""
+    + WAITS
+)
 BEGINS_BADLY = """
 import os, pathlib, time
 late = os.environ["EM_HP_K"] == "1"
@@ -186,3 +196,20 @@ def test_a_trial_whose_agent_is_asked_to_end_is_run_again_and_the_grid_loses_no_
     assert (tuning.status, statuses_of(tuning)) == (T.COMPLETE, [R.SUCCEEDED] * 3)
     assert [(trial.runs, trial.parameters["k"]) for trial in trials_of(tuning)] == [(2, "1"), (1, "2"), (1, "3")]
     assert list((home / "runs").iterdir()) == []
+
+
+def test_a_trial_whose_run_is_gone_when_somebody_goes_on_runs_once_more_and_not_twice(
+    make: MakeTuning, home: Path, tmp_path: Path
+) -> None:
+    spec = make(COUNTS_ITS_STARTS, parameters=("k=INT[1,1]",))
+    with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+        wait_until(lambda: seen("t") == [R.RUNNING])
+        flow.kill()
+    [lost] = trials_of(open_platform().registry.tunings.get("t"))
+    remove_behind_its_back(RunLayout(home, lost.training_id))
+    with meanwhile(lambda _: resume_tuning("t"), spec, go=tmp_path / "go"):
+        wait_until(lambda: trials_of(open_platform().registry.tunings.get("t"))[0].runs == 2)
+        time.sleep(1)  # one more would start as late as that
+    [trial] = trials_of(open_platform().registry.tunings.get("t"))
+    assert (trial.status, trial.runs) == (R.SUCCEEDED, 2)
+    assert len((tmp_path / "go.starts").read_text().split()) == 2
