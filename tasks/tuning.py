@@ -145,15 +145,17 @@ def stop_tuning_row(tuning_id: str) -> None:
 
 @step("conclude tuning")
 def conclude_tuning(tuning_id: str) -> Tuning:
-    """Remove what is not to be kept, and move on to where the tuning rests; the row."""
+    """Remove what is not to be kept, and move on to where the tuning rests; the row.
+
+    Where it may not be removed the tuning is over all the same, and says so.
+    """
     platform = open_platform()
     row = platform.registry.tunings.get(tuning_id)
     final = CONCLUSIONS.get(row.status)
     if final is None:
         return row
-    if final is TuningStatus.COMPLETE:
-        _remove_outputs(platform, row)
-    return platform.registry.tunings.move(tuning_id, final, row.reason)
+    left = _remove_outputs(platform, row) if final is TuningStatus.COMPLETE else ""
+    return platform.registry.tunings.move(tuning_id, final, f"{row.reason}. {left}" if left else row.reason)
 
 
 @step("change tuning")
@@ -272,12 +274,20 @@ def _told_of_learning(name: str, taken: int, reasons: Counter[str]) -> str:
     return f"{told}. Not of the others: {causes}{more}."
 
 
-def _remove_outputs(platform: Platform, row: Tuning) -> None:
-    """By the tuning's `keep`: models, checkpoints and logs of all trials but the best ones."""
+def _remove_outputs(platform: Platform, row: Tuning) -> str:
+    """By the tuning's `keep`: models, checkpoints and logs of all but the best trials; why that could not be done."""
     from tasks.trial_outputs import remove_outputs
 
-    if row.spec.trainings.kept is not None:
+    if row.spec.trainings.kept is None:
+        return ""
+    try:
         remove_outputs(platform, row)
+    except PermanentError as error:
+        return (
+            f"Outputs that were not to be kept (keep: {row.spec.trainings.keep}) could not be removed: {error} "
+            f"`makerflow tuning resume {row.name}` does that; or remove them yourself."
+        )
+    return ""
 
 
 @contextmanager
