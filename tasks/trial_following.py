@@ -29,6 +29,9 @@ MOST_PENDING = 10_000
 MOST_STEPS = 10_000
 """So many values are remembered by their steps, for BEST_STEP, with that of the best step so far."""
 
+NO_MODEL = "It went on after that and was ended, so it has left no model."
+"""Of a trial that has reached the goal: a model is uploaded when the entry point ends well by itself."""
+
 _T = TrainingStatus
 _ENDINGS: Mapping[TrialStatus, tuple[TrainingStatus, ...]] = {
     TrialStatus.SUCCEEDED: (_T.COMPLETE_IN_PROGRESS, _T.COMPLETE),
@@ -152,6 +155,8 @@ class TrialFollower:
             pass
         objective = self.objective
         status, reason = self._judge(cause, message, objective)
+        if status is TrialStatus.SUCCEEDED and cause is ExitCause.STOPPED:
+            reason = f"{reason}. {NO_MODEL}"
         if status is TrialStatus.EARLY_STOPPED and self.history.last is not None:
             objective = Objective(value=self.history.last, step=self.history.last_step)
         if status not in (TrialStatus.FAILED, TrialStatus.KILLED) and self._training is _T.CREATE_IN_PROGRESS:

@@ -198,7 +198,7 @@ class TrainingsSpec(Spec):
     keep: str = Field(
         default="all",
         title="Keep",
-        description="Whose outputs stay at the end: all, best N, or none; the best one's always do.",
+        description="Whose outputs stay at the end: all, best N, or none; the best one's and the best model always do.",
         examples=["best 3"],
     )
 

@@ -117,7 +117,7 @@ _OWN = (
         "keep",
         str,
         "Trainings",
-        "Whose outputs stay: all, when not given, none, or best N, as 'best 3'; the best one's always do.",
+        "Whose outputs stay: all, when not given, none, or best N, as 'best 3'; those of the best always do.",
         "WHOSE",
     ),
     SettingOption(

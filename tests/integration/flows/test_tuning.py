@@ -149,6 +149,7 @@ def test_a_trial_that_reports_the_goal_and_goes_on_is_ended_soon_and_is_the_best
     source = "import signal, time\nsignal.signal(15, lambda *_: exit())\nprint('loss=0', flush=True)\ntime.sleep(600)\n"
     tuning = tuned(make(source, goal=0))
     assert (tuning.status, tuning.best_number, statuses_of(tuning)) == (T.COMPLETE, 1, [R.SUCCEEDED])
+    assert trials_of(tuning)[0].reason.endswith("it has left no model.")
 
 
 @pytest.mark.req("TUN-06")

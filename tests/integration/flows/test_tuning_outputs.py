@@ -4,16 +4,43 @@ from pathlib import Path
 
 import pytest
 
-from blocks.domain.lifecycle import TuningStatus
+from blocks.domain.lifecycle import TrialStatus, TuningStatus
 from flows.tuning import resume_tuning
 from tests.doubles.fault_proxy import fault_proxy, refusal
-from tests.integration.flows.tunings import MakeTuning, tuned
+from tests.integration.flows.tunings import MakeTuning, statuses_of, tuned
 from tests.servers import S3Server
 
 
 @pytest.fixture
 def make(home: Path, tmp_path: Path) -> MakeTuning:
     return MakeTuning(tmp_path)
+
+
+@pytest.mark.req("TUN-01", "TUN-09")
+def test_the_model_of_the_best_that_has_left_one_stays_where_the_best_was_ended_early(
+    make: MakeTuning, tmp_path: Path
+) -> None:
+    source = """
+import os, pathlib, time
+k = int(os.environ["EM_HP_K"])
+for step in range(1, 4 if k < 4 else 600):
+    print(f"step={step} loss={1 if k < 4 else 5}", flush=True)
+    time.sleep(0.01 if k < 4 else 0.05)
+print(f"step=4 loss={10 - k}")
+pathlib.Path(os.environ["EM_MODEL_DIR"], "model.txt").write_text("model")
+"""
+    tuning = tuned(
+        make(
+            source,
+            strategy="GRID",
+            parameters=("k=INT[1,4]",),
+            objective_value="LAST",
+            early_stopping={"min_trainings_required": 3, "start_step": 2},
+            keep="none",
+        )
+    )
+    assert (tuning.best_number, statuses_of(tuning)[3]) == (4, TrialStatus.EARLY_STOPPED)
+    assert [file.parent.name for file in (tmp_path / "out" / "t").rglob("model.txt")] == ["3"]
 
 
 @pytest.mark.req("TUN-01", "COM-06")
