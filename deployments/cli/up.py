@@ -42,7 +42,7 @@ def up(
 
     All of it ends with Ctrl-C, but trainings, which go on. With --json the document is printed as soon as it serves.
     MAKERFLOW_ACCESS_STRING=user:password asks everybody who comes for it; without it every account of this machine can
-    run programs as you.
+    run programs as you. MAKERFLOW_HOSTS=ml.example.com has it answer to the name of a proxy that speaks TLS.
     """
     if not as_json:
         write("Starting the platform ...", error=True)
