@@ -6,7 +6,7 @@ from time import monotonic
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
-from blocks.domain.errors import CapacityError
+from blocks.domain.errors import CapacityError, IllegalTransitionError
 from blocks.domain.lifecycle import TRIAL_FINISHED, TrialStatus, TuningStatus
 from blocks.domain.plan import ExitCause, Finished, RunEvent, RunPhase
 from blocks.domain.trials import Ending
@@ -51,14 +51,26 @@ def _run(tuning_id: str) -> None:
     row = platform.registry.tunings.get(tuning_id)
     if row.plan is not None and row.status in (TuningStatus.CREATE_IN_PROGRESS, TuningStatus.RUNNING, *_ENDING):
         if row.status is TuningStatus.CREATE_IN_PROGRESS:
-            reason = row.reason if row.learned else "trials begin"
-            row = platform.registry.tunings.move(tuning_id, TuningStatus.RUNNING, reason)
-            tell_moves()
+            row = _begun(platform, row)
         control = _Control(platform, row)
         try:
             control.run()
         finally:
             control.close()
+
+
+def _begun(platform: Platform, row: Tuning) -> Tuning:
+    """RUNNING, unless somebody has stopped it meanwhile."""
+    try:
+        row = platform.registry.tunings.move(
+            row.id, TuningStatus.RUNNING, row.reason if row.learned else "trials begin"
+        )
+    except IllegalTransitionError:
+        row = platform.registry.tunings.get(row.id)
+        if row.status not in _ENDING:
+            raise
+    tell_moves()
+    return row
 
 
 class _Control:
@@ -265,8 +277,13 @@ class _Control:
         self._end(failed if found.failed else TuningStatus.COMPLETE_IN_PROGRESS, found.reason)
 
     def _end(self, status: TuningStatus, reason: str) -> None:
-        """Move the tuning, and end what runs."""
-        self._platform.registry.tunings.move(self._tuning.id, status, reason)
+        """Move the tuning, unless somebody was faster, and end what runs."""
+        try:
+            self._platform.registry.tunings.move(self._tuning.id, status, reason)
+        except IllegalTransitionError:
+            if not self._is_stopped_by_others():
+                raise
+            return
         tell_moves()
         self._stop_all(_ENDING[status] if status is TuningStatus.STOP_IN_PROGRESS else reason)
 

@@ -19,6 +19,7 @@ from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
 from blocks.domain.tunings import TuningSpec
 from blocks.registry.records import Tuning
+from blocks.registry.tunings import Tunings
 from flows.tuning import resume_tuning
 from tasks.tuning import handle_of_trial
 from tests.integration.flows.test_tuning import remove_behind_its_back
@@ -213,3 +214,21 @@ def test_a_trial_whose_run_is_gone_when_somebody_goes_on_runs_once_more_and_not_
     [trial] = trials_of(open_platform().registry.tunings.get("t"))
     assert (trial.status, trial.runs) == (R.SUCCEEDED, 2)
     assert len((tmp_path / "go.starts").read_text().split()) == 2
+
+
+@pytest.mark.req("TUN-14")
+@pytest.mark.parametrize("about_to", [T.RUNNING, T.COMPLETE_IN_PROGRESS])
+def test_who_is_stopped_by_another_process_while_it_is_about_to_move_on_stops(
+    make: MakeTuning, monkeypatch: pytest.MonkeyPatch, about_to: TuningStatus
+) -> None:
+    move = Tunings.move
+
+    def stopped_just_before(self: Tunings, id: str, to: TuningStatus, reason: str = "") -> Tuning:
+        if to is about_to:
+            move(self, id, T.STOP_IN_PROGRESS, "stopped on request")
+        return move(self, id, to, reason)
+
+    monkeypatch.setattr(Tunings, "move", stopped_just_before)
+    tuning = tuned(make("print('loss=1')", parameters=("k=INT[1,1]",)))
+    assert (tuning.status, tuning.reason) == (T.STOPPED, "stopped on request")
+    assert statuses_of(tuning) == ([R.SUCCEEDED] if about_to is T.COMPLETE_IN_PROGRESS else [])
