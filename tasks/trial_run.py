@@ -6,6 +6,7 @@ stream is watched.
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -48,6 +49,7 @@ class TrialRun:
         self.name = f"{tuning.name}/{trial.number}"
         self._platform = platform
         self._over = threading.Event()
+        self._launching = threading.Lock()
         self._left = False
         self._launched = self._is_delivered = False
         self._is_logged = tuning.spec.limits.log_management
@@ -86,8 +88,9 @@ class TrialRun:
             reason: Why.
             logs_uploaded: Whether its output is at its place, so that the run need not be kept for it.
         """
-        self._outcome, self._is_delivered = (status, reason), logs_uploaded
-        self._over.set()
+        with self._launching:  # nobody could end what is launched after that
+            self._outcome, self._is_delivered = (status, reason), logs_uploaded
+            self._over.set()
 
     def execute(self) -> TrialStatus:
         """Launch it, or find it; wait until it is concluded; remove what it left on the cluster.
@@ -97,8 +100,7 @@ class TrialRun:
             CapacityError: It can never fit.
             TransientError: The cluster does not answer.
         """
-        if not self._over.is_set():
-            self.launch()
+        self.launch()
         if self.verdict not in (None, TrialStatus.SUCCEEDED):  # before there was a run that could be stopped
             self.stop()
         self._wait()
@@ -135,14 +137,16 @@ class TrialRun:
             self._over.wait()
 
     def launch(self) -> None:
-        """Start its run, or find it; also that of an agent that died without a word.
+        """Start its run, or find it; also that of an agent that died without a word. Once it is concluded, do nothing.
 
         Raises:
             CapacityError: It can never fit.
             TransientError: The cluster does not answer.
         """
-        self._platform.cluster.launch(self.plan, self._platform.secrets(self.plan))
-        self._launched = True
+        with self._launching:
+            if not self._over.is_set():
+                self._platform.cluster.launch(self.plan, self._platform.secrets(self.plan))
+                self._launched = True
 
     def is_over_within(self, seconds: float) -> bool:
         """Wait so long for its end; whether it came."""
@@ -172,6 +176,7 @@ class TrialThreads:
     def __init__(self, parallel: int) -> None:
         self._runs = ThreadPoolExecutor(2 * parallel, thread_name_prefix="trial")
         self._others = ThreadPoolExecutor(2 * parallel, thread_name_prefix="care of a trial")
+        self._under_way: set[tuple[str, str]] = set()
 
     def start(self, run: TrialRun) -> "Future[TrialStatus]":
         """Run its task."""
@@ -182,22 +187,29 @@ class TrialThreads:
         self._others.submit(self._clear_away, run)
 
     def launch_again(self, run: TrialRun) -> None:
-        """Have a run go on whose agent has died, without waiting for that."""
-        self._others.submit(self._launch, run)
+        """Have a run go on whose agent has died, without waiting for that; nothing while that is under way."""
+        self._once(self._launch, run)
 
     def stop(self, run: TrialRun, after_seconds: float = 0) -> None:
-        """Have it ended, without waiting for that.
+        """Have it ended, without waiting for that; nothing while that is under way.
 
         Args:
             run: Which one.
             after_seconds: So long it may go on to come to its end by itself.
         """
-        self._others.submit(self._stop, run, after_seconds)
+        self._once(self._stop, run, after_seconds)
 
     def close(self) -> None:
         """Wait for all of them."""
         self._others.shutdown()
         self._runs.shutdown()
+
+    def _once(self, work: Callable[..., None], run: TrialRun, *given: float) -> None:
+        """Ending a run may take minutes: who asks again meanwhile must not take the threads of other runs."""
+        key = (work.__name__, run.plan.run_id)
+        if key not in self._under_way:
+            self._under_way.add(key)
+            self._others.submit(work, run, *given).add_done_callback(lambda _: self._under_way.discard(key))
 
     def _launch(self, run: TrialRun) -> None:
         with suppress(MakerflowError):  # it is found lost again

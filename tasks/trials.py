@@ -228,13 +228,14 @@ class _Control:
 
     def _check_runs(self) -> None:
         """Whether the cluster still has every run: one that died without a word goes on, one that is gone is killed."""
-        launched = {id for id, follower in self._running.items() if follower.run.is_launched}
+        launched = [follower for follower in self._running.values() if follower.run.is_launched]
         phases = {state.handle.run_id: state.phase for state in self._platform.cluster.find(self._selector)}
-        for id in launched:
-            if id not in phases:
-                self._lose(self._running[id])
-            elif phases[id] is RunPhase.LOST:
-                self._threads.launch_again(self._running[id].run)
+        for follower in launched:
+            phase = phases.get(follower.trial.training_id)
+            if phase is None:
+                self._lose(follower)
+            elif phase is RunPhase.LOST and follower.run.verdict is None:
+                self._threads.launch_again(follower.run)
 
     def _lose(self, follower: TrialFollower) -> None:
         """Its run is gone from the cluster, and nobody can tell what became of it: it is run again from the start."""
