@@ -249,9 +249,10 @@ class TrialFollower:
     def _judge_last(self) -> None:
         self.doubt = self.doubt or self._judge_report(self.history)
 
-    def _note(self, name: str, value: float | None, step: int) -> None:
+    def _note(self, name: str, value: float | None, step: int, report: int | None = None) -> None:
+        """Take a report: the next one, or the one of that number."""
         if name == self._objective.metric:
-            self.history.add(value, step)
+            self.history.recall(report or self.history.reports + 1, value, step)
             if value is not None and self._objective.value is ObjectiveValue.BEST_STEP:
                 self._at_steps[step] = value
                 if len(self._at_steps) > MOST_STEPS:
@@ -270,17 +271,15 @@ class TrialFollower:
         """What an earlier process has read of this run already."""
         metrics = self._platform.registry.metrics
         for name in dict.fromkeys((self._objective.metric, self._objective.best_step_metric)):
-            if name and any(series.name == name for series in metrics.names(self.trial.training_id)):
-                for point in metrics.curve(self.trial.training_id, name, 4096):
-                    self._note(name, point.value, point.step)
+            for report, point in metrics.numbered(self.trial.training_id, name or ""):
+                self._note(name, point.value, point.step, report)
 
 
 def history_of(platform: Platform, tuning: Tuning, trial: Trial) -> History:
-    """The reports of the objective of a trial that is over; of more than 4,096 those that were kept."""
-    history, metrics = History(tuning.spec.objective.type), platform.registry.metrics
-    if any(series.name == tuning.spec.objective.metric for series in metrics.names(trial.training_id)):
-        for point in metrics.curve(trial.training_id, tuning.spec.objective.metric, 4096):
-            history.add(point.value, point.step)
+    """The reports of the objective of a trial that is over, as far as they were kept."""
+    history = History(tuning.spec.objective.type)
+    for report, point in platform.registry.metrics.numbered(trial.training_id, tuning.spec.objective.metric):
+        history.recall(report, point.value, point.step)
     return history
 
 

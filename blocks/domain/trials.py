@@ -67,6 +67,19 @@ class History:
         if self.reports <= MAX_AVERAGES:
             self.averages.append(self._average(value))
 
+    def recall(self, report: int, value: float | None, step: int) -> None:
+        """Take the report of this number, from 1, where not all were kept: those before it count as on a straight line.
+
+        What was best or last is exact, as such reports are kept.
+        """
+        ends = [one for one in (self.last, value) if one is not None and math.isfinite(one)]
+        missing = report - 1 - self.reports
+        for number in range(1, min(missing, MAX_AVERAGES - self.reports) + 1):
+            share = number / (missing + 1)
+            self.averages.append(self._average(ends[0] * (1 - share) + ends[-1] * share if ends else None))
+        self.reports = report - 1
+        self.add(value, step)
+
     def average(self, reports: int) -> float | None:
         """The mean of the finite values among the first `reports`; None where it has fewer reports, or none finite."""
         average = self.averages[reports - 1] if 0 < reports <= len(self.averages) else math.nan

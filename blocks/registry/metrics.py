@@ -62,10 +62,14 @@ class Metrics:
             NotFoundError: The training has no such metric.
         """
         _check(at_most)
-        points = [Point(**row) for row in self._reader.rows(_CURVE, id=training_id, name=name)]
+        points = self._kept(training_id, name)
         if not points:
             raise NotFoundError("metric", name)
         return [_report(name, point) for point in spread(points, at_most)]
+
+    def numbered(self, training_id: str, name: str) -> list[tuple[int, MetricPoint]]:
+        """All points that are kept, each with which report it was, from 1; the last report is among them."""
+        return [(point.position + 1, _report(name, point)) for point in self._kept(training_id, name)]
 
     def finite_curves(
         self, training_ids: Sequence[str], name: str, at_most: int = 1000
@@ -80,6 +84,9 @@ class Metrics:
         """
         _check(at_most)
         return finite_curves(self._reader, training_ids, name, at_most)
+
+    def _kept(self, training_id: str, name: str) -> list[Point]:
+        return [Point(**row) for row in self._reader.rows(_CURVE, id=training_id, name=name)]
 
 
 def _check(at_most: int) -> None:

@@ -84,6 +84,16 @@ class MetricsContract(RegistryBase):
             assert len(shown) <= at_most
             assert {0, spike, dip, len(values) - 1} <= {point.step for point in shown}
 
+    @pytest.mark.parametrize("count", [3, 10_000])
+    def test_what_is_kept_is_known_by_which_report_it_was(
+        self, registry: Registry, training: Training, count: int
+    ) -> None:
+        registry.metrics.append(training.id, points_of([float(n) for n in range(1, count + 1)], first_step=100))
+        numbered = registry.metrics.numbered(training.id, "loss")
+        assert all((point.value, point.step) == (float(report), report + 99) for report, point in numbered)
+        assert (numbered[0][0], numbered[-1][0]) == (1, count)
+        assert registry.metrics.numbered(training.id, "none") == []
+
     def test_too_few_points_cannot_show_a_curve(self, registry: Registry, training: Training) -> None:
         registry.metrics.append(training.id, points_of([1.0]))
         with pytest.raises(InvalidInputError, match="Ask for 4 or more"):

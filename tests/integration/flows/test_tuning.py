@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -227,6 +227,46 @@ for step in range(1, 4 if k < 4 else 600):
     assert (stopped.objective, tuning.best_number) == (4, 1)
     assert "worse than the median" in stopped.reason
     assert processes_of(home) == []
+
+
+@pytest.mark.req("TUN-09", "TUN-17")
+def test_thousands_of_reports_are_judged_after_a_kill_as_they_would_have_been_before(
+    make: MakeTuning, home: Path
+) -> None:
+    source = """
+import os, time
+if os.environ["EM_HP_K"] < "4":
+    print("\\n".join(f"loss={9 if report < 3000 else 1}" for report in range(6000)))
+else:
+    print("\\n".join(["loss=7"] * 4999), flush=True)
+    while not os.path.exists(os.environ["EM_HP_GO"]):
+        time.sleep(0.05)
+    print("loss=7", flush=True)
+    time.sleep(600)
+"""
+    go = home.parent / "go"
+    spec = make(
+        source,
+        strategy="GRID",
+        parameters=("k=INT[1,4]",),
+        early_stopping={"min_trainings_required": 3, "start_step": 5000},
+        hyperparameters={"go": str(go)},
+    )
+
+    def reports_of_last() -> int:
+        with suppress(NotFoundError):
+            registry = open_platform().registry
+            return sum(series.count for series in registry.metrics.names(registry.trainings.get("t/4").id))
+        return 0
+
+    program = "import sys\nfrom flows.tuning import create_tuning\ncreate_tuning(__import__('json').loads(sys.argv[1]))"
+    with subprocess.Popen([sys.executable, "-c", program, spec.model_dump_json()]) as flow:
+        wait_until(lambda: reports_of_last() == 4999, "the last trial to have reported")
+        flow.send_signal(signal.SIGKILL)
+    go.touch()
+    tuning = resume_tuning("t")
+    assert statuses_of(tuning) == [R.SUCCEEDED] * 3 + [R.EARLY_STOPPED]
+    assert "up to report 5000, 7, is worse than the median" in trials_of(tuning)[3].reason
 
 
 @pytest.mark.req("TUN-04", "TUN-05")

@@ -139,6 +139,23 @@ def test_a_trial_that_reports_without_end_fills_no_memory():
     assert long.average(MAX_AVERAGES + 1) is None
 
 
+@given(VALUES, st.sets(st.integers(0, 7)), st.sampled_from(list(ObjectiveType)))
+def test_of_reports_that_were_kept_in_part_the_number_the_best_and_the_last_are_exact(values, dropped, kind):
+    whole, part = history(values, kind), History(kind)
+    for report, value in enumerate(values, 1):
+        if report - 1 not in dropped or report == len(values) or report == whole.best_step:
+            part.recall(report, value, report)
+    assert (part.reports, len(part.averages)) == (whole.reports, len(whole.averages))
+    assert (part.best, part.best_step, part.last) == (whole.best, whole.best_step, whole.last)
+
+
+def test_what_was_not_kept_counts_in_the_averages_as_lying_on_a_line():
+    part = History(MINIMIZE)
+    for report, value in ((1, 9.0), (5, 5.0), (7, math.nan), (9, 1.0)):
+        part.recall(report, value, report)
+    assert [part.average(report) for report in (3, 5, 6, 7, 8)] == [8, 7, 40 / 6, 40 / 6, 41 / 7]
+
+
 @given(VALUES, st.sampled_from(list(ObjectiveType)))
 def test_a_history_is_what_its_finite_values_say(values, kind):
     made = history(values, kind)
