@@ -27,7 +27,7 @@ from blocks.cluster.run_directory import (
 )
 from blocks.cluster.stopping import claim_finished, stop_run
 from blocks.cluster.watch import watch_events
-from blocks.domain.errors import NotFoundError
+from blocks.domain.errors import ClusterUnavailableError, NotFoundError
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
 
@@ -84,13 +84,10 @@ class LocalCluster(Cluster):
 
     def launch(self, plan: RunPlan, secrets: Secrets | None = None) -> RunHandle:
         """As promised. The agent, and so the workers, outlive the calling process."""
-        layout = RunLayout(self._home, plan.run_id)
-        lock = self._claim(layout, plan)
-        if lock is not None:
-            try:
-                self._start(layout, lock, plan, secrets or {})
-            finally:
-                os.close(lock)  # the agent has its own copy
+        try:
+            self._launch(RunLayout(self._home, plan.run_id), plan, secrets or {})
+        except OSError as exc:  # no room for a file, a process, a descriptor: others may give some back
+            raise ClusterUnavailableError(f"this machine cannot start the run {plan.run_id}: {exc}") from exc
         return RunHandle(cluster=CLUSTER, run_id=plan.run_id)
 
     def watch(
@@ -187,6 +184,14 @@ class LocalCluster(Cluster):
                     discard(directory)
                     removed.append(f"directory {directory.name}")
         return removed
+
+    def _launch(self, layout: RunLayout, plan: RunPlan, secrets: Secrets) -> None:
+        lock = self._claim(layout, plan)
+        if lock is not None:
+            try:
+                self._start(layout, lock, plan, secrets)
+            finally:
+                os.close(lock)  # the agent has its own copy
 
     def _claim(self, layout: RunLayout, plan: RunPlan) -> int | None:
         """The lock of an agent to be started, the run's directory made if need be; None when an agent lives."""

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from blocks.cluster.layout import RunLayout
 from blocks.cluster.local import CLUSTER, LocalCluster
 from blocks.cluster.pulse import Pulse
 from blocks.cluster.stopping import SILENT_SECONDS
+from blocks.domain.errors import ClusterUnavailableError
 from blocks.domain.plan import PlannedInput, PlannedObject, Resources, RunHandle, RunImage, RunPlan
 from tests.contract.cluster_contract import (
     BEGINNING,
@@ -168,6 +170,24 @@ class TestLocalCluster(ClusterContract):
         assert state_of(cluster, handle).phase == "lost"
         cluster.launch(plan)
         assert until_over(cluster, handle)[-1].cause == "ok"
+
+    @pytest.mark.req("COM-04")
+    @pytest.mark.parametrize(
+        ("what", "number"),
+        [("blocks.cluster.local.start_agent", errno.EAGAIN), ("blocks.cluster.run_directory.write_json", errno.ENOSPC)],
+    )
+    def test_a_machine_that_is_too_full_to_start_anything_is_asked_again(
+        self, site, cluster, monkeypatch, what, number
+    ):
+        def fail(*_, **__):
+            raise OSError(number, os.strerror(number))
+
+        plan = site.plan(QUICK)
+        with monkeypatch.context() as patched:
+            patched.setattr(what, fail)
+            with pytest.raises(ClusterUnavailableError, match=os.strerror(number)):
+                cluster.launch(plan)
+        assert until_over(cluster, cluster.launch(plan))[-1].cause == "ok"
 
     @pytest.mark.req("COM-04")
     def test_who_launches_may_die_at_any_moment_and_launch_again(self, site, cluster):
