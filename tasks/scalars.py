@@ -74,7 +74,17 @@ class ScalarWriter:
                 self._add(OBJECTIVE, objective, step, time.time())
         except OSError as error:
             self._give_up(error)
-        self.__exit__(None, None, None)
+        self.close()
+
+    def close(self) -> None:
+        """Write nothing any more."""
+        if self._writer is None:
+            return
+        try:
+            self._writer.close()
+        except OSError as failure:
+            if not self._failed:
+                self._give_up(failure)
 
     def _add(self, name: str, value: float, step: int, wall_time: float) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -110,13 +120,7 @@ class ScalarWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is None:
-            return
-        try:
-            self._writer.close()
-        except OSError as failure:
-            if not self._failed:
-                self._give_up(failure)
+        self.close()
 
 
 def hyperparameter_summary(hyperparameters: Mapping[str, str], name: str) -> Any:

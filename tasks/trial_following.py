@@ -107,6 +107,11 @@ class TrialFollower:
         """The objective value, were this the trial's end."""
         return objective_of(self._objective, self.history, self._steps, self._at_steps)
 
+    def leave(self) -> None:
+        """Let go of a trial that runs on: another control loop will follow it."""
+        self.run.leave()
+        self._scalars.close()
+
     def take(self, event: RunEvent) -> None:
         """Take note of an event; `keep` keeps what it tells, and of the last one only `conclude` does."""
         if event.sequence <= self._cursor or isinstance(event, Finished):

@@ -12,8 +12,9 @@ from contextlib import suppress
 from contextvars import copy_context
 from functools import cached_property
 
+from blocks.cluster.base import Secrets
 from blocks.connections.platform import Platform
-from blocks.domain.errors import MakerflowError, RunFailedError
+from blocks.domain.errors import MakerflowError, PermanentError, RunFailedError, TransientError
 from blocks.domain.lifecycle import TRIAL_FAILED, TrialStatus
 from blocks.domain.plan import RunHandle, RunPlan
 from blocks.registry.records import Training, Trial, Tuning
@@ -39,6 +40,7 @@ class TrialRun:
         verdict: How the control loop wants it to end: KILLED, EARLY_STOPPED, or SUCCEEDED for one that has reached the
             goal; None for as it ends by itself.
         reason: Why.
+        trouble: Why it cannot be launched any more; None while that can be tried.
     """
 
     def __init__(self, platform: Platform, tuning: Tuning, trial: Trial, plan: RunPlan) -> None:
@@ -46,6 +48,7 @@ class TrialRun:
         self.plan = plan
         self.verdict: TrialStatus | None = None
         self.reason = ""
+        self.trouble: PermanentError | None = None
         self.name = f"{tuning.name}/{trial.number}"
         self._platform = platform
         self._over = threading.Event()
@@ -97,7 +100,7 @@ class TrialRun:
 
         Raises:
             RunFailedError: It failed.
-            CapacityError: It can never fit.
+            PermanentError: It can never be launched, as it does not fit, or a connection of its plan is gone.
             TransientError: The cluster does not answer.
         """
         self.launch()
@@ -140,7 +143,7 @@ class TrialRun:
         """Start its run, or find it; also that of an agent that died without a word. Once it is concluded, do nothing.
 
         Raises:
-            CapacityError: It can never fit.
+            PermanentError: It never can be: it does not fit, or a connection of its plan is gone.
             TransientError: The cluster does not answer.
         """
         with self._launching:
@@ -154,7 +157,13 @@ class TrialRun:
 
     def stop(self) -> None:
         """End its run, and come back when nothing of it is left; the control loop hears of it by its last event."""
-        self._platform.cluster.stop(self.handle, STOP_SECONDS, self._platform.secrets(self.plan))
+        self._platform.cluster.stop(self.handle, STOP_SECONDS, self._known_secrets())
+
+    def _known_secrets(self) -> Secrets:
+        try:
+            return self._platform.secrets(self.plan)
+        except PermanentError:  # a connection was deleted since; an agent that lives has what it needs
+            return {}
 
     def __repr__(self) -> str:
         return f"TrialRun({self.name})"
@@ -212,8 +221,12 @@ class TrialThreads:
             self._others.submit(work, run, *given).add_done_callback(lambda _: self._under_way.discard(key))
 
     def _launch(self, run: TrialRun) -> None:
-        with suppress(MakerflowError):  # it is found lost again
+        try:
             run.launch()
+        except PermanentError as error:
+            run.trouble = error
+        except TransientError:
+            logger.debug("%s is found lost again", run.name)
 
     def _clear_away(self, run: TrialRun) -> None:
         try:

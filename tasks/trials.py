@@ -6,7 +6,7 @@ from time import monotonic
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
-from blocks.domain.errors import CapacityError, IllegalTransitionError
+from blocks.domain.errors import IllegalTransitionError, PermanentError
 from blocks.domain.lifecycle import TRIAL_FINISHED, TrialStatus, TuningStatus
 from blocks.domain.plan import ExitCause, Finished, RunEvent, RunPhase
 from blocks.domain.trials import Ending
@@ -110,7 +110,7 @@ class _Control:
     def close(self) -> None:
         """Wait for what is being removed from the cluster. Trials that run go on by themselves."""
         for follower in self._running.values():
-            follower.run.leave()
+            follower.leave()
         self._threads.close()
 
     def _recall(self, trials: list[Trial]) -> None:
@@ -202,8 +202,7 @@ class _Control:
             return
         self._next_look = now + LOOK_SECONDS
         for id, follower in list(self._running.items()):
-            error = self._futures[id].exception() if self._futures[id].done() else None
-            if error is not None:
+            if error := self._launch_error(follower):
                 self._could_not_launch(follower, error)
             elif id in self._ended:
                 self._hear_out(follower, self._ended[id])
@@ -241,11 +240,19 @@ class _Control:
         """Its run is gone from the cluster, and nobody can tell what became of it: it is run again from the start."""
         self._conclude(follower, ExitCause.STOPPED, "Its run was removed from the cluster behind the tuning's back")
 
+    def _launch_error(self, follower: TrialFollower) -> BaseException | None:
+        """Why its run could not be launched, at first or once more."""
+        future = self._futures[follower.trial.training_id]
+        return follower.run.trouble or (future.exception() if future.done() else None)
+
     def _could_not_launch(self, follower: TrialFollower, error: BaseException) -> None:
-        if not isinstance(error, CapacityError):
+        if not isinstance(error, PermanentError):
             raise error  # such as a cluster that does not answer: the trial can be launched later
         self._conclude(follower, ExitCause.LAUNCHER_ERROR, str(error))
-        self._end(TuningStatus.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS, str(error))
+        if follower.run.is_launched:
+            self._threads.clear_away(follower.run)
+        if not self._stopping:
+            self._end(TuningStatus.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS, str(error))
 
     def _is_stopped_by_others(self) -> bool:
         status = self._platform.registry.tunings.status(self._tuning.id)

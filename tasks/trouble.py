@@ -57,13 +57,22 @@ def _explain(platform: Platform, training_id: str, reason: str) -> None:
 
 @contextmanager
 def tuning_told_when_given_up(platform: Platform, tuning_id: str) -> Iterator[None]:
-    """The same for the steps of a tuning's flow."""
+    """The same for the steps of a tuning's flow, whatever ends it while the tuning is under way."""
+    row = platform.registry.tunings.get(tuning_id)
+    remedy = f"Nobody goes on with it now: makerflow tuning resume {row.name}"
+    if row.reason.endswith(remedy):
+        [*_, last] = platform.registry.tunings.history(tuning_id)
+        _explain_tuning(platform, tuning_id, last.reason)
     try:
         yield
-    except TransientError as error:
-        with suppress(MakerflowError):
-            row = platform.registry.tunings.get(tuning_id)
-            remedy = f"Nobody goes on with it now: makerflow tuning resume {row.name}"
-            if row.status in TUNING_UNDER_WAY:
-                platform.registry.tunings.explain(tuning_id, f"{error} {remedy}")
+    except Exception as error:
+        said = str(error) if isinstance(error, MakerflowError) else f"{type(error).__name__}: {error}."
+        _explain_tuning(platform, tuning_id, f"{said} {remedy}")
         raise
+
+
+def _explain_tuning(platform: Platform, tuning_id: str, reason: str) -> None:
+    """Say it on the row of a tuning that is not over, if the registry itself is not what stands in the way."""
+    with suppress(MakerflowError):
+        if platform.registry.tunings.status(tuning_id) in TUNING_UNDER_WAY:
+            platform.registry.tunings.explain(tuning_id, reason)
