@@ -3,12 +3,13 @@
 import math
 from array import array
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 
 from blocks.domain.lifecycle import TRIAL_FAILED, TRIAL_FINISHED, TrialStatus
 from blocks.domain.plan import Frozen
+from blocks.domain.tuning_groups import MAX_JUDGED_REPORTS
 from blocks.domain.tunings import (
     EarlyStoppingSpec,
     ObjectiveSpec,
@@ -17,9 +18,6 @@ from blocks.domain.tunings import (
     StoppingRule,
     TuningSpec,
 )
-
-MAX_AVERAGES = 100_000
-"""Of one trial: the median rule looks no further, so that trials that report each batch cannot fill the memory."""
 
 _BINARY_PLACES = 1074
 """Every finite double is a whole multiple of 2 to the power of minus this many."""
@@ -38,7 +36,7 @@ class History:
 
     Attributes:
         reports: How many there were, those that are no number included.
-        averages: After each of the first `MAX_AVERAGES` reports the mean of all finite values; NaN before the first.
+        averages: After each report, as far as early stopping looks: the mean of all finite values, or NaN.
             Exact, so that trials that report the same are equal, and none is stopped for a rounding.
         best: The best finite value so far.
         best_step: Its step; the first of several.
@@ -64,7 +62,7 @@ class History:
         self.last, self.last_step = value, step
         if value is not None and (self.best is None or self.type.is_better(value, self.best)):
             self.best, self.best_step = value, step
-        if self.reports <= MAX_AVERAGES:
+        if self.reports <= MAX_JUDGED_REPORTS:
             self.averages.append(self._average(value))
 
     def recall(self, report: int, value: float | None, step: int) -> None:
@@ -74,7 +72,7 @@ class History:
         """
         ends = [one for one in (self.last, value) if one is not None and math.isfinite(one)]
         missing = report - 1 - self.reports
-        for number in range(1, min(missing, MAX_AVERAGES - self.reports) + 1):
+        for number in range(1, min(missing, MAX_JUDGED_REPORTS - self.reports) + 1):
             share = number / (missing + 1)
             self.averages.append(self._average(ends[0] * (1 - share) + ends[-1] * share if ends else None))
         self.reports = report - 1
@@ -109,7 +107,7 @@ class MedianRule:
         self._spec = spec
         self._type = type
         self._finished: list[History] = []
-        self._sorted: dict[int, tuple[int, list[float]]] = {}
+        self._sorted: dict[int, tuple[int, array[float]]] = {}
 
     def add(self, finished: History) -> None:
         """Take a trial that has SUCCEEDED; those that were ended early tell nothing about later reports."""
@@ -131,8 +129,10 @@ class MedianRule:
 
     def median(self, reports: int) -> float | None:
         """That of the finished trials' averages up to this report; None while there are too few of them."""
+        if reports > MAX_JUDGED_REPORTS:
+            return None
         # Each average is sorted in once: with thousands of trials, sorting them all at every report would not do.
-        known, averages = self._sorted.get(reports, (0, []))
+        known, averages = self._sorted.get(reports, (0, array("d")))
         for history in self._finished[known:]:
             if (average := history.average(reports)) is not None:
                 insort(averages, average)
@@ -140,7 +140,7 @@ class MedianRule:
         return _median(averages) if len(averages) >= self._spec.min_trainings_required else None
 
 
-def _median(ordered: list[float]) -> float:
+def _median(ordered: Sequence[float]) -> float:
     """As `statistics.median`, but for huge values, whose sum is no double."""
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else mean(ordered[middle - 1 : middle + 1])

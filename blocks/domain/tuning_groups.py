@@ -12,6 +12,9 @@ from blocks.domain.parameters import Parameters
 from blocks.domain.spec_groups import MetricSpec
 from blocks.domain.spec_values import Spec
 
+MAX_JUDGED_REPORTS = 10_000
+"""Of one trial: early stopping looks no further, so that trials that report each batch cannot fill the memory."""
+
 MAX_TRAININGS = 100_000
 MAX_PARALLEL = 64
 DEFAULT_TRAININGS = 10
@@ -247,9 +250,9 @@ class EarlyStoppingSpec(Spec):
     start_step: int = Field(
         default=4,
         ge=1,
-        le=10**9,
+        le=MAX_JUDGED_REPORTS,
         title="Start step",
-        description="From which report of the objective on it applies, counted from 1.",
+        description="From which report of the objective on it applies, counted from 1; it ends none after 10,000.",
     )
 
     @model_validator(mode="before")

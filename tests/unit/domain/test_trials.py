@@ -1,13 +1,15 @@
 import math
 import statistics
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blocks.domain.lifecycle import TRIAL_FAILED, TRIAL_FINISHED, TrialStatus
-from blocks.domain.trials import MAX_AVERAGES, History, MedianRule, Tally, ending, objective_of, tally
+from blocks.domain.trials import History, MedianRule, Tally, ending, objective_of, tally
+from blocks.domain.tuning_groups import MAX_JUDGED_REPORTS
 from blocks.domain.tunings import EarlyStoppingSpec, ObjectiveSpec, ObjectiveType, TuningSpec
 
 MINIMIZE, MAXIMIZE = ObjectiveType
@@ -131,12 +133,27 @@ def test_thousands_of_trials_cost_the_median_no_more_than_few():
 
 def test_a_trial_that_reports_without_end_fills_no_memory():
     long = history([1.0])
-    for step in range(MAX_AVERAGES + 10):
+    for step in range(MAX_JUDGED_REPORTS + 10):
         long.add(2.0, step)
-    assert long.reports == MAX_AVERAGES + 11
-    assert len(long.averages) == MAX_AVERAGES
-    assert long.average(MAX_AVERAGES) is not None
-    assert long.average(MAX_AVERAGES + 1) is None
+    assert long.reports == MAX_JUDGED_REPORTS + 11
+    assert len(long.averages) == MAX_JUDGED_REPORTS
+    assert long.average(MAX_JUDGED_REPORTS) is not None
+    assert long.average(MAX_JUDGED_REPORTS + 1) is None
+
+
+def test_a_median_of_many_reports_of_many_trials_is_small_and_ends_with_what_is_looked_at():
+    median = rule(min_trainings_required=1)
+    for _ in range(100):
+        median.add(history([1.0] * 1000))
+    tracemalloc.start()
+    try:
+        for report in range(1, 1001):
+            assert median.median(report) == 1
+        for report in range(MAX_JUDGED_REPORTS + 1, MAX_JUDGED_REPORTS + 50_000):
+            assert median.median(report) is None
+        assert tracemalloc.get_traced_memory()[0] < 2 * 8 * 100 * 1000
+    finally:
+        tracemalloc.stop()
 
 
 @given(VALUES, st.sets(st.integers(0, 7)), st.sampled_from(list(ObjectiveType)))
