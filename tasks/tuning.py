@@ -180,13 +180,16 @@ def delete_tuning_row(tuning_id: str) -> None:
         BusyError: It is not over.
     """
     platform = open_platform()
-    row = platform.registry.tunings.get(tuning_id)
-    platform.registry.tunings.guard_delete(tuning_id)
-    for trial in platform.registry.tunings.trials(tuning_id):
-        platform.cluster.remove(handle_of_trial(trial))
-    shutil.rmtree(events_of_tuning(platform, row), ignore_errors=True)
-    plot_file(platform.settings.home, row).unlink(missing_ok=True)
-    platform.registry.tunings.delete(tuning_id)
+    tunings = platform.registry.tunings
+    tunings.guard_delete(tuning_id)  # of one that is under way the lease would be waited for to its end
+    with platform.registry.lease(tuning_id):
+        tunings.guard_delete(tuning_id)
+        row = tunings.get(tuning_id)
+        for trial in tunings.trials(tuning_id):
+            platform.cluster.remove(handle_of_trial(trial))
+        shutil.rmtree(events_of_tuning(platform, row), ignore_errors=True)
+        plot_file(platform.settings.home, row).unlink(missing_ok=True)
+        tunings.delete(tuning_id)
 
 
 def tuning_id_of(key: str) -> str:

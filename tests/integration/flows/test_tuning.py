@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -420,6 +422,21 @@ def test_a_tuning_that_runs_is_not_deleted(make: MakeTuning) -> None:
     with pytest.raises(BusyError, match="tuning stop t"):
         delete_tuning("t")
     stop_tuning("t")
+
+
+@pytest.mark.req("TUN-14")
+def test_a_tuning_that_somebody_goes_on_with_meanwhile_loses_nothing_to_who_deletes_it(make: MakeTuning) -> None:
+    tuning = tuned(make(max_trainings=1))
+    registry = open_platform().registry
+    with ThreadPoolExecutor() as pool:
+        with registry.lease(tuning.id):
+            deletion = pool.submit(delete_tuning, "t")
+            time.sleep(1)
+            registry.tunings.go_on(tuning.id, tuning.spec, "gone on with")
+        with pytest.raises(BusyError):
+            deletion.result()
+    assert list(open_platform().settings.home.glob("tensorboard/*/tuning t"))
+    assert resume_tuning("t").status is T.COMPLETE
 
 
 @pytest.mark.req("TUN-13", "TUN-14")
