@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Scheduled, to_state_create
 
-from blocks.connections.client import client_of
+from blocks.connections.client import asking_once, client_of
 from blocks.connections.server import ANSWER_SECONDS, configured_api, is_healthy, wait_for_api
 from blocks.connections.settings import Settings, own_api, read_settings
 from blocks.domain.errors import WorkflowServerUnavailableError
@@ -61,7 +61,8 @@ def handed_over(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Iterat
         try:
             yield str(run)
         except BaseException:
-            with suppress(httpx.HTTPError, PrefectException):  # what went wrong in the block is what is to be told
+            # What went wrong in the block is what is to be told, and soon.
+            with asking_once(), suppress(httpx.HTTPError, PrefectException):
                 if _is_waiting(client, run):
                     client.delete_flow_run(run)
             raise

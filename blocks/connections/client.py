@@ -8,7 +8,12 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.clients import EventsClient, PrefectEventsClient
 from prefect.events.worker import EventsWorker
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 from prefect.settings.legacy import Setting
 
 from blocks.connections.settings import own_account_at, read_settings
@@ -52,6 +57,13 @@ def client_of(api: str) -> Iterator[SyncPrefectClient]:
     """A client of the API at this address, which is this process's meanwhile."""
     with using(api), get_client(sync_client=True) as client:
         yield client
+
+
+@contextmanager
+def asking_once() -> Iterator[None]:
+    """Have clients ask once meanwhile: they would go on for a minute where a server has gone, while somebody waits."""
+    with temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}):
+        yield
 
 
 def _is_news(record: logging.LogRecord) -> bool:

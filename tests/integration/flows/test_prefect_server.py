@@ -44,6 +44,7 @@ from tasks.liveness import lease_of
 from tasks.publishing import publish_report
 from tasks.training import register_training
 from tasks.triggering import DEPLOYMENT, handed_over
+from tests.doubles.fault_proxy import Fault, fault_proxy
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running
 from tests.integration.flows.test_upkeep import launched
@@ -164,11 +165,12 @@ def test_an_earlier_run_that_the_server_refuses_keeps_no_other_from_its_ui(
 
 @pytest.mark.req("COM-11")
 def test_earlier_runs_wait_for_a_server_that_refuses_everything(
-    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    api: str, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal("waits")
-    with prefect_server(Settings(), account="somebody:else") as guarded:
-        assert export_earlier_runs(guarded) == 0
+    with fault_proxy(api) as guarded:  # one that asks for an access string
+        guarded.fail(Fault(answer=(401, {}, b'{"exception_message": "Unauthorized"}')), times=100)
+        assert export_earlier_runs(f"{guarded.url}/api") == 0
     assert "will be later" in caplog.text
     assert [run.name for run in open_platform().registry.flow_runs.pending()] == ["waits"]
 
@@ -254,16 +256,28 @@ def _no_server_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.req("COM-04")
-def test_what_goes_wrong_while_a_flow_run_is_handed_over_is_told_also_when_the_server_has_gone(home: Path) -> None:
+def test_what_goes_wrong_while_a_flow_run_is_handed_over_is_told_soon_also_when_the_server_has_gone(
+    api: str, client: SyncPrefectClient, home: Path
+) -> None:
+    client.create_deployment(client.create_flow_from_name("create-experiment"), DEPLOYMENT)
+    server_file = open_platform().settings.server_file
+    server_file.parent.mkdir(parents=True)
     with ExitStack() as stack:
-        api = stack.enter_context(prefect_server(Settings()))
-        server_file = open_platform().settings.server_file
-        server_file.parent.mkdir(exist_ok=True)
-        server_file.write_text(api)
-        with temporary_settings(updates={PREFECT_API_URL: api}), get_client(sync_client=True) as client:
-            client.create_deployment(client.create_flow_from_name("create-experiment"), DEPLOYMENT)
+        proxy = stack.enter_context(fault_proxy(api))
+        server_file.write_text(f"{proxy.url}/api")
+
+        def goes() -> None:
+            proxy.fail(Fault(before=hang_up), times=100)
+            stack.close()
+
+        began = time.monotonic()
         with pytest.raises(ZeroDivisionError):
-            hand_over_without_success(meanwhile=stack.close)
+            hand_over_without_success(meanwhile=goes)
+    assert time.monotonic() - began < 30, "it asks no second time"
+
+
+def hang_up() -> None:
+    raise ConnectionResetError
 
 
 def hand_over_without_success(meanwhile: Callable[[], None]) -> None:
