@@ -1,12 +1,13 @@
 """The trials of a tuning: one control loop that starts them, hears of them, and ends them by the tuning's rules."""
 
+import logging
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from time import monotonic
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
-from blocks.domain.errors import IllegalTransitionError, PermanentError
+from blocks.domain.errors import IllegalTransitionError, PermanentError, TransientError
 from blocks.domain.lifecycle import TRIAL_FINISHED, TrialStatus, TuningStatus
 from blocks.domain.plan import ExitCause, Finished, RunEvent, RunPhase
 from blocks.domain.trials import Ending
@@ -20,6 +21,8 @@ from tasks.trial_results import TrialResults
 from tasks.trial_run import TrialRun, TrialThreads
 from tasks.tuning import training_id_of_trial
 from tasks.tuning_page import TuningPage
+
+logger = logging.getLogger("makerflow")
 
 LOOK_SECONDS = 0.25
 """So often the output of running trials is looked at."""
@@ -41,12 +44,15 @@ def run_trials(tuning_id: str) -> None:
     """Run trials until the tuning's rules, or somebody, ends it; goes on where an earlier process was.
 
     Raises:
-        TransientError: The cluster or the registry did not answer, several times; running again goes on.
+        TransientError: The cluster or the registry did not answer, several times while no trial ended; running again
+            goes on.
     """
-    retrying()(_run, tuning_id)
+    while not retrying()(_run, tuning_id):
+        pass
 
 
-def _run(tuning_id: str) -> None:
+def _run(tuning_id: str) -> bool:
+    """Whether that was all; else trials have ended since it began, and an error that may pass has interrupted it."""
     platform = open_platform()
     row = platform.registry.tunings.get(tuning_id)
     if row.plan is not None and row.status in (TuningStatus.CREATE_IN_PROGRESS, TuningStatus.RUNNING, *_ENDING):
@@ -55,8 +61,14 @@ def _run(tuning_id: str) -> None:
         control = _Control(platform, row)
         try:
             control.run()
+        except TransientError as error:
+            if not control.has_concluded:
+                raise
+            logger.warning("The trials of %s are gone on with: %s", row.name, error)
+            return False
         finally:
             control.close()
+    return True
 
 
 def _begun(platform: Platform, row: Tuning) -> Tuning:
@@ -74,7 +86,11 @@ def _begun(platform: Platform, row: Tuning) -> Tuning:
 
 
 class _Control:
-    """The control loop. All of it runs in the calling thread, but for what waits for a cluster."""
+    """The control loop. All of it runs in the calling thread, but for what waits for a cluster.
+
+    Attributes:
+        has_concluded: Whether a trial has come to its end.
+    """
 
     def __init__(self, platform: Platform, tuning: Tuning) -> None:
         self._platform = platform
@@ -88,6 +104,7 @@ class _Control:
         self._stopping = _ENDING.get(tuning.status, "")
         self._page = TuningPage(platform, tuning)
         self._next_look = self._next_check = 0.0
+        self.has_concluded = False
         self._asked_to_stop: dict[str, float] = {}
         self._ended: dict[str, Finished] = {}
         self._known = platform.registry.tunings.trials(tuning.id)
@@ -317,6 +334,7 @@ class _Control:
 
     def _conclude(self, follower: TrialFollower, cause: ExitCause, message: str) -> None:
         follower.conclude(cause, message, self._results.best)
+        self.has_concluded = True
         trial = follower.trial
         is_best = self._results.is_best(trial.objective)
         del self._running[trial.training_id]

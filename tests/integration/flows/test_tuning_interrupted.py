@@ -5,22 +5,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from blocks.cluster.agent_process import agent_pid
 from blocks.cluster.layout import RunLayout
 from blocks.connections.platform import open_platform
-from blocks.domain.errors import NotFoundError
+from blocks.domain.errors import NotFoundError, RegistryUnavailableError
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
 from blocks.domain.tunings import TuningSpec
-from blocks.registry.records import Tuning
+from blocks.registry.records import Trial, Tuning
 from blocks.registry.tunings import Tunings
-from flows.tuning import resume_tuning
+from flows.tuning import create_tuning, resume_tuning
+from tasks import engine
 from tasks.tuning import handle_of_trial
 from tests.integration.flows.test_tuning import remove_behind_its_back
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
@@ -232,3 +235,23 @@ def test_who_is_stopped_by_another_process_while_it_is_about_to_move_on_stops(
     tuning = tuned(make("print('loss=1')", parameters=("k=INT[1,1]",)))
     assert (tuning.status, tuning.reason) == (T.STOPPED, "stopped on request")
     assert statuses_of(tuning) == ([R.SUCCEEDED] if about_to is T.COMPLETE_IN_PROGRESS else [])
+
+
+@pytest.mark.parametrize(("outages", "status", "errors"), [(1, T.COMPLETE, 6), (99, T.RUNNING, 5)])
+def test_errors_that_pass_end_a_flow_only_when_nothing_goes_on_between_them(
+    make: MakeTuning, monkeypatch: pytest.MonkeyPatch, outages: int, status: TuningStatus, errors: int
+) -> None:
+    add_trial, asked = Tunings.add_trial, Counter[int]()
+
+    def unavailable_first(self: Tunings, tuning: Tuning, number: int, *given: Any) -> Trial:
+        asked[number] += 1
+        if number > 1 and asked[number] <= outages:
+            raise RegistryUnavailableError("it restarts")
+        return add_trial(self, tuning, number, *given)
+
+    monkeypatch.setattr(Tunings, "add_trial", unavailable_first)
+    monkeypatch.setattr(engine, "RETRY_DELAYS_SECONDS", [0.0] * 3)
+    with suppress(RegistryUnavailableError):
+        create_tuning(make("print('loss=1')", parameters=("k=INT[1,7]",)))
+    tuning = open_platform().registry.tunings.get("t")
+    assert (tuning.status, asked.total() - tuning.completed) == (status, errors)
