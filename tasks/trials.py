@@ -11,6 +11,7 @@ from blocks.domain.errors import IllegalTransitionError, PermanentError, Transie
 from blocks.domain.lifecycle import TRIAL_FINISHED, TrialStatus, TuningStatus
 from blocks.domain.plan import ExitCause, Finished, RunEvent, RunPhase
 from blocks.domain.trials import Ending
+from blocks.domain.tunings import ObjectiveValue
 from blocks.registry.records import Trial, Tuning
 from tasks.current_run import cancel_requested
 from tasks.engine import retrying
@@ -283,10 +284,12 @@ class _Control:
             self._end_trial(follower, TrialStatus.EARLY_STOPPED, follower.doubt)
 
     def _apply_rules(self, *, exhausted: bool = False) -> None:
+        objective = self._spec.objective
         reported = {
-            follower.trial.number: objective.value
+            follower.trial.number: follower.history.best
             for follower in self._running.values()
-            if self._spec.objective.goal is not None and (objective := follower.objective) is not None
+            if objective.goal is not None and objective.value is ObjectiveValue.BEST  # others may still get worse
+            if follower.history.best is not None
         }
         deadline = self._tuning.deadline
         overdue = deadline is not None and datetime.now(UTC) >= deadline
