@@ -51,7 +51,12 @@ _OWN = (
         of_file=True,
     ),
     SettingOption(
-        "random_state", int, "Search", "The same number gives the same points; one is made up otherwise.", "N"
+        "random_state",
+        int,
+        "Search",
+        "The same number gives the same points; of BAYESIAN_OPTIMIZATION with --parallel 1 alone, as else the order "
+        "in which trainings end decides as well. One is made up when not given.",
+        "N",
     ),
     SettingOption("warm_start", str, "Search", "Learn from the finished trials of this tuning.", "TUNING"),
     SettingOption(

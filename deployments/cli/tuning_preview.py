@@ -74,6 +74,11 @@ class Preview:
                 if drawn
                 else "BAYESIAN_OPTIMIZATION: points after the first depend on what is found."
             )
+            if self.spec.trainings.parallel_trainings > 1:
+                found.append(
+                    "With trainings that overlap, the order in which they end decides as well: the same random state "
+                    "gives the same points with --parallel 1 only."
+                )
         if search.warm_start:
             found.append(f"It learns from {count_text(self.learned, 'trial')} of {search.warm_start}.")
         return found

@@ -206,11 +206,14 @@ def test_a_preview_counts_waves_and_instances_and_the_time_that_they_take_at_mos
 
 
 def test_a_preview_says_what_its_points_depend_on() -> None:
-    def told(random_state: int | None, strategy: str, learned: int = 0) -> str:
+    def told(random_state: int | None, strategy: str, learned: int = 0, parallel: int = 2) -> str:
         spec = SPEC.changed(random_state=random_state, strategy=strategy, warm_start="old" if learned else "")
+        spec = spec.changed(parallel_trainings=parallel)
         return " ".join(Preview(spec, 7, learned, ()).notes)
 
     assert "--random-state 7 gives them" in told(None, "RANDOM")
     assert told(7, "RANDOM") == ""
     assert "the first 10 points by chance" in told(7, "BAYESIAN_OPTIMIZATION")
+    assert "the order in which they end decides" in told(7, "BAYESIAN_OPTIMIZATION")
+    assert "the order in which they end decides" not in told(7, "BAYESIAN_OPTIMIZATION", parallel=1)
     assert "learns from 30 trials of old" in told(7, "BAYESIAN_OPTIMIZATION", 30)
