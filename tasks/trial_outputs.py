@@ -2,7 +2,7 @@
 
 from blocks.connections.platform import Platform
 from blocks.domain.plan import OutputKind
-from blocks.domain.tunings import ObjectiveType
+from blocks.domain.trials import ranked
 from blocks.registry.records import Trial, Tuning
 from tasks.planning import trial_folders
 
@@ -17,7 +17,7 @@ def remove_outputs(platform: Platform, row: Tuning) -> None:
         AccessDeniedError: It does not allow to delete.
     """
     trials = platform.registry.tunings.trials(row.id)
-    best = best_trials(row, trials)
+    best = ranked(row.spec.objective.type, trials)
     with_model = next((trial for trial in best if _has_left_model(platform, trial)), None)
     stay = {trial.number for trial in (*best[: row.spec.trainings.kept], with_model) if trial}
     for trial in trials:
@@ -30,10 +30,3 @@ def remove_outputs(platform: Platform, row: Tuning) -> None:
 def _has_left_model(platform: Platform, trial: Trial) -> bool:
     uploaded = platform.registry.trainings.get(trial.training_id).uploaded
     return any(arrived.output is OutputKind.MODEL for arrived in uploaded)
-
-
-def best_trials(row: Tuning, trials: list[Trial]) -> list[Trial]:
-    """Those that have an objective value, the best first; of equal ones the earlier first."""
-    sign = 1 if row.spec.objective.type is ObjectiveType.MINIMIZE else -1
-    known = [trial for trial in trials if trial.objective is not None]
-    return sorted(known, key=lambda trial: (sign * (trial.objective or 0.0), trial.number))

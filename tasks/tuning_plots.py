@@ -6,13 +6,14 @@ bounded, however many trials there are.
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from blocks.domain.lifecycle import TRIAL_FAILED, TrialStatus
 from blocks.domain.parameters import RANGES, ParameterSpec
+from blocks.domain.trials import has_counting_value, ranked
 from blocks.domain.tunings import ObjectiveType
 from blocks.registry.records import Trial, Tuning
 
@@ -60,7 +61,7 @@ def plot_file(home: Path, row: Tuning) -> Path:
 
 
 def _draw_progress(picture: Element, row: Tuning, trials: Sequence[Trial]) -> bool:
-    known = [trial for trial in trials if _value(trial) is not None]
+    known = list(filter(has_counting_value, trials))
     if not known:
         return False
     type, goal = row.spec.objective.type, row.spec.objective.goal
@@ -107,17 +108,17 @@ def _best_so_far(
 
 def _draw_parallel(picture: Element, row: Tuning, trials: Sequence[Trial]) -> bool:
     type, parameters = row.spec.objective.type, row.spec.search.parameters[:DRAWN_AXES]
-    ranked = _ranked([trial for trial in trials if _value(trial) is not None], type)
-    if not ranked:
+    best_first = ranked(type, trials)
+    if not best_first:
         return False
     hidden = len(row.spec.search.parameters) - len(parameters)
     _title(picture, "Parameters of the best trials" + (f" (and {hidden} parameters more)" if hidden else ""))
     width = (_WIDTH - 2 * _LEFT) / len(parameters)
     columns = [_LEFT + number * width for number in range(len(parameters) + 1)]
-    low, high = _span([trial.objective or 0.0 for trial in ranked], type)
+    low, high = _span([trial.objective or 0.0 for trial in best_first], type)
     y = _scale(low, high, _HEIGHT - _BOTTOM, _TOP)
     places = [_axis(parameter) for parameter in parameters]
-    shown = ranked[: DRAWN_LINES // 2] + _thinned(ranked[DRAWN_LINES // 2 :], DRAWN_LINES // 2)
+    shown = best_first[: DRAWN_LINES // 2] + _thinned(best_first[DRAWN_LINES // 2 :], DRAWN_LINES // 2)
     for number, trial in reversed(list(enumerate(shown))):
         heights = [place(trial.parameters.get(p.name, "")) for place, p in zip(places, parameters, strict=True)]
         corners = list(zip(columns, [*heights, y(trial.objective or 0.0)], strict=True))
@@ -159,17 +160,6 @@ def _labels(parameter: ParameterSpec) -> list[str]:
         return list(dict.fromkeys((parameter.min, parameter.max)))
     few = len(parameter.values) <= DRAWN_VALUES
     return list(parameter.values if few else (parameter.values[0], parameter.values[-1]))
-
-
-def _value(trial: Trial) -> float | None:
-    """What counts: of one that failed, nothing does."""
-    usable = trial.status not in TRIAL_FAILED and trial.objective is not None and math.isfinite(trial.objective)
-    return trial.objective if usable else None
-
-
-def _ranked(known: Iterable[Trial], type: ObjectiveType) -> list[Trial]:
-    sign = 1 if type is ObjectiveType.MINIMIZE else -1
-    return sorted(known, key=lambda trial: (sign * (trial.objective or 0.0), trial.number))
 
 
 def _span(values: Sequence[float], type: ObjectiveType) -> tuple[float, float]:

@@ -7,11 +7,11 @@ import math
 from collections.abc import Sequence
 
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
+from blocks.domain.trials import ranked
 from blocks.gateway.routes import BOARDS_PREFIX
 from blocks.registry.records import Trial, Tuning
 from blocks.search.importance import importances
 from tasks.markdown import image, table
-from tasks.trial_outputs import best_trials
 from tasks.tuning_plots import parallel_plot, progress_plot
 
 SHOWN_TRIALS = 50
@@ -35,7 +35,7 @@ def tuning_report(row: Tuning, trials: Sequence[Trial], warning: str = "", runni
         warning: What it has to be warned of, on top.
         running: What the workers of the trials use that run.
     """
-    best = best_trials(row, list(trials))
+    best = ranked(row.spec.objective.type, trials)
     parts = [f"## {row.status}\n\n{_quoted(row.reason)}"] if row.status in _FAILED else []
     parts += [f"## Warning\n\n{_quoted(warning)}"] if warning else []
     parts += [_progress(row, trials, best[:1]), _pictures(row, trials), _importances(row, trials)]

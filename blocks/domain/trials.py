@@ -6,6 +6,7 @@ from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
+from typing import Protocol, TypeVar
 
 from blocks.domain.lifecycle import TRIAL_FAILED, TRIAL_FINISHED, TrialStatus
 from blocks.domain.plan import Frozen
@@ -178,6 +179,38 @@ def _at_or_before(reported: Mapping[int, float], step: int) -> int:
     """The step itself, else the last one before it, else the first one: metrics need not be printed together."""
     steps = sorted(reported)
     return steps[max(bisect_right(steps, step) - 1, 0)]
+
+
+class Tried(Protocol):
+    """What is known of a trial by its end."""
+
+    @property
+    def number(self) -> int:
+        """From 1, in the order in which trials were made."""
+
+    @property
+    def status(self) -> TrialStatus:
+        """What it is."""
+
+    @property
+    def objective(self) -> float | None:
+        """The objective value that it has reached."""
+
+
+TriedT = TypeVar("TriedT", bound=Tried)
+
+
+def has_counting_value(trial: Tried) -> bool:
+    """Whether it may be the best: none that failed or was killed, whatever it has reported, nor what is not finite."""
+    counts = trial.status in TRIAL_FINISHED and trial.status not in TRIAL_FAILED
+    return counts and trial.objective is not None and math.isfinite(trial.objective)
+
+
+def ranked(type: ObjectiveType, trials: Iterable[TriedT]) -> list[TriedT]:
+    """Those that may be the best, the best first; of equal ones the earlier first."""
+    sign = 1 if type is ObjectiveType.MINIMIZE else -1
+    known = filter(has_counting_value, trials)
+    return sorted(known, key=lambda trial: (sign * (trial.objective or 0.0), trial.number))
 
 
 class Ending(Frozen):

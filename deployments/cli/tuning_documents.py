@@ -119,9 +119,11 @@ def trial_row(trial: "Trial") -> list[str]:
 
 
 def best_first(trials: "Sequence[Trial]", spec: "TuningSpec") -> "list[Trial]":
-    """Trials by their objective values, those without one last, equal ones by their numbers."""
-    sign = -1 if spec.objective.type.value == "MAXIMIZE" else 1
-    return sorted(trials, key=lambda t: (t.objective is None, sign * (t.objective or 0), t.number))
+    """Trials by their objective values, those without one that counts last, by their numbers."""
+    from blocks.domain.trials import has_counting_value, ranked
+
+    others = [trial for trial in trials if not has_counting_value(trial)]
+    return ranked(spec.objective.type, trials) + sorted(others, key=lambda trial: trial.number)
 
 
 def progress_text(row: "TuningSummary", most: int) -> str:

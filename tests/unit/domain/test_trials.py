@@ -2,13 +2,14 @@ import math
 import statistics
 import time
 import tracemalloc
+from typing import NamedTuple
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blocks.domain.lifecycle import TRIAL_FAILED, TRIAL_FINISHED, TrialStatus
-from blocks.domain.trials import History, MedianRule, Tally, ending, objective_of, tally
+from blocks.domain.trials import History, MedianRule, Tally, ending, objective_of, ranked, tally
 from blocks.domain.tuning_groups import MAX_JUDGED_REPORTS
 from blocks.domain.tunings import EarlyStoppingSpec, ObjectiveSpec, ObjectiveType, TuningSpec
 
@@ -22,6 +23,12 @@ BASE = {
 }
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.lists(st.one_of(st.floats(), st.sampled_from([0.0, -0.0, 0.1, 0.3, 1.0, 2.0])), max_size=8)
+
+
+class Ended(NamedTuple):
+    number: int
+    status: TrialStatus
+    objective: float | None
 
 
 def history(values, kind=MINIMIZE) -> History:
@@ -249,6 +256,24 @@ def test_a_tuning_stands_as_its_trials_do(trials, kind):
     best = None if not usable else (min if kind is MINIMIZE else max)(usable.values())
     assert now.best == best
     assert now.best_number == next((number for number, value in usable.items() if value == best), 0)
+
+
+def test_trials_are_ranked_by_the_values_that_count_and_equal_ones_by_their_numbers():
+    values = [
+        (TrialStatus.SUCCEEDED, 2.0),
+        (TrialStatus.FAILED, 0.0),
+        (TrialStatus.EARLY_STOPPED, 1.0),
+        (TrialStatus.SUCCEEDED, math.nan),
+        (TrialStatus.SUCCEEDED, -math.inf),
+        (TrialStatus.KILLED, 0.0),
+        (TrialStatus.SUCCEEDED, 1.0),
+        (TrialStatus.METRICS_UNAVAILABLE, None),
+    ]
+    trials = [Ended(number, status, value) for number, (status, value) in enumerate(values, 1)]
+    assert [trial.number for trial in ranked(MINIMIZE, reversed(trials))] == [3, 7, 1]
+    assert [trial.number for trial in ranked(MAXIMIZE, reversed(trials))] == [1, 3, 7]
+    best = tally(MINIMIZE, ((trial.number, trial.status, trial.objective) for trial in trials))
+    assert best.best_number == ranked(MINIMIZE, trials)[0].number
 
 
 def test_what_a_failed_or_killed_trial_reported_is_never_best_but_that_of_an_early_stopped_one_may_be():
