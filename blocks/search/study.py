@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import lru_cache
@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -97,22 +97,6 @@ def frozen(parameters: Sequence[ParameterSpec], trial: PastTrial) -> FrozenTrial
     )
 
 
-def as_study(
-    name: str, type: ObjectiveType, parameters: Sequence[ParameterSpec], past: Iterable[PastTrial]
-) -> optuna.Study:
-    """A plain Optuna study in memory that holds every trial, in the order of their numbers.
-
-    Args:
-        name: Of the study.
-        type: Whether less or more is better.
-        parameters: The space.
-        past: The trials. Optuna counts them from 0, we count from 1.
-    """
-    study = new_study(type, InMemoryStorage(), name=name)
-    study.add_trials([frozen(parameters, trial) for trial in sorted(past, key=_number)])
-    return study
-
-
 def point_of(parameters: Sequence[ParameterSpec], values: Mapping[str, Any]) -> dict[str, str]:
     """A point as the entry point gets it."""
     return {p.name: text_of(p, values[p.name]) for p in parameters}
@@ -129,10 +113,6 @@ def _around(parameter: ParameterSpec, value: Any) -> BaseDistribution:
     if isinstance(one, IntDistribution):
         return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
     return FloatDistribution(float(parameter.low), float(parameter.high), log=parameter.log)
-
-
-def _number(trial: PastTrial) -> int:
-    return trial.number
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from pydantic import TypeAdapter
@@ -23,7 +22,8 @@ from blocks.domain.parameters import Parameters, ParameterSpec
 from blocks.domain.tunings import ObjectiveType, Sampler, Strategy
 from blocks.search.base import PastTrial
 from blocks.search.sampling import SampledSearch
-from blocks.search.study import as_study, distribution
+from blocks.search.study import distribution
+from tests.doubles.studies import study_with
 
 Function = Callable[..., float]
 
@@ -115,7 +115,7 @@ def _our_best(function: Function, space: Sequence[ParameterSpec], trials: int, s
 
 
 def _their_best(function: Function, space: Sequence[ParameterSpec], trials: int, seed: int) -> float:
-    study, distributions = _plain(space, [], TPESampler(seed=seed)), _distributions(space)
+    study, distributions = study_with(ObjectiveType.MINIMIZE, space, [], TPESampler(seed=seed)), _distributions(space)
     for _ in range(trials):
         trial = study.ask(distributions)
         study.tell(trial, function(*(trial.params[one.name] for one in space)))
@@ -129,7 +129,7 @@ def _costs(strategy: Strategy, space: Sequence[ParameterSpec], size: int, repeat
     for trial in past:
         search.tell(trial)
     sampler: BaseSampler = RandomSampler(seed=1) if strategy is Strategy.RANDOM else TPESampler(seed=1)
-    study, distributions = _plain(space, past, sampler), _distributions(space)
+    study, distributions = study_with(ObjectiveType.MINIMIZE, space, past, sampler), _distributions(space)
     ours, theirs = [], []
     for number in range(size + 1, size + repeats + 2):
         began = time.process_time()
@@ -141,12 +141,6 @@ def _costs(strategy: Strategy, space: Sequence[ParameterSpec], size: int, repeat
         ours.append(between - began)
         theirs.append(time.process_time() - between)
     return median(ours[1:]), median(theirs[1:])  # the first one reads all earlier trials
-
-
-def _plain(space: Sequence[ParameterSpec], past: Sequence[PastTrial], sampler: BaseSampler) -> optuna.Study:
-    study = as_study("plain", ObjectiveType.MINIMIZE, space, past)
-    study.sampler = sampler
-    return study
 
 
 def _past(space: Sequence[ParameterSpec], size: int) -> list[PastTrial]:

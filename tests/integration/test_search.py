@@ -11,8 +11,8 @@ from blocks.domain.parameters import Parameters
 from blocks.domain.tunings import ObjectiveType, Sampler, Strategy
 from blocks.search.base import PastTrial
 from blocks.search.sampling import SampledSearch
-from blocks.search.study import as_study
 from tests.benchmarks import bench_search
+from tests.doubles.studies import study_with
 
 
 def test_the_short_benchmark_reports_its_ratios(
@@ -35,6 +35,6 @@ def test_optuna_tells_the_importances_of_a_tuning_s_parameters() -> None:
         assert point is not None
         status = TrialStatus.SUCCEEDED if number % 5 else TrialStatus.FAILED
         past.append(PastTrial(number, point, status, float(point["x"]) ** 2 * 100 + float(point["y"])))
-    importances = optuna.importance.get_param_importances(as_study("x", ObjectiveType.MINIMIZE, space, past))
+    importances = optuna.importance.get_param_importances(study_with(ObjectiveType.MINIMIZE, space, past))
     assert set(importances) == {"x", "y", "k", "kind", "only"}
     assert next(iter(importances)) == "x"

@@ -21,7 +21,7 @@ from blocks.domain.trials import History, MedianRule, Tally, ending, objective_o
 from blocks.domain.tunings import EarlyStoppingSpec, ObjectiveSpec, ObjectiveType, Sampler, Strategy, TuningSpec
 from blocks.search.base import PastTrial
 from blocks.search.sampling import SampledSearch
-from blocks.search.study import as_study
+from tests.doubles.studies import study_with
 
 MINIMIZE = ObjectiveType.MINIMIZE
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -240,7 +240,7 @@ def test_katib_never_tells_optuna_of_failed_trials_so_that_they_run_for_ever():
         PastTrial(number, {"x": f"0.{number}"}, status)
         for number, status in enumerate((TrialStatus.FAILED, TrialStatus.METRICS_UNAVAILABLE, TrialStatus.KILLED), 1)
     ]
-    study = as_study("x", MINIMIZE, space("x=DOUBLE[0,1]"), past)
+    study = study_with(MINIMIZE, space("x=DOUBLE[0,1]"), past)
     assert [trial.state for trial in study.trials] == [optuna.trial.TrialState.FAIL] * 3
 
 

@@ -12,7 +12,7 @@ from blocks.domain.parameters import ParameterSpec, parse_parameter
 from blocks.domain.tunings import ObjectiveType
 from blocks.search.base import PastTrial
 from blocks.search.importance import LEAST_TRIALS, importances
-from blocks.search.study import as_study
+from tests.doubles.studies import study_with
 
 SPACES = {
     "ranges": ("x=DOUBLE[-5,5]", "y=DOUBLE[1e-5,1e-1,log]", "n=INT[1,9]", "m=INT[1,1000,log]"),
@@ -59,7 +59,7 @@ def test_the_importances_are_those_of_optunas_default_evaluator(name: str, count
 
         trials, parameters = trials_of(name, count, seed=count), space(name)
         past = [PastTrial(n, p, TrialStatus.SUCCEEDED, value) for n, (p, value) in enumerate(trials, 1)]
-        theirs = optuna.importance.get_param_importances(as_study("t", type, parameters, past))
+        theirs = optuna.importance.get_param_importances(study_with(type, parameters, past))
     ours = importances(parameters, type, trials)
     assert ours == pytest.approx(theirs, abs=1e-9)
     assert list(ours.values()) == sorted(ours.values(), reverse=True)

@@ -18,7 +18,8 @@ from blocks.search.base import PastTrial, Search
 from blocks.search.grid import GridSearch
 from blocks.search.open import open_search
 from blocks.search.sampling import SampledSearch
-from blocks.search.study import STATUS, as_study, distribution, frozen, text_of, value_of
+from blocks.search.study import STATUS, distribution, frozen, text_of, value_of
+from tests.doubles.studies import study_with
 
 SUCCEEDED, FAILED, KILLED = TrialStatus.SUCCEEDED, TrialStatus.FAILED, TrialStatus.KILLED
 EVERYTHING = (
@@ -297,31 +298,6 @@ def test_what_is_not_finite_is_never_a_value_to_learn_from(value):
     assert frozen(space("x=DOUBLE[0,1]"), PastTrial(1, {"x": "0.5"}, SUCCEEDED, value)).state is TrialState.FAIL
 
 
-@pytest.mark.req("TUN-13")
-def test_a_tuning_is_a_plain_study_of_optuna_s():
-    parameters = space()
-    past = run(search(Strategy.RANDOM), range(1, 31))
-    study = as_study("digits", ObjectiveType.MINIMIZE, parameters, reversed(past))
-    assert (study.study_name, study.direction.name) == ("digits", "MINIMIZE")
-    assert [trial.params["lr"] for trial in study.trials] == [float(trial.parameters["lr"]) for trial in past]
-    best = min((trial for trial in past if trial.status is SUCCEEDED), key=lambda trial: trial.objective)
-    assert (study.best_trial.number, study.best_value) == (best.number - 1, best.objective)
-    assert study.best_params["kind"] == best.parameters["kind"]
-    assert study.best_trial.user_attrs[STATUS] == "SUCCEEDED"
-    assert [t.number for t in study.get_trials(states=[TrialState.PRUNED])] == [
-        t.number - 1 for t in past if t.curve.keys() == {1, 2}
-    ]
-    study.optimize(lambda trial: trial.suggest_float("lr", 1e-4, 1e-1, log=True), n_trials=1)
-    assert len(study.trials) == 31
-
-
-@pytest.mark.req("TUN-13")
-def test_a_study_of_a_tuning_that_maximises_has_the_largest_value_as_its_best():
-    past = [PastTrial(number, {"x": f"0.{number}"}, SUCCEEDED, float(number)) for number in range(1, 4)]
-    assert as_study("a", ObjectiveType.MAXIMIZE, space("x=DOUBLE[0,1]"), past).best_trial.number == 2
-    assert as_study("a", ObjectiveType.MAXIMIZE, space("x=DOUBLE[0,1]"), []).trials == []
-
-
 def test_optuna_says_nothing_and_is_left_as_it_was(capfd):
     level = optuna.logging.get_verbosity()
     logger = sys.modules["logging"].getLogger("optuna.storages._in_memory")
@@ -330,7 +306,7 @@ def test_optuna_says_nothing_and_is_left_as_it_was(capfd):
         warnings.simplefilter("error")
         for strategy, sampler in (case.values for case in KINDS):
             past = run(search(strategy, sampler), range(1, 13))
-            as_study("quiet", ObjectiveType.MINIMIZE, space(), past)
+            study_with(ObjectiveType.MINIMIZE, space(), past)
     assert capfd.readouterr() == ("", "")
     assert (optuna.logging.get_verbosity(), logger.level) == (level, own)
 
