@@ -4,17 +4,13 @@ Its events are read by the tuning's control loop, which says when it is over; so
 stream is watched.
 """
 
-import logging
+import math
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from contextvars import copy_context
 from functools import cached_property
 
 from blocks.cluster.base import Secrets
 from blocks.connections.platform import Platform
-from blocks.domain.errors import MakerflowError, PermanentError, RunFailedError, TransientError
+from blocks.domain.errors import PermanentError, RunFailedError
 from blocks.domain.lifecycle import TRIAL_FAILED, TrialStatus
 from blocks.domain.plan import RunHandle, RunPlan
 from blocks.registry.records import Training, Trial, Tuning
@@ -23,8 +19,6 @@ from tasks.log_collection import collect_logs, collected_meanwhile
 
 STOP_SECONDS = 2.0
 """Between asking a trial that is not needed any longer to end and ending it by force."""
-
-logger = logging.getLogger("makerflow")
 
 
 class TrialRun:
@@ -40,7 +34,8 @@ class TrialRun:
         verdict: How the control loop wants it to end: KILLED, EARLY_STOPPED, or SUCCEEDED for one that has reached the
             goal; None for as it ends by itself.
         reason: Why.
-        trouble: Why it cannot be launched any more; None while that can be tried.
+        to_end_at: When it is to be stopped, by the clock of `time.monotonic`.
+        trouble: Why it could not be launched; None while that can be tried.
     """
 
     def __init__(self, platform: Platform, tuning: Tuning, trial: Trial, plan: RunPlan) -> None:
@@ -48,7 +43,8 @@ class TrialRun:
         self.plan = plan
         self.verdict: TrialStatus | None = None
         self.reason = ""
-        self.trouble: PermanentError | None = None
+        self.to_end_at = math.inf
+        self.trouble: BaseException | None = None
         self.name = f"{tuning.name}/{trial.number}"
         self._platform = platform
         self._over = threading.Event()
@@ -173,68 +169,3 @@ class TrialRun:
 def run_trial(run: TrialRun) -> TrialStatus:
     """One trial, from its launch to its end; its truth is in the registry."""
     return run.execute()
-
-
-class TrialThreads:
-    """The threads of trials that run, each in the context of the flow run, so that their tasks are seen in it.
-
-    Args:
-        parallel: How many run at once. Those that end still have to be removed while others begin.
-    """
-
-    def __init__(self, parallel: int) -> None:
-        self._runs = ThreadPoolExecutor(2 * parallel, thread_name_prefix="trial")
-        self._others = ThreadPoolExecutor(2 * parallel, thread_name_prefix="care of a trial")
-        self._under_way: set[tuple[str, str]] = set()
-
-    def start(self, run: TrialRun) -> "Future[TrialStatus]":
-        """Run its task."""
-        return self._runs.submit(copy_context().run, run_trial.named, f"trial {run.trial.number}", run)
-
-    def clear_away(self, run: TrialRun) -> None:
-        """Have what a concluded trial left brought to its place and removed, without waiting for that."""
-        self._others.submit(self._clear_away, run)
-
-    def launch_again(self, run: TrialRun) -> None:
-        """Have a run go on whose agent has died, without waiting for that; nothing while that is under way."""
-        self._once(self._launch, run)
-
-    def stop(self, run: TrialRun, after_seconds: float = 0) -> None:
-        """Have it ended, without waiting for that; nothing while that is under way.
-
-        Args:
-            run: Which one.
-            after_seconds: So long it may go on to come to its end by itself.
-        """
-        self._once(self._stop, run, after_seconds)
-
-    def close(self) -> None:
-        """Wait for all of them."""
-        self._others.shutdown()
-        self._runs.shutdown()
-
-    def _once(self, work: Callable[..., None], run: TrialRun, *given: float) -> None:
-        """Ending a run may take minutes: who asks again meanwhile must not take the threads of other runs."""
-        key = (work.__name__, run.plan.run_id)
-        if key not in self._under_way:
-            self._under_way.add(key)
-            self._others.submit(work, run, *given).add_done_callback(lambda _: self._under_way.discard(key))
-
-    def _launch(self, run: TrialRun) -> None:
-        try:
-            run.launch()
-        except PermanentError as error:
-            run.trouble = error
-        except TransientError:
-            logger.debug("%s is found lost again", run.name)
-
-    def _clear_away(self, run: TrialRun) -> None:
-        try:
-            run.clear_away()
-        except MakerflowError as error:
-            logger.warning("What the trial %s left on the cluster is removed later, by upkeep: %s", run.name, error)
-
-    def _stop(self, run: TrialRun, after_seconds: float) -> None:
-        if not run.is_over_within(after_seconds):
-            with suppress(MakerflowError):  # the control loop asks again as long as there is no last event
-                run.stop()

@@ -1,7 +1,6 @@
 """The trials of a tuning: one control loop that starts them, hears of them, and ends them by the tuning's rules."""
 
 import logging
-from concurrent.futures import Future
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -19,7 +18,8 @@ from tasks.page_log import tell_moves
 from tasks.planning import plan_of_trial
 from tasks.trial_following import TrialFollower
 from tasks.trial_results import TrialResults
-from tasks.trial_run import TrialRun, TrialThreads
+from tasks.trial_run import TrialRun
+from tasks.trial_threads import TrialThreads
 from tasks.tuning import training_id_of_trial
 from tasks.tuning_page import TuningPage
 
@@ -30,8 +30,6 @@ LOOK_SECONDS = 0.25
 
 CHECK_SECONDS = 2.0
 """So often it is looked whether somebody else has stopped the tuning, or cancelled its flow run."""
-
-STOP_AGAIN_SECONDS = 30.0
 
 _ENDING = {
     TuningStatus.STOP_IN_PROGRESS: "stopped on request",
@@ -100,13 +98,11 @@ class _Control:
         self._selector = Selector(labels={"tuning": tuning.id})
         self._threads = TrialThreads(tuning.spec.trainings.parallel_trainings)
         self._running: dict[str, TrialFollower] = {}
-        self._futures: dict[str, Future[TrialStatus]] = {}
         self._again: list[Trial] = []
         self._stopping = _ENDING.get(tuning.status, "")
         self._page = TuningPage(platform, tuning)
         self._next_look = self._next_check = 0.0
         self.has_concluded = False
-        self._asked_to_stop: dict[str, float] = {}
         self._ended: dict[str, Finished] = {}
         self._known = platform.registry.tunings.trials(tuning.id)
         self._next_number = max((trial.number for trial in self._known), default=0) + 1
@@ -193,11 +189,11 @@ class _Control:
     def _start(self, follower: TrialFollower) -> None:
         """Have its run launched, or found; and ended, if that is decided already."""
         trial = follower.trial
-        self._futures[trial.training_id] = self._threads.start(follower.run)
+        self._threads.start(follower.run)
         if trial.verdict is not None:
-            self._stop(follower, trial.verdict, trial.reason)
+            self._threads.end(follower.run, trial.verdict, trial.reason)
         elif self._stopping:
-            self._stop(follower, TrialStatus.KILLED, self._stopping)
+            self._threads.end(follower.run, TrialStatus.KILLED, self._stopping)
 
     def _take(self, event: RunEvent) -> None:
         follower = self._running.get(event.run_id)
@@ -220,8 +216,8 @@ class _Control:
             return
         self._next_look = now + LOOK_SECONDS
         for id, follower in list(self._running.items()):
-            if error := self._launch_error(follower):
-                self._could_not_launch(follower, error)
+            if follower.run.trouble is not None:
+                self._could_not_launch(follower, follower.run.trouble)
             elif id in self._ended:
                 self._hear_out(follower, self._ended[id])
             else:
@@ -239,9 +235,8 @@ class _Control:
             self._end(TuningStatus.STOP_IN_PROGRESS, "cancelled in the UI")
         self._is_stopped_by_others()
         self._check_runs()
-        for id, asked in list(self._asked_to_stop.items()):
-            if id in self._running and monotonic() - asked > STOP_AGAIN_SECONDS:
-                self._ask_to_stop(self._running[id], 0)
+        for follower in self._running.values():
+            self._threads.end_again(follower.run)
 
     def _check_runs(self) -> None:
         """Whether the cluster still has every run: one that died without a word goes on, one that is gone is killed."""
@@ -257,11 +252,6 @@ class _Control:
     def _lose(self, follower: TrialFollower) -> None:
         """Its run is gone from the cluster, and nobody can tell what became of it: it is run again from the start."""
         self._conclude(follower, ExitCause.STOPPED, "Its run was removed from the cluster behind the tuning's back")
-
-    def _launch_error(self, follower: TrialFollower) -> BaseException | None:
-        """Why its run could not be launched, at first or once more."""
-        future = self._futures[follower.trial.training_id]
-        return follower.run.trouble or (future.exception() if future.done() else None)
 
     def _could_not_launch(self, follower: TrialFollower, error: BaseException) -> None:
         if not isinstance(error, PermanentError):
@@ -319,21 +309,12 @@ class _Control:
         self._stopping = reason
         for follower in self._running.values():
             if follower.run.verdict is None:
-                self._stop(follower, TrialStatus.KILLED, reason)
+                self._threads.end(follower.run, TrialStatus.KILLED, reason)
 
     def _end_trial(self, follower: TrialFollower, verdict: TrialStatus, reason: str) -> None:
         """End one trial for what it has reported; whoever goes on with the tuning knows that it was decided."""
         self._platform.registry.tunings.keep_verdict(follower.trial, verdict, reason)
-        self._stop(follower, verdict, reason)
-
-    def _stop(self, follower: TrialFollower, verdict: TrialStatus, reason: str) -> None:
-        follower.run.verdict, follower.run.reason = verdict, reason
-        may_end_by_itself = verdict is TrialStatus.SUCCEEDED
-        self._ask_to_stop(follower, follower.run.plan.stop_grace_seconds if may_end_by_itself else 0)
-
-    def _ask_to_stop(self, follower: TrialFollower, after_seconds: float) -> None:
-        self._asked_to_stop[follower.trial.training_id] = monotonic() + after_seconds
-        self._threads.stop(follower.run, after_seconds)
+        self._threads.end(follower.run, verdict, reason)
 
     def _conclude(self, follower: TrialFollower, cause: ExitCause, message: str) -> None:
         follower.conclude(cause, message, self._results.best)
@@ -341,8 +322,6 @@ class _Control:
         trial = follower.trial
         is_best = self._results.is_best(trial.objective)
         del self._running[trial.training_id]
-        self._futures.pop(trial.training_id, None)
-        self._asked_to_stop.pop(trial.training_id, None)
         self._ended.pop(trial.training_id, None)
         follower.run.conclude(trial.status, trial.reason, logs_uploaded=follower.logs_uploaded)
         self._results.take(trial, follower.history)

@@ -18,7 +18,8 @@ from blocks.domain.plan import RunPlan
 from blocks.registry.records import Tuning
 from tasks import trials
 from tasks.planning import plan_of_trial
-from tasks.trial_run import TrialRun, TrialThreads
+from tasks.trial_run import TrialRun
+from tasks.trial_threads import TrialThreads
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.waiting import wait_until
 
@@ -83,7 +84,7 @@ def test_who_asks_again_and_again_occupies_no_further_thread(make: MakeTuning) -
     run, threads = run_of(tuned(make("print('loss=1')")), SlowRun), TrialThreads(1)
     assert isinstance(run, SlowRun)
     for _ in range(3):
-        threads.stop(run)
+        threads.end(run, R.KILLED, "")
         threads.launch_again(run)
     wait_until(lambda: len(run.calls) > 1)
     run.may_end.set()

@@ -41,7 +41,7 @@ create_tuning(json.loads(sys.argv[1]))
 """
 DIES = """
 import json, os, sys
-import tasks.trials, tasks.trial_run
+import tasks.trials, tasks.trial_threads
 from flows.tuning import create_tuning
 
 def die(*_, **__):
@@ -50,7 +50,7 @@ def die(*_, **__):
 {patched} = die
 create_tuning(json.loads(sys.argv[1]))
 """
-BEFORE_ANY_IS_STOPPED = "tasks.trial_run.TrialThreads.stop"
+BEFORE_ANY_IS_STOPPED = "tasks.trial_threads.TrialThreads.end"
 RIGHT_AFTER_THE_MOVE = "tasks.trials._Control._stop_all"
 
 GOES_ON_AFTER_THE_GOAL = """
