@@ -24,7 +24,9 @@ from blocks.registry.records import Trial, Tuning
 from blocks.registry.tunings import Tunings
 from flows.tuning import create_tuning, resume_tuning
 from tasks import engine
-from tasks.tuning import handle_of_trial
+from tasks.trial_threads import TrialThreads
+from tasks.trials import _Control
+from tasks.tuning import CONCLUSIONS, handle_of_trial
 from tests.integration.flows.test_tuning import remove_behind_its_back
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.processes import processes_of
@@ -39,19 +41,9 @@ import json, sys
 from flows.tuning import create_tuning
 create_tuning(json.loads(sys.argv[1]))
 """
-DIES = """
-import json, os, sys
-import tasks.trials, tasks.trial_threads
-from flows.tuning import create_tuning
-
-def die(*_, **__):
-    os._exit(9)
-
-{patched} = die
-create_tuning(json.loads(sys.argv[1]))
-"""
-BEFORE_ANY_IS_STOPPED = "tasks.trial_threads.TrialThreads.end"
-RIGHT_AFTER_THE_MOVE = "tasks.trials._Control._stop_all"
+BEFORE_ANY_IS_STOPPED = (TrialThreads, "end")
+RIGHT_AFTER_THE_MOVE = (_Control, "_stop_all")
+Place = tuple[type, str]
 
 GOES_ON_AFTER_THE_GOAL = """
 import os, pathlib, time
@@ -59,15 +51,21 @@ good = os.environ["EM_HP_KIND"] == "good"
 print("loss=0.25" if good else "loss=5", flush=True)
 while not good or not pathlib.Path(os.environ["EM_HP_GO"]).exists():
     time.sleep(0.05)
-time.sleep(4)
+time.sleep(2)
 pathlib.Path(os.environ["EM_MODEL_DIR"], "model.txt").write_text("good")
 """
-LAST_IS_WORSE = """
+FROM_4_ON_WORSE = """
 import os, time
 k = int(os.environ["EM_HP_K"])
 for step in range(1, 4 if k < 4 else 600):
     print(f"step={step} loss={k}", flush=True)
     time.sleep(0.01 if k < 4 else 0.05)
+"""
+FIRST_ENDS = """
+import os, sys, time
+print(f"loss={os.environ['EM_HP_K']}", flush=True)
+time.sleep(0 if os.environ["EM_HP_K"] == "1" else 600)
+sys.exit(os.environ["EM_HP_FAILS"] == "yes")
 """
 WAITS = """
 import os, pathlib, time
@@ -102,10 +100,20 @@ def make(home: Path, tmp_path: Path) -> MakeTuning:
     return made
 
 
-def died(spec: TuningSpec, patched: str) -> Tuning:
-    """The tuning as its flow left it that died in the function of this name."""
-    program = DIES.format(patched=patched)
-    assert subprocess.run([sys.executable, "-c", program, spec.model_dump_json()]).returncode == 9
+class Death(BaseException):
+    """The process ends here: nothing that follows is done."""
+
+
+def died(spec: TuningSpec, place: Place) -> Tuning:
+    """The tuning as its flow left it that died where it would have called this."""
+
+    def die(*_: object) -> None:
+        raise Death
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(*place, die)
+        with pytest.raises(Death):
+            create_tuning(spec)
     return open_platform().registry.tunings.get(spec.name)
 
 
@@ -129,14 +137,14 @@ def meanwhile(work: Callable[[TuningSpec], Tuning], spec: TuningSpec, *, go: Pat
 
 @pytest.mark.req("TUN-05")
 @pytest.mark.parametrize(
-    ("patched", "left"), [(BEFORE_ANY_IS_STOPPED, T.RUNNING), (RIGHT_AFTER_THE_MOVE, T.COMPLETE_IN_PROGRESS)]
+    ("place", "left"), [(BEFORE_ANY_IS_STOPPED, T.RUNNING), (RIGHT_AFTER_THE_MOVE, T.COMPLETE_IN_PROGRESS)]
 )
 def test_the_trial_that_has_reached_the_goal_is_the_best_and_may_end_by_itself(
-    make: MakeTuning, home: Path, tmp_path: Path, patched: str, left: TuningStatus
+    make: MakeTuning, home: Path, tmp_path: Path, place: Place, left: TuningStatus
 ) -> None:
     space = ("kind=CATEGORICAL[bad,good]",)
     spec = make(GOES_ON_AFTER_THE_GOAL, parameters=space, parallel_trainings=2, goal=0.25)
-    assert died(spec, patched).status is left
+    assert died(spec, place).status is left
     (tmp_path / "go").touch()
     done = resume_tuning("t")
     assert (done.status, done.best_number, statuses_of(done)) == (T.COMPLETE, 2, [R.KILLED, R.SUCCEEDED])
@@ -145,10 +153,36 @@ def test_the_trial_that_has_reached_the_goal_is_the_best_and_may_end_by_itself(
     assert processes_of(home) == []
 
 
+@pytest.mark.req("TUN-06", "TUN-10")
+@pytest.mark.parametrize(
+    ("rule", "left", "told"),
+    [
+        (
+            {"max_failed_trainings": 1, "hyperparameters": {"fails": "yes"}},
+            T.FAIL_HYPERPARAMETER_TUNING_IN_PROGRESS,
+            "max_failed_trainings is 1",
+        ),
+        ({"max_tuning_minutes": 0.1, "hyperparameters": {"fails": "no"}}, T.COMPLETE_IN_PROGRESS, "maximum time"),
+    ],
+)
+def test_what_runs_when_a_rule_ends_the_tuning_is_ended_by_who_goes_on_and_nothing_is_begun(
+    make: MakeTuning, home: Path, rule: dict[str, Any], left: TuningStatus, told: str
+) -> None:
+    spec = make(FIRST_ENDS, parameters=("k=INT[1,4]",), parallel_trainings=2, **rule)
+    assert died(spec, RIGHT_AFTER_THE_MOVE).status is left
+    begun = statuses_of(open_platform().registry.tunings.get("t"))
+    assert len(begun) > 1
+    assert set(begun[1:]) <= {R.CREATED, R.RUNNING}
+    done = resume_tuning("t")
+    assert (done.status, told in done.reason) == (CONCLUSIONS[left], True)
+    assert statuses_of(done) == [begun[0], *[R.KILLED] * (len(begun) - 1)]
+    assert processes_of(home) == []
+
+
 @pytest.mark.req("TUN-09")
 def test_a_trial_that_was_to_be_ended_early_is_ended_early(make: MakeTuning, home: Path) -> None:
     spec = make(
-        LAST_IS_WORSE,
+        FROM_4_ON_WORSE,
         parameters=("k=INT[1,4]",),
         early_stopping={"min_trainings_required": 3, "start_step": 2},
     )
@@ -161,6 +195,25 @@ def test_a_trial_that_was_to_be_ended_early_is_ended_early(make: MakeTuning, hom
     assert (done.status, statuses_of(done)) == (T.COMPLETE, [R.SUCCEEDED] * 3 + [R.EARLY_STOPPED])
     assert [trial.runs for trial in trials_of(done)] == [1] * 4
     assert "worse than the median" in trials_of(done)[3].reason
+    assert processes_of(home) == []
+
+
+@pytest.mark.req("TUN-09")
+def test_a_tuning_whose_flow_is_killed_and_terminated_ends_the_same_trials_early(make: MakeTuning, home: Path) -> None:
+    settings = {"parameters": ("k=INT[1,7]",), "early_stopping": {"min_trainings_required": 3, "start_step": 2}}
+    undisturbed = [
+        (trial.status, trial.objective) for trial in trials_of(tuned(make(FROM_4_ON_WORSE, "u", **settings)))
+    ]
+    assert [status for status, _ in undisturbed] == [R.SUCCEEDED] * 3 + [R.EARLY_STOPPED] * 4
+    spec = make(FROM_4_ON_WORSE, **settings)
+    for number, early in ((signal.SIGKILL, 1), (signal.SIGTERM, 2)):
+        with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+            wait_until(lambda early=early: seen("t").count(R.EARLY_STOPPED) >= early)
+            flow.send_signal(number)
+        assert flow.returncode == -number
+    done = tuned(spec)
+    assert [(trial.status, trial.objective) for trial in trials_of(done)] == undisturbed
+    assert [trial.runs for trial in trials_of(done)] == [1] * 7
     assert processes_of(home) == []
 
 
