@@ -13,6 +13,8 @@ from blocks.domain.lifecycle import UNDER_WAY
 from blocks.registry.records import Training
 from tasks.detached import start_follower
 from tasks.engine import run_flow
+from tasks.training import refuse_trial
+from tasks.triggering import handed_over
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,22 @@ class TrainingHandle:
         """Start a process of its own that follows the training to its end."""
         start_follower(training_id)
         return cls(training_id)
+
+    @classmethod
+    def resumed(cls, key: str) -> "TrainingHandle":
+        """Have it gone on with as by `resume_training`, by the runner of `makerflow up` or a process of its own.
+
+        Raises:
+            NotFoundError: There is no such training.
+            InUseError: It is a trial of a tuning.
+        """
+        from flows.training_flows import resume_training_flow  # which follow trainings
+
+        row = open_platform().registry.trainings.get(key)
+        refuse_trial(row, "resume")
+        with handed_over(resume_training_flow, row.id) as run:
+            pass
+        return cls(row.id) if run else cls.detached(row.id)
 
     def refresh(self) -> Training:
         """The training as it is now."""

@@ -1,5 +1,6 @@
 """A tuning's life from Python: create, resume, stop, copy, change, delete."""
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from prefect.exceptions import CancelledRun
 
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import AlreadyExistsError, MakerflowError, NotFoundError
-from blocks.domain.lifecycle import TUNING_UNDER_WAY
+from blocks.domain.lifecycle import TUNING_ENDINGS, TUNING_UNDER_WAY
 from blocks.domain.specs import NamedValue
 from blocks.domain.tuning_overrides import TemplatedTuningSpec
 from blocks.domain.tunings import TuningSpec
@@ -32,7 +33,7 @@ from tasks.detached import start_follower
 from tasks.engine import run_flow
 from tasks.training import taking_up
 from tasks.triggering import handed_over
-from tasks.tuning import check_tuning_settings, register_tuning, tuning_settings_of
+from tasks.tuning import check_tuning_settings, go_on_with, register_tuning, tuning_settings_of
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -61,6 +62,28 @@ class TuningHandle:
     """A tuning that another process runs."""
 
     id: str
+
+    @classmethod
+    def resumed(cls, key: str, **limits: Any) -> "TuningHandle":
+        """Have it gone on with as by `resume_tuning`, by the runner of `makerflow up` or a process of its own.
+
+        Raises:
+            NotFoundError: There is no such tuning.
+            pydantic.ValidationError: A limit is refused.
+        """
+        registry = open_platform().registry
+        row = registry.tunings.get(key)
+        row.spec.changed(**limits)
+        if not registry.is_leased(row.id):  # else who goes on waits for who runs it, and takes the limits then
+            with registry.lease(row.id):
+                if limits or registry.tunings.status(row.id) in TUNING_ENDINGS:
+                    go_on_with.task.fn(row.id, limits)
+            limits = {}
+        with handed_over(resume_tuning_flow, row.id, **limits) as run:
+            pass
+        if not run:
+            start_follower(row.id, json.dumps(limits))
+        return cls(row.id)
 
     def refresh(self) -> Tuning:
         """The tuning as it is now."""

@@ -205,10 +205,24 @@ def _print_end(subject: Subject[RowT], row: RowT, failure: Failure | None, *, as
 def _detach(subject: Subject[RowT], spec: Any, *, take_up: bool, as_json: bool) -> None:
     with reserved_stdout():
         create = subject.creator(take_up=take_up)
+    leave_to_others(subject, lambda: create(spec, wait=False).id, name=spec.name, as_json=as_json)
 
-    unsure = f"Interrupted. Whether it was started: makerflow {subject.kind} list --name {spec.name}"
+
+def leave_to_others(subject: Subject[RowT], begin: Callable[[], str], *, name: str, as_json: bool) -> None:
+    """Begin what others follow to its end, and print what it is.
+
+    Args:
+        subject: What kind it is.
+        begin: What begins it; its id.
+        name: Its name.
+        as_json: Print a document.
+
+    Raises:
+        MakerflowError: It was not begun.
+    """
+    unsure = f"Interrupted. Whether it was started: makerflow {subject.kind} list --name {name}"
     with _interrupted_says(unsure), reserved_stdout():
-        row = subject.get(create(spec, wait=False).id)
+        row = subject.get(begin())
     if as_json:
         write_document(subject.summary(row))
         return

@@ -20,7 +20,7 @@ from deployments.cli.output import (
     write_listing,
     write_table,
 )
-from deployments.cli.settings_options import TRAINING
+from deployments.cli.settings_options import TRAINING, Detach
 
 if TYPE_CHECKING:
     from blocks.registry.records import TrainingSummary
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 app = command_group("List, show, follow, monitor, schedule, stop, copy and delete trainings.")
 
 Key = Annotated[str, typer.Argument(metavar="TRAINING", help="Name or id.")]
-Detach = Annotated[bool, typer.Option("--detach", help="Return at once; a process of its own follows the training.")]
 
 
 def _listed() -> "listing.Listed[TrainingSummary]":
@@ -155,15 +154,24 @@ def monitor(
 
 
 @app.command("resume")
-def resume(training: Key, *, as_json: AsJson = False) -> None:
+def resume(training: Key, *, detach: Detach = False, as_json: AsJson = False) -> None:
     """Go on with a training whose flow died.
 
     Also with one whose creation failed, and with one that is followed in the background: until its end.
     """
     from deployments.cli.access import open_registry
-    from deployments.cli.running import follow_to_end
+    from deployments.cli.running import follow_to_end, leave_to_others
 
     row = open_registry().trainings.get(training)
+
+    def begin() -> str:
+        from flows.training import TrainingHandle
+
+        return TrainingHandle.resumed(row.id).id
+
+    if detach:
+        leave_to_others(_subject(), begin, name=row.name, as_json=as_json)
+        return
 
     def run() -> None:
         from flows.training import resume_training

@@ -10,7 +10,7 @@ from deployments.cli.changing import add_change, add_copy, named_as
 from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import GroupedCommand, command_group
 from deployments.cli.output import AsJson, Yes, reserved_stdout, write, write_document, write_items, write_table
-from deployments.cli.settings_options import FromTemplate, Settings, SettingsFile
+from deployments.cli.settings_options import Detach, FromTemplate, Settings, SettingsFile
 from deployments.cli.tuning_options import TUNING, takes_tuning_settings
 from deployments.cli.tuning_plot import plot
 
@@ -205,6 +205,7 @@ def resume(
     goal: Annotated[
         float | None, typer.Option(help="A value that is good enough.", metavar="VALUE", show_default=False)
     ] = None,
+    detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a tuning until its end.
@@ -214,7 +215,7 @@ def resume(
     limits that are given.
     """
     from deployments.cli.access import open_registry
-    from deployments.cli.running import follow_to_end
+    from deployments.cli.running import follow_to_end, leave_to_others
 
     seconds = None if max_tuning_time is None else fields.seconds("--max-tuning-time", max_tuning_time)
     given = {
@@ -227,6 +228,15 @@ def resume(
     limits: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     row = open_registry().tunings.get(tuning)
     row.spec.changed(**limits)  # refused before anything is imported that takes a while
+
+    def begin() -> str:
+        from flows.tuning import TuningHandle
+
+        return TuningHandle.resumed(row.id, **limits).id
+
+    if detach:
+        leave_to_others(_subject(), begin, name=row.name, as_json=as_json)
+        return
 
     def run() -> None:
         from flows.tuning import resume_tuning

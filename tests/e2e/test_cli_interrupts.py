@@ -147,7 +147,8 @@ def test_a_killed_command_leaves_a_training_that_can_be_resumed(cli: CommandLine
 
     remedies = [finding["remedy"] for finding in found if finding["level"] == "problem"]
     assert any("makerflow training resume killed" in remedy for remedy in remedies)
-    assert cli.json("training", "resume", "killed")["status"] == "COMPLETE"
+    assert cli.json("training", "resume", "killed", "--detach")["name"] == "killed"
+    cli.wait_for_status("killed", "COMPLETE")
 
 
 def test_a_reader_that_has_gone_harms_neither_the_command_nor_the_training(cli: CommandLine, code: Path) -> None:

@@ -330,6 +330,22 @@ def test_ctrl_c_twice_leaves_the_tuning_running_and_says_how_to_follow_it_again(
     assert (resumed["status"], resumed["completed"], resumed["id"]) == ("COMPLETE", 4, running["id"])
 
 
+@pytest.mark.req("TUN-14", "TUN-17")
+def test_a_stopped_tuning_is_gone_on_with_by_another_process_also_with_other_limits(
+    cli: CommandLine, tuned: Path
+) -> None:
+    cli.json(*held(tuned, "away"), "--detach")
+    wait_for_trial(cli, "away", "RUNNING")
+    cli.json("tuning", "stop", "away")
+    resumed = cli.json("tuning", "resume", "away", "--parallel", "2", "--detach")
+    let_go(tuned, "away")
+    ended = cli.json("tuning", "resume", "away")
+
+    assert resumed["status"] in ("CREATE IN PROGRESS", "RUNNING")
+    assert (ended["status"], ended["completed"], ended["spec"]["trainings"]["parallel_trainings"]) == ("COMPLETE", 4, 2)
+    assert trials_of(cli, "away")[0]["runs"] == 2
+
+
 @pytest.mark.req("TUN-14", "COM-10")
 def test_a_detached_tuning_is_stopped_from_another_process(cli: CommandLine, tuned: Path) -> None:
     detached = cli.json(*held(tuned, "detached"), "--detach")

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 from prefect.client.schemas.objects import FlowRun
+from pydantic import ValidationError
 
 from blocks.cluster.agent_process import agent_pid
 from blocks.cluster.layout import RunLayout
@@ -422,6 +423,18 @@ def test_a_tuning_that_runs_is_not_deleted(make: MakeTuning) -> None:
     with pytest.raises(BusyError, match="tuning stop t"):
         delete_tuning("t")
     stop_tuning("t")
+
+
+@pytest.mark.req("TUN-17")
+def test_limits_that_are_given_while_another_process_runs_a_tuning_are_taken_after_that(
+    make: MakeTuning, home: Path
+) -> None:
+    with held(make, home, max_trainings=1):
+        handle = TuningHandle.resumed("t", max_trainings=2)
+        with pytest.raises(ValidationError):
+            TuningHandle.resumed("t", max_trainings=0)
+    wait_until(lambda: handle.refresh().completed == 2, "the second trial")
+    assert handle.wait().status is T.COMPLETE
 
 
 @pytest.mark.req("TUN-14")
