@@ -52,9 +52,9 @@ class Pace:
         The server plans ahead, so that after a night in which the platform was down they would all start at once.
         """
         missed: dict[UUID, list[FlowRun]] = {}
-        for run in sorted(runs, key=_due):
+        for run in sorted(runs, key=lambda run: _due(run, now)):
             schedule = schedule_of(run)
-            if schedule is None or run.state_name == _RETRIED or now - _due(run) <= MISSED:
+            if schedule is None or run.state_name == _RETRIED or now - _due(run, now) <= MISSED:
                 continue
             if run.id not in self._let_through.get(schedule, {}).values():  # the process of such a one is on its way
                 missed.setdefault(schedule, []).append(run)
@@ -79,7 +79,7 @@ def due_runs(client: SyncPrefectClient, deployment: UUID, schedule: UUID) -> lis
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_BEFORE_IT_BEGINS))),
     )
     now = datetime.now(UTC)
-    return [run for run in all_runs(client, filter) if schedule_of(run) == schedule and _due(run) <= now]
+    return [run for run in all_runs(client, filter) if schedule_of(run) == schedule and _due(run, now) <= now]
 
 
 def drop(client: SyncPrefectClient, run: FlowRun) -> bool:
@@ -93,8 +93,9 @@ def drop(client: SyncPrefectClient, run: FlowRun) -> bool:
     return True
 
 
-def _due(run: FlowRun) -> datetime:
-    return run.next_scheduled_start_time or datetime.now(UTC)
+def _due(run: FlowRun, now: datetime) -> datetime:
+    """When its time came or comes; now for one that is about to begin."""
+    return run.next_scheduled_start_time or now
 
 
 def _is_waiting(state: State | None) -> bool:

@@ -25,7 +25,8 @@ def test_a_tuning_is_made_from_its_form_and_its_report_shows_its_trials(ui: Ui, 
     run = form.submit("make-searched")
     ui.platform.wait_for_state(run, "COMPLETED")
 
-    ui.open_run(run, tab="Task%20Runs")
+    ui.open_run(run)
+    ui.page.locator(".p-tabs").get_by_text("Task Runs", exact=True).click()
     ui.see("trial 3")
     ui.picture("tuning-run")
     ui.open_report(run, "3 of 3 have run")

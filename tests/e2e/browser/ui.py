@@ -47,9 +47,9 @@ class Ui:
         self.page.locator(".p-select-option").first.click()
         return Form(self, dialog)
 
-    def open_run(self, flow_run: str, tab: str = "") -> None:
+    def open_run(self, flow_run: str) -> None:
         """The page of a flow run."""
-        self.open(f"/runs/flow-run/{flow_run}" + (f"?tab={tab}" if tab else ""))
+        self.open(f"/runs/flow-run/{flow_run}")
 
     def open_report(self, flow_run: str, text: str) -> None:
         """The report of what a flow run made, once it says this; the page of an artifact does not follow it."""
