@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from inspect import signature
 from typing import Any, ParamSpec
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 from prefect import Flow
@@ -135,7 +135,12 @@ def _own_api(settings: Settings) -> str:
 
 def _ask(client: SyncPrefectClient, flow: Flow[..., Any], parameters: dict[str, Any], when: State[Any]) -> UUID:
     # The flow has checked them; the form's menus, by which the server would, may be older than the catalogue.
-    asked = DeploymentFlowRunCreate(parameters=parameters, state=to_state_create(when), enforce_parameter_schema=False)
+    asked = DeploymentFlowRunCreate(
+        parameters=parameters,
+        state=to_state_create(when),
+        enforce_parameter_schema=False,
+        idempotency_key=str(uuid4()),  # the client asks again where an answer did not come, or too late
+    )
     answer = client.request(
         "POST",
         "/deployments/{id}/create_flow_run",

@@ -79,15 +79,15 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def ui(browser: Browser, platform: WholePlatform, tmp_path: Path) -> Iterator[Ui]:
+def ui(browser: Browser, platform: WholePlatform) -> Iterator[Ui]:
     """The workflow UI in a browser, which may talk to nobody but the platform."""
-    directory = Path(os.environ.get("MAKERFLOW_TEST_SCREENSHOTS") or tmp_path)
+    pictures = os.environ.get("MAKERFLOW_TEST_SCREENSHOTS")
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     requested: list[str] = []
     context.on("request", lambda request: requested.append(request.url))
     page = context.new_page()
     page.on("websocket", lambda socket: requested.append(socket.url.replace("ws://", "http://", 1)))
-    yield Ui(page, platform, directory)
+    yield Ui(page, platform, Path(pictures) if pictures else None)
     context.close()
     outside = {url for url in requested if not url.startswith((f"{platform.url}/", "data:", "blob:"))}
     assert requested

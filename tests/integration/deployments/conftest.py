@@ -1,4 +1,4 @@
-"""A workflow server and the runner of all deployments, over a home that the module's tests share."""
+"""A workflow server and the runner of all deployments, over a home that the package's tests share."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prefect import Flow
@@ -68,7 +68,8 @@ class Workflows:
 
     def ask(self, deployment: str, **parameters: Any) -> UUID:
         """Ask for a run, as the form does; its id."""
-        run = run_deployment(f"{deployment}/{DEPLOYMENT}", parameters=parameters, timeout=0)
+        key = str(uuid4())  # the client asks again where an answer comes too late
+        run = run_deployment(f"{deployment}/{DEPLOYMENT}", parameters=parameters, timeout=0, idempotency_key=key)
         assert isinstance(run, FlowRun)
         return run.id
 
@@ -115,7 +116,7 @@ class Workflows:
         wait_until(reached, f"{name} to be {' or '.join(statuses)}", SECONDS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def workflows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflows]:
     directory = tmp_path_factory.mktemp("deployments")
     home, code = directory / "home", directory / "code"

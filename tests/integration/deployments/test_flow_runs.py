@@ -1,9 +1,6 @@
 """What is asked for in the workflow UI: run, cancelled, retried, deleted and killed, by a real server and runner."""
 
-import os
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
@@ -16,7 +13,6 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.client.schemas.sorting import LogSort
-from prefect.settings import PREFECT_API_URL
 from prefect.states import AwaitingRetry, Cancelling, Completed, Running, Scheduled
 
 from blocks.cluster.base import Selector
@@ -25,9 +21,7 @@ from blocks.domain.errors import AlreadyExistsError, InvalidInputError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.plan import ExitCause, Exited, ExitRecord
 from blocks.domain.specs import ExperimentSpec
-from deployments.catalogue import catalogue
 from deployments.cli import main
-from deployments.finish_forms import finish_forms
 from deployments.flow_processes import process_name
 from deployments.scheduled_runs import schedule_of
 from deployments.schedules import schedule_training, training_schedules, unschedule_training
@@ -36,12 +30,15 @@ from flows.following import TrainingHandle
 from flows.training import create_training, create_training_flow, resume_training_flow
 from flows.upkeep import upkeep
 from tasks.training import training_id_of
-from tasks.triggering import DEPLOYMENT, deployment_id, handed_over, trigger
+from tasks.triggering import deployment_id, handed_over, trigger
 from tests.integration.deployments.conftest import SECONDS, Workflows
 from tests.processes import processes_of
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("deployments")]
+
+SECONDS_TO_SEE = 12
+"""Of a schedule of every second; more than the ten that Prefect's runner looks ahead."""
 
 SLEEPS = "import time\nprint('ready', flush=True)\ntime.sleep(600)\n"
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready=1')\n" + SLEEPS
@@ -298,9 +295,11 @@ def test_a_schedule_of_every_second_starts_one_flow_run_a_minute_and_keeps_out_n
         found.sort(key=lambda run: str(run.expected_start_time))
         return [run for run in found if run.state and run.state.is_scheduled() is not begun]
 
-    wait_until(lambda: len(runs(begun=False)) > 20, "the server to plan runs")
-    last = runs(begun=False)[20].id
+    plan_runs(workflows, deployment, 3 * SECONDS_TO_SEE)
+    wait_until(lambda: len(runs(begun=False)) > SECONDS_TO_SEE, "the server to plan runs")
+    last = runs(begun=False)[SECONDS_TO_SEE].id
     wait_until(lambda: last not in [run.id for run in runs(begun=False)], "the soonest to be started or dropped")
+    wait_until(lambda: bool(runs(begun=True)), "one to have begun")
     minutes = [run.expected_start_time and run.expected_start_time.replace(second=0) for run in runs(begun=True)]
     workflows.await_state(trigger(create_experiment_flow, ExperimentSpec(name="not-kept-out")), StateType.COMPLETED)
     client.delete_deployment_schedule(deployment, schedule.id)
@@ -404,24 +403,3 @@ def test_a_runner_ends_at_once_when_it_is_asked_to_and_what_it_started_goes_on(
     workflows.await_state(run, StateType.COMPLETED)
     workflows.await_status("left-alone", TrainingStatus.COMPLETE)
     workflows.runner.start()
-
-
-@pytest.mark.req("COM-04")
-def test_prefect_deploy_takes_the_file_of_all_deployments_whose_forms_can_be_finished(workflows: Workflows) -> None:
-    registered = {one.entrypoint: one.parameter_openapi_schema for one in workflows.client.read_deployments()}
-    for command in (
-        ("work-pool", "create", DEPLOYMENT, "--type", "process"),
-        ("deploy", "--all", "--prefect-file", str(Path(__file__).parents[3] / "prefect.yaml")),
-    ):
-        arguments = [sys.executable, "-m", "prefect", "--no-prompt", *command]
-        environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
-        subprocess.run(arguments, env=environment, cwd=workflows.code, check=True, capture_output=True)
-    made = workflows.client.read_deployments()
-    assert {one.entrypoint for one in made if one.work_pool_name == DEPLOYMENT} == {
-        entry.entrypoint for entry in catalogue()
-    }
-    assert {one.entrypoint: one.parameter_openapi_schema for one in made} != registered
-    assert finish_forms() == len(registered)
-    again = workflows.client.read_deployments()
-    assert {one.entrypoint: one.parameter_openapi_schema for one in again} == registered
-    assert {one.entrypoint: one.tags for one in again} == {entry.entrypoint: entry.tags for entry in catalogue()}

@@ -43,7 +43,7 @@ from tasks.export import export_earlier_runs, export_journal
 from tasks.liveness import lease_of
 from tasks.publishing import publish_report
 from tasks.training import register_training
-from tasks.triggering import DEPLOYMENT, handed_over
+from tasks.triggering import DEPLOYMENT, handed_over, trigger
 from tests.doubles.fault_proxy import Fault, fault_proxy
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running
@@ -278,6 +278,19 @@ def test_what_goes_wrong_while_a_flow_run_is_handed_over_is_told_soon_also_when_
 
 def hang_up() -> None:
     raise ConnectionResetError
+
+
+@pytest.mark.req("COM-04")
+def test_a_flow_run_is_asked_for_once_also_where_the_answer_was_lost(
+    api: str, client: SyncPrefectClient, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.create_deployment(client.create_flow_from_name("create-experiment"), DEPLOYMENT)
+    with fault_proxy(api) as proxy:
+        monkeypatch.setenv("MAKERFLOW_PREFECT_API_URL", f"{proxy.url}/api")
+        proxy.fail(Fault(then="reset"), when=lambda asked: asked.path.endswith("/create_flow_run"))
+        run = trigger(create_experiment_flow, ExperimentSpec(name="asked-for-once"))
+    asked_for = [one for one in client.read_flow_runs() if "asked-for-once" in str(one.parameters)]
+    assert [one.id for one in asked_for] == [run]
 
 
 def hand_over_without_success(meanwhile: Callable[[], None]) -> None:
