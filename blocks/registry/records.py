@@ -45,7 +45,8 @@ class TrainingSummary(Frozen):
 
     Attributes:
         started: When its workers first ran.
-        ended: When it reached a final status.
+        ended: When its workers were last seen running, once it is over, however late that is heard of; of one whose
+            workers never ran, when it reached its final status.
         paused_seconds: How long of the time since its start no attempt of it ran.
         changed: When anything about it last changed, save for what following its run writes.
         tuning_id: The tuning whose trial it is; None for one of its own.

@@ -190,8 +190,7 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
     def note_start(self, id: str, at_us: int) -> None:
         """An attempt ran from this moment on: the first one, or it paused since its workers were last seen."""
         row = self.find(id)
-        if row.started_us is not None:
-            row.started_us = min(row.started_us, at_us)
+        row.started_us = at_us if row.started_us is None else min(row.started_us, at_us)
         if row.seen_us is not None:
             row.paused_us += max(at_us - row.seen_us, 0)
         self.note_seen(id, at_us)
@@ -240,7 +239,7 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
     def _also(self, row: TrainingRow, target: TrainingStatus, at_us: int) -> Mapping[str, Any]:
         if target is TrainingStatus.RUNNING and row.started_us is None:
             return {"started_us": at_us}
-        return {"ended_us": at_us} if TRAINING.is_final(target) else {}
+        return {"ended_us": _ended_us(row, at_us)} if TRAINING.is_final(target) else {}
 
     def _same_request(self, spec: TrainingSpec, name: str, id: str) -> None:
         taken = self.named(name)
@@ -288,3 +287,8 @@ def _more(known: str, uploaded: Sequence[Uploaded]) -> str:
     """The uploads with these added; one that is there already is not added twice."""
     both = {upload.sequence: upload for upload in (*_UPLOADED.validate_json(known), *uploaded)}
     return _UPLOADED.dump_json(tuple(both[sequence] for sequence in sorted(both))).decode()
+
+
+def _ended_us(row: TrainingRow, moved_us: int) -> int:
+    """When its workers were last seen running, however much later somebody heard of it; else when it was moved."""
+    return moved_us if row.seen_us is None or row.started_us is None else max(row.seen_us, row.started_us)

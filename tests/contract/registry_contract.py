@@ -280,6 +280,17 @@ class TrainingContract(RegistryBase):
         assert row.ended is not None
         assert row.training_seconds == pytest.approx((row.ended - began - between).total_seconds())
 
+    @pytest.mark.req("TRN-12")
+    def test_it_ended_when_its_workers_did_however_late_that_is_heard_of(
+        self, registry: Registry, training: Training
+    ) -> None:
+        began = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=9)
+        registry.trainings.move(training.id, T.CREATE_IN_PROGRESS)
+        registry.trainings.follow(training.id, started=began, seen=began + timedelta(minutes=1))
+        row = walk(registry, training.id, *TO_COMPLETE[1:])
+        assert (row.started, row.ended) == (began, began + timedelta(minutes=1))
+        assert row.training_seconds == 60
+
     @pytest.mark.req("COM-02")
     def test_a_move_that_the_life_cycle_does_not_have_is_refused_and_names_both(
         self, registry: Registry, training: Training
