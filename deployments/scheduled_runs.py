@@ -82,6 +82,11 @@ def due_runs(client: SyncPrefectClient, deployment: UUID, schedule: UUID) -> lis
     return [run for run in all_runs(client, filter) if schedule_of(run) == schedule and _due(run, now) <= now]
 
 
+def plan_runs(client: SyncPrefectClient, deployment: UUID) -> None:
+    """Have the next runs of its schedules planned now: within the minute that it may take else, one would be left out."""
+    client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json={})
+
+
 def drop(client: SyncPrefectClient, run: FlowRun) -> bool:
     """Delete a flow run that has not begun: its process finds nothing to do. False when it has begun meanwhile."""
     try:

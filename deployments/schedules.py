@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import InvalidInputError, NotFoundError
-from deployments.scheduled_runs import drop, due_runs
+from deployments.scheduled_runs import drop, due_runs, plan_runs
 from flows.training import create_training_flow
 from tasks.triggering import deployment_id, workflow_client
 
@@ -73,8 +73,10 @@ def schedule_training(key: str, *, cron: str = "", every_seconds: float = 0, tim
         if earlier is None:
             wanted = DeploymentScheduleCreate(schedule=when, parameters=parameters, slug=row.name)
             [made] = client.create_deployment_schedules(deployment, [wanted])
+            plan_runs(client, deployment)
             return _shown(made)
         client.update_deployment_schedule(deployment, earlier.id, active=True, schedule=when, parameters=parameters)
+        plan_runs(client, deployment)
         return _shown(earlier.model_copy(update={"schedule": when, "parameters": parameters, "active": True}))
 
 

@@ -216,7 +216,9 @@ def test_a_killed_runner_takes_nothing_with_it_and_the_next_one_keeps_schedules_
 @pytest.mark.req("COM-04", "TRN-14")
 def test_what_a_schedule_and_a_copy_create_has_a_name_of_its_own(workflows: Workflows) -> None:
     workflows.await_state(workflows.train("nightly", "print('loss=1')"), StateType.COMPLETED)
+    schedule_training("nightly", cron="0 3 * * *", timezone="UTC")
     schedule_training("nightly", every_seconds=86400)
+    assert planned_runs(workflows), "those of the changed schedule are planned at once"
     planned = scheduled_run(workflows)
     workflows.client.set_flow_run_state(planned, Scheduled(), force=True)
     workflows.await_state(planned, StateType.COMPLETED)
@@ -350,14 +352,18 @@ def plan_runs(workflows: Workflows, deployment: UUID, count: int) -> None:
     )
 
 
+def planned_runs(workflows: Workflows) -> list[FlowRun]:
+    runs = workflows.runs_of(create_training_flow)
+    return [run for run in runs if run.auto_scheduled and run.state and run.state.is_scheduled()]
+
+
 def scheduled_run(workflows: Workflows) -> UUID:
     """The next run that the server has planned for a schedule of trainings."""
     plan_runs(workflows, deployment_id(workflows.client, create_training_flow), count=1)
     found: list[FlowRun] = []
 
     def planned() -> bool:
-        runs = workflows.runs_of(create_training_flow)
-        found[:] = [run for run in runs if run.auto_scheduled and run.state and run.state.is_scheduled()]
+        found[:] = planned_runs(workflows)
         return bool(found)
 
     wait_until(planned, "the server to plan a run")
