@@ -83,7 +83,7 @@ def due_runs(client: SyncPrefectClient, deployment: UUID, schedule: UUID) -> lis
 
 
 def plan_runs(client: SyncPrefectClient, deployment: UUID) -> None:
-    """Have the next runs of its schedules planned now: within the minute that it may take else, one would be left out."""
+    """Have the next runs of its schedules planned now: it may take a minute else, and leave out what is due by then."""
     client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json={})
 
 
