@@ -180,7 +180,8 @@ class ParameterSpec(Spec):
         if isinstance(value, float):
             value = Decimal(round(value) if self.type is ParameterType.INT else float.__repr__(value + 0.0))
             if self.type is ParameterType.DOUBLE and self.low <= value <= self.high:
-                return repr(float(value))
+                text = repr(float(value))
+                return _plain(Decimal(text)) if text.startswith("-") else text  # argparse takes -1e-05 for an option
         return _plain(min(max(value, self.low), self.high))
 
     def holds(self, text: str) -> bool:

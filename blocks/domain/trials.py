@@ -316,5 +316,6 @@ def _completed(now: Tally, reason: str) -> Ending:
     if now.finished == 0:
         return Ending(failed=True, reason=reason)
     if now.failed == now.finished:
-        return Ending(failed=True, reason=f"All {now.failed} trainings failed")
+        which = f"All {now.failed} trainings" if now.failed > 1 else "The only training"
+        return Ending(failed=True, reason=f"{which} failed. {reason}")
     return Ending(failed=False, reason=reason)

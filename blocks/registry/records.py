@@ -16,6 +16,7 @@ from blocks.domain.lifecycle import (
     TuningStatus,
 )
 from blocks.domain.plan import Frozen, RunHandle, RunPlan, Uploaded
+from blocks.domain.spec_groups import OutputSpec
 from blocks.domain.specs import NamedValue, TrainingSpec
 from blocks.domain.templates import TemplateSpec, TemplateUse
 from blocks.domain.tunings import TuningSpec
@@ -102,9 +103,19 @@ class Training(TrainingSummary):
 
     @property
     def current_spec(self) -> TrainingSpec:
-        """Its settings with the description and the tags that it has now."""
+        """Its settings with the description and the tags that it has now, for another one.
+
+        Those of a trial have its outputs beside its tuning's folder, of which the rest is removed: `a-2` for `a/2`.
+        """
         tags = tuple(NamedValue(name=name, value=value) for name, value in self.tags.items())
-        return self.spec.model_copy(update={"description": self.description, "tags": tags})
+        outputs = self.spec.outputs if self.tuning_id is None else _beside_tuning(self.spec.outputs)
+        return self.spec.model_copy(update={"description": self.description, "tags": tags, "outputs": outputs})
+
+
+def _beside_tuning(outputs: OutputSpec) -> OutputSpec:
+    return outputs.model_copy(
+        update={name: "-".join(path.rsplit("/", 1)) for name, path in outputs.model_dump().items()}
+    )
 
 
 class TuningSummary(Frozen):

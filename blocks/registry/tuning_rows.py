@@ -159,5 +159,6 @@ class TuningRows(StatusRows[TuningRow, TuningStatus]):
         if target in TUNING_ENDINGS:
             return {"ended_us": at_us}
         if target is TuningStatus.CREATE_IN_PROGRESS and row.ended_us is not None:
-            return {"ended_us": None, "paused_us": row.paused_us + at_us - row.ended_us}
+            rest_us = at_us - row.ended_us if row.started_us is not None else 0  # one that never began had no pause
+            return {"ended_us": None, "paused_us": row.paused_us + rest_us}
         return {}

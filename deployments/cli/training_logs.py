@@ -99,11 +99,12 @@ def _stored(row: "Training", rank: int, since: int) -> Iterator[BinaryIO]:
 def _read_output(row: "Training", rank: int) -> Iterator[bytes]:
     from blocks.connections.platform import open_platform
 
-    if row.handle is None:
+    handle = handle_of(row)
+    if handle is None:
         return
     cluster, offset = open_platform().cluster, 0
     try:
-        while (read := cluster.read_output(row.handle, rank, since=offset, at_most=CHUNK_BYTES))[1] != offset:
+        while (read := cluster.read_output(handle, rank, since=offset, at_most=CHUNK_BYTES))[1] != offset:
             offset = read[1]
             yield read[0]
     except NotFoundError:

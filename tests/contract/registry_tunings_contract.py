@@ -1,5 +1,6 @@
 """What every registry promises of tunings and their trials."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -230,6 +231,16 @@ class TuningsContract(RegistryBase):
         assert again.tuning_seconds < taken + 5
         under_way = registry.tunings.go_on(tuning.id, tuning.spec.changed(max_trainings=9), "again")
         assert (under_way.status, under_way.spec.max_trainings) == (T.CREATE_IN_PROGRESS, 9)
+
+    @pytest.mark.req("TUN-17")
+    def test_one_that_rested_before_it_began_had_no_pause(self, registry: Registry, tuning: Tuning) -> None:
+        for status in (T.STOP_IN_PROGRESS, T.STOPPED):
+            registry.tunings.move(tuning.id, status)
+        time.sleep(0.002)
+        registry.tunings.go_on(tuning.id, tuning.spec, "again")
+        began = registry.tunings.move(tuning.id, T.RUNNING)
+        assert began.paused_seconds == 0
+        assert began.tuning_seconds >= 0
 
     def test_the_first_plan_stays_with_what_is_learned_from(self, registry: Registry, tuning: Tuning) -> None:
         learned = LearnedTrial(tuning="o", number=3, parameters={"lr": "1"}, status=R.SUCCEEDED, objective=0.5)

@@ -230,6 +230,7 @@ def test_a_tuning_that_fails_says_why_and_lists_what_went_wrong(cli: CommandLine
     assert (unavailable["status"], unavailable["objective"]) == ("METRICS_UNAVAILABLE", None)
     assert (broken["status"], "3.5 is too much" in broken["reason"]) == ("FAILED", True)
     assert [t["number"] for t in trials_of(cli, "odd", "--status", "metrics-unavailable")] == [2]
+    assert cli.json("metrics", "test", "odd/1")["metrics"]["loss"]["last"] == 1, "a reason advises this command"
     assert "makerflow tuning trials odd --status failed" in cli.run("tuning", "show", "odd").out
 
 

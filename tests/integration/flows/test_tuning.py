@@ -107,6 +107,7 @@ def test_a_tuning_runs_all_of_its_trials_and_knows_the_best(make: MakeTuning, tm
     assert list((open_platform().settings.home / "runs").iterdir()) == []
     again = copy_training(f"t/{best.number}")  # an ordinary training with the best parameters
     assert (again.name, again.status) == (f"t-{best.number}", TrainingStatus.COMPLETE)
+    assert (tmp_path / "out" / f"t-{best.number}" / "model.txt").exists(), "not where `keep` removes what trials made"
 
 
 @pytest.mark.req("TUN-08")
@@ -185,7 +186,8 @@ sys.exit(kind == "fails")
 @pytest.mark.req("TUN-06")
 def test_a_tuning_whose_trials_all_failed_has_failed_whatever_its_limits(make: MakeTuning) -> None:
     tuning = tuned(make("print('loss=nan')", max_trainings=2))
-    assert (tuning.status, tuning.reason) == (T.FAIL_HYPERPARAMETER_TUNING, "All 2 trainings failed")
+    assert tuning.status is T.FAIL_HYPERPARAMETER_TUNING
+    assert tuning.reason == "All 2 trainings failed. 2 trainings have run, which is all of them"
     assert statuses_of(tuning) == [R.METRICS_UNAVAILABLE] * 2
     assert (tuning.best_number, tuning.best_value) == (None, None)
 

@@ -378,7 +378,7 @@ def test_a_search_without_another_point_ends_the_tuning_by_what_its_trials_have_
     found = ending(spec(), Tally(finished=3, failed=2), exhausted=True)
     assert (found.failed, found.reason) == (False, "Every point of the space has been tried")
     found = ending(spec(), Tally(finished=3, failed=3), exhausted=True)
-    assert (found.failed, found.reason) == (True, "All 3 trainings failed")
+    assert (found.failed, found.reason.partition(".")[0]) == (True, "All 3 trainings failed")
 
 
 @pytest.mark.req("TUN-05", "TUN-06", "TUN-07", "TUN-10")
