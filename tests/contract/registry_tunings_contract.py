@@ -234,11 +234,12 @@ class TuningsContract(RegistryBase):
 
     @pytest.mark.req("TUN-17")
     def test_one_that_rested_before_it_began_had_no_pause(self, registry: Registry, tuning: Tuning) -> None:
-        for status in (T.STOP_IN_PROGRESS, T.STOPPED):
-            registry.tunings.move(tuning.id, status)
+        early = registry.tunings.create(tuning_of("early"), tuning.experiment_id)
+        for status in (T.CREATE_IN_PROGRESS, T.STOP_IN_PROGRESS, T.STOPPED):
+            registry.tunings.move(early.id, status)
         time.sleep(0.002)
-        registry.tunings.go_on(tuning.id, tuning.spec, "again")
-        began = registry.tunings.move(tuning.id, T.RUNNING)
+        registry.tunings.go_on(early.id, early.spec, "again")
+        began = registry.tunings.move(early.id, T.RUNNING)
         assert began.paused_seconds == 0
         assert began.tuning_seconds >= 0
 
