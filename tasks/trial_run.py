@@ -142,9 +142,10 @@ class TrialRun:
             PermanentError: It never can be: it does not fit, or a connection of its plan is gone.
             TransientError: The cluster does not answer.
         """
+        secrets = self._platform.secrets(self.plan)  # a server may be slow to tell them: nobody waits for that
         with self._launching:
             if not self._over.is_set():
-                self._platform.cluster.launch(self.plan, self._platform.secrets(self.plan))
+                self._platform.cluster.launch(self.plan, secrets)
                 self._launched = True
 
     def is_over_within(self, seconds: float) -> bool:

@@ -117,6 +117,17 @@ def died(spec: TuningSpec, place: Place) -> Tuning:
     return open_platform().registry.tunings.get(spec.name)
 
 
+@contextmanager
+def ended_by(number: signal.Signals, spec: TuningSpec) -> Iterator[None]:
+    """A tuning whose flow is a process of its own that ends by this signal once the block does."""
+    with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+        try:
+            yield
+        finally:
+            flow.send_signal(number)
+    assert flow.returncode == -number
+
+
 def seen(name: str) -> list[TrialStatus]:
     """What the trials of a tuning are that there may not be yet."""
     try:
@@ -207,10 +218,8 @@ def test_a_tuning_whose_flow_is_killed_and_terminated_ends_the_same_trials_early
     assert [status for status, _ in undisturbed] == [R.SUCCEEDED] * 3 + [R.EARLY_STOPPED] * 4
     spec = make(FROM_4_ON_WORSE, **settings)
     for number, early in ((signal.SIGKILL, 1), (signal.SIGTERM, 2)):
-        with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+        with ended_by(number, spec):
             wait_until(lambda early=early: seen("t").count(R.EARLY_STOPPED) >= early)
-            flow.send_signal(number)
-        assert flow.returncode == -number
     done = tuned(spec)
     assert [(trial.status, trial.objective) for trial in trials_of(done)] == undisturbed
     assert [trial.runs for trial in trials_of(done)] == [1] * 7
@@ -228,9 +237,8 @@ def test_a_trial_that_began_badly_is_not_judged_once_more_by_how_it_began(
         parallel_trainings=2,
         early_stopping={"min_trainings_required": 3, "start_step": 1},
     )
-    with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+    with ended_by(signal.SIGKILL, spec):
         wait_until(lambda: seen("t") == [R.RUNNING, *[R.SUCCEEDED] * 3])
-        flow.kill()
     (tmp_path / "go").touch()
     done = resume_tuning("t")
     assert (done.best_number, statuses_of(done)) == (1, [R.SUCCEEDED] * 4)
@@ -259,9 +267,8 @@ def test_a_trial_whose_run_is_gone_when_somebody_goes_on_runs_once_more_and_not_
     make: MakeTuning, home: Path, tmp_path: Path
 ) -> None:
     spec = make(COUNTS_ITS_STARTS, parameters=("k=INT[1,1]",))
-    with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+    with ended_by(signal.SIGKILL, spec):
         wait_until(lambda: seen("t") == [R.RUNNING])
-        flow.kill()
     [lost] = trials_of(open_platform().registry.tunings.get("t"))
     remove_behind_its_back(RunLayout(home, lost.training_id))
     with meanwhile(lambda _: resume_tuning("t"), spec, go=tmp_path / "go"):
