@@ -50,6 +50,7 @@ def test_an_answer_that_breaks_off_counts_as_none(home: Path) -> None:
 
         def break_off() -> None:
             connection, _ = server.accept()
+            server.close()  # so that it is not waited for when it is asked again
             with connection:
                 connection.recv(2**16)
                 connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n<?xml version='1.0'?><methodResponse><par")
