@@ -223,6 +223,6 @@ def test_a_wait_costs_next_to_nothing(home):
     blocker.place()
     waiter = Agent(home, "run-1", created_us=1, vcpus=2)
     waiter.place()
-    began, used = time.monotonic(), time.process_time()
+    began, used = time.monotonic(), time.thread_time()
     waiter.queue.wait_for_change(lambda: time.monotonic() - began > 1, time.sleep)
-    assert time.process_time() - used < 0.1
+    assert time.thread_time() - used < 0.3

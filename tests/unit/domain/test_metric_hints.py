@@ -205,10 +205,10 @@ def test_how_alike_names_are(printed: str, sought: str, how: Likeness) -> None:
 
 def test_the_closest_of_many_names_is_found_in_bounded_time() -> None:
     names = ["ab" * 30 + f"{number:08b}" for number in range(1000)]
-    began = time.process_time()
+    began = time.thread_time()
     assert closest("c" * 10_000, names) is None
     closest("ba" * 5000, names)
-    assert time.process_time() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_long_lines_are_shown_around_the_metric() -> None:
@@ -289,10 +289,10 @@ def test_output_of_any_kind_costs_little_time_and_memory(kind: str, sought: str)
     output = ENDLESS[kind]
     chunks = [output[at : at + 65536] for at in range(0, len(output), 65536)]
     found = Hints(sought, [r"(nothing)(\d)"])
-    began = time.process_time()
+    began = time.thread_time()
     for chunk in chunks:
         found.look(chunk)
-    seconds = time.process_time() - began
+    seconds = time.thread_time() - began
     tracemalloc.start()
     for chunk in chunks[:4]:
         found.look(chunk)

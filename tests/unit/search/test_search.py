@@ -204,9 +204,9 @@ def test_a_small_space_is_gone_through_before_a_point_comes_again(strategy, samp
 @pytest.mark.req("TUN-08")
 def test_hundreds_of_points_are_found_to_the_last_one_without_searching_long():
     made = search(Strategy.RANDOM, Sampler.TPE, "a=INT[1,20]", "b=INT[1,20]")
-    began = time.process_time()
+    began = time.thread_time()
     assert len({tuple(trial.parameters.values()) for trial in run(made, range(1, 401))}) == 400
-    assert time.process_time() - began < 5
+    assert time.thread_time() - began < 5
 
 
 @pytest.mark.req("TUN-08")
@@ -365,9 +365,9 @@ def test_any_random_state_and_number_will_do(state, number):
 
 def test_a_suggestion_by_chance_costs_the_same_after_thousands_of_trials():
     def cost(made, numbers):
-        began = time.process_time()
+        began = time.thread_time()
         run(made, numbers)
-        return time.process_time() - began
+        return time.thread_time() - began
 
     made = search(Strategy.RANDOM, Sampler.TPE, "x=DOUBLE[0,1]", "y=DOUBLE[0,1]")
     run(made, range(1, 10))
@@ -390,10 +390,10 @@ def test_a_grid_search_gives_each_point_once_whatever_it_is_told():
 
 def test_a_point_of_a_huge_grid_is_found_at_once():
     made = GridSearch(space(*(f"p{n}=INT[1,1000000000000000]" for n in range(50))))
-    began = time.process_time()
+    began = time.thread_time()
     for number in range(1, 201):
         assert made.suggest(number)["p49"] == str(number)
-    assert time.process_time() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_a_search_is_opened_by_the_settings_of_its_tuning():
