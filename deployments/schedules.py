@@ -115,7 +115,8 @@ def _when(cron: str, every_seconds: float, timezone: str) -> CronSchedule | Inte
         raise InvalidInputError("A schedule", "it needs a rule or an interval, one of both", "Give --cron or --every.")
     if every_seconds and not LEAST_SECONDS <= every_seconds <= MOST_SECONDS:
         limit = "shortest interval is a minute" if every_seconds < LEAST_SECONDS else "longest interval is ten years"
-        raise InvalidInputError(f"every {every_seconds:g} s", f"the {limit}", "E.g. --every 1d.")
+        told = f"{every_seconds / 86400:g} days" if every_seconds >= 86400 else f"{every_seconds:g} s"
+        raise InvalidInputError(f"every {told}", f"the {limit}", "E.g. --every 1d.")
     try:
         if not cron:
             return IntervalSchedule(interval=timedelta(seconds=every_seconds), timezone=timezone)

@@ -203,9 +203,11 @@ def _drive(training_id: str) -> Training | State[Any]:
         for step in UNTIL_LAUNCHED:
             step(training_id)
         row = _follow_and_finish(training_id)
+    again = f"A retry does not run it again; copy it: copy-training, or `makerflow training copy {row.name}`."
     if row.status is TrainingStatus.STOPPED:
-        again = f"Nothing retries what was stopped; copy it: copy-training, or `makerflow training copy {row.name}`."
         return Cancelled(message=f"{row.reason}. {again}")
+    if row.status is TrainingStatus.FAIL_TRAIN:
+        raise RunFailedError("training", row.name, row.status, f"{row.reason}\n{again}")
     if row.status is not TrainingStatus.COMPLETE:
         raise RunFailedError("training", row.name, row.status, row.reason)
     return row

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metric_hints import Diagnosis
 from blocks.domain.metrics import MetricPoint
+from blocks.domain.moments import minutes_text
 from blocks.gateway.routes import BOARDS_PREFIX
 from blocks.registry.database import Registry
 from blocks.registry.records import Series, Training
@@ -66,7 +67,7 @@ def _settings(row: Training) -> str:
         "Workers": spec.instances.workers,
         **{f"Dataset {dataset.name}": dataset.path for dataset in spec.inputs.datasets},
         "Input checkpoint": spec.inputs.checkpoint,
-        "Time limit": f"{spec.limits.max_minutes:g} minutes after its first start",
+        "Time limit": f"{minutes_text(spec.limits.max_minutes)} after its first start",
         **{f"--{pair.name}": pair.value for pair in spec.algorithm.hyperparameters},
     }
     return table(("Setting", "Value"), [(name, str(value)) for name, value in rows.items() if value != ""])

@@ -188,10 +188,10 @@ class TrialFollower:
         """Why a trial that ended well has no objective, with the lines that nearly gave one."""
         diagnosis = self._watch.diagnosis()
         lines = "".join(f"\n  {line}" for line in diagnosis.lines)
-        nearly = f" Nearly a match:{lines}\n" if lines else " "
+        nearly = f"\nNearly a match:{lines}" if lines else ""  # last: a list shows the first line
         return (
-            f"It ended well, without a number for {self._objective.metric}. {diagnosis.message}{nearly}"
-            f"What to do: {diagnosis.suggestion} What each line gives: `makerflow metrics test {self.run.name}`."
+            f"It ended well, without a number for {self._objective.metric}. {diagnosis.message} What to do: "
+            f"{diagnosis.suggestion} What each line gives: `makerflow metrics test {self.run.name}`.{nearly}"
         )
 
     def _is_best(self, objective: Objective | None, best: float | None) -> bool:

@@ -139,6 +139,7 @@ _SHOWN_BY = {
     "experiment": "experiment list",
     "training": "training list",
     "tuning": "tuning list",
+    "trial": "tuning trials TUNING",
     "template": "template list",
     "connection": "connection list",
     "metric": "training metrics",

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Protocol, TypeVar
 
 from blocks.domain.lifecycle import TRIAL_FAILED, TRIAL_FINISHED, TrialStatus
+from blocks.domain.moments import minutes_text
 from blocks.domain.plan import Frozen
 from blocks.domain.tuning_groups import MAX_JUDGED_REPORTS
 from blocks.domain.tunings import (
@@ -287,13 +288,17 @@ def ending(
         return reached
     most_failed = spec.trainings.max_failed_trainings
     if most_failed is not None and now.failed >= most_failed:
-        return Ending(failed=True, reason=f"{now.failed} trainings failed, and max_failed_trainings is {most_failed}")
+        return Ending(failed=True, reason=f"{_trainings(now.failed)} failed, and max_failed_trainings is {most_failed}")
     if now.finished >= spec.max_trainings:
-        return _completed(now, f"{now.finished} trainings have run, which is all of them")
+        return _completed(now, f"{_trainings(now.finished)} ran, which is all of them")
     if overdue:
-        minutes = f"{spec.trainings.max_tuning_minutes:g} minutes"
-        return _completed(now, f"The maximum time of {minutes} has passed; {now.finished} trainings have run")
+        most = minutes_text(spec.trainings.max_tuning_minutes or 0)
+        return _completed(now, f"The maximum time of {most} has passed; {_trainings(now.finished)} ran")
     return _completed(now, "Every point of the space has been tried") if exhausted else None
+
+
+def _trainings(count: int) -> str:
+    return f"{count} training{'s' if count != 1 else ''}"
 
 
 def _goal_reached(spec: ObjectiveSpec, now: Tally, reported: Mapping[int, float]) -> Ending | None:

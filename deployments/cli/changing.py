@@ -15,17 +15,18 @@ from deployments.cli.subjects import RowT, Subject
 
 
 @contextmanager
-def named_as(key: str) -> Iterator[None]:
-    """Let a refusal of a move tell the name that was given beside the id.
+def stopping(key: str) -> Iterator[None]:
+    """Let a refusal to stop what is over say that, with the name that was given beside the id.
 
     Raises:
-        IllegalTransitionError: The same, with the name.
+        IllegalTransitionError: The same.
     """
     try:
         yield
     except IllegalTransitionError as error:
         named = error.id if key == error.id else f"{key} ({error.id})"
-        raise IllegalTransitionError(error.kind, named, error.source, error.target, error.allowed) from error
+        error.args = (f"{named} is {error.source}: there is nothing of it to stop.",)
+        raise
 
 
 def add_copy(app: typer.Typer, kind: str, load: Callable[[], Subject[RowT]], settings_kind: SettingsKind) -> None:

@@ -104,6 +104,8 @@ def report(error: Exception, *, as_json: bool) -> int:
 def report_usage(error: typer.TyperException, *, as_json: bool) -> int:
     """The same for a command line that could not be read."""
     code = int(error.exit_code)
+    if not (getattr(error, "option_name", None) or "--").startswith("--"):
+        error.message += ". Text that begins with - comes after --, e.g.: -- -text"
     if as_json:
         with suppress(OSError):
             write_document(failure_document(Failure("UsageError", error.format_message(), code)))

@@ -7,7 +7,7 @@ import typer
 from blocks.domain.errors import InvalidInputError
 from blocks.registry.thinning import LEAST_SPREAD
 from deployments.cli import documents, fields, listing, training_schedules
-from deployments.cli.changing import add_change, add_copy, named_as
+from deployments.cli.changing import add_change, add_copy, stopping
 from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import command_group
 from deployments.cli.output import (
@@ -200,7 +200,7 @@ def stop(
     with reserved_stdout():
         from flows.training import stop_training
 
-        with named_as(training):
+        with stopping(training):
             row = stop_training(training, grace_seconds=seconds)
     if as_json:
         write_document(documents.training_summary(row))

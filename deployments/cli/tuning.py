@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blocks.domain.errors import InvalidInputError
+from blocks.domain.errors import InvalidInputError, NotFoundError
 from deployments.cli import fields, listing, tuning_dashboard, tuning_documents
-from deployments.cli.changing import add_change, add_copy, named_as
+from deployments.cli.changing import add_change, add_copy, stopping
 from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import GroupedCommand, command_group
 from deployments.cli.output import AsJson, Yes, reserved_stdout, write, write_document, write_items, write_table
@@ -15,7 +15,8 @@ from deployments.cli.tuning_options import TUNING, takes_tuning_settings
 from deployments.cli.tuning_plot import plot
 
 if TYPE_CHECKING:
-    from blocks.registry.records import TuningSummary
+    from blocks.registry.database import Registry
+    from blocks.registry.records import Trial, TuningSummary
     from deployments.cli.tuning_running import TuningSubject
 
 app = command_group("Preview, list, show, monitor, resume, stop, copy and delete tunings, and look at their trials.")
@@ -146,7 +147,7 @@ def trial(
 
     registry = open_registry()
     row = registry.tunings.get(tuning)
-    found = registry.tunings.trial(row.id, number)
+    found = _trial_of(registry, row, number)
     training, series = registry.trainings.get(found.training_id), registry.metrics.names(found.training_id)
     if as_json:
         write_document(trial_details(row, found, training, series))
@@ -179,7 +180,7 @@ def monitor(
     registry = open_registry()
     row = registry.tunings.get(tuning)
     if number is not None:
-        trial = registry.tunings.trial(row.id, number)
+        trial = _trial_of(registry, row, number)
         show(registry, registry.trainings.get(trial.training_id), shown)
     elif shown.form not in ("", "json"):
         raise InvalidInputError(f"--{shown.form}", "no trial is given", "Say which one: --trial N.")
@@ -261,7 +262,7 @@ def stop(
     with reserved_stdout():
         from flows.tuning import stop_tuning
 
-        with named_as(tuning):
+        with stopping(tuning):
             row = stop_tuning(tuning)
     if as_json:
         write_document(tuning_documents.tuning_summary(row))
@@ -291,6 +292,13 @@ def delete(tuning: Key, *, yes: Yes = False, as_json: AsJson = False) -> None:
 
     document = tuning_documents.tuning_summary(row)
     delete_when_confirmed(_question(row), carry_out, name=row.name, document=document, yes=yes, as_json=as_json)
+
+
+def _trial_of(registry: "Registry", row: "TuningSummary", number: int) -> "Trial":
+    try:
+        return registry.tunings.trial(row.id, number)
+    except NotFoundError:
+        raise NotFoundError("trial", f"{row.name}/{number}") from None
 
 
 def _question(row: "TuningSummary") -> str:

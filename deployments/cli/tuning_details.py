@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from blocks.domain.tunings import MAX_TRAININGS
 from deployments.cli import documents
 from deployments.cli.documents import time_text
 from deployments.cli.fields import duration_text, value_text
@@ -68,13 +69,27 @@ def remedies(row: "Tuning") -> list[str]:
             return [go_on, copy]
         case "COMPLETE":
             best = [f"makerflow training metrics {trial_name(name, row.best_number)} --plot"] if row.best_number else []
-            return [best_first, *best, f"{go_on} --max-trainings {2 * row.spec.max_trainings}"]
+            return [best_first, *best, _further(row, go_on, copy)]
         case "FAIL HYPERPARAMETER TUNING":
             return [f"makerflow tuning trials {name} --status failed", go_on, copy]
         case "STOPPED":
             return [best_first, go_on, copy]
         case _:
             return [f"makerflow tuning trials {name}", go_on, f"makerflow tuning stop {name}"]
+
+
+def _further(row: "Tuning", go_on: str, copy: str) -> str:
+    """The command that has more trainings run, by what ended a tuning that is complete."""
+    spec, objective = row.spec, row.spec.objective
+    best, goal = row.best_value, objective.goal
+    if goal is not None and best is not None and objective.type.reaches(best, goal):
+        return f"{go_on} --goal A-BETTER-ONE"
+    if row.completed + row.failed < spec.max_trainings:
+        timed_out = row.deadline is not None and row.ended is not None and row.ended >= row.deadline
+        minutes = spec.trainings.max_tuning_minutes or 0
+        return f"{go_on} --max-tuning-time {2 * minutes:g}m" if timed_out else copy  # there is no other point to try
+    more = min(2 * spec.max_trainings, MAX_TRAININGS)
+    return copy if spec.grid_points or more == spec.max_trainings else f"{go_on} --max-trainings {more}"
 
 
 def show_document(details: TuningDetails, moves: "Sequence[Move]") -> dict[str, Any]:

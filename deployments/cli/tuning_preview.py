@@ -70,7 +70,8 @@ class Preview:
         if search.strategy is Strategy.BAYESIAN_OPTIMIZATION:
             drawn = max(RANDOM_POINTS - self.learned, 0)
             found.append(
-                f"BAYESIAN_OPTIMIZATION draws the first {drawn} points by chance; later ones depend on what is found."
+                f"BAYESIAN_OPTIMIZATION draws the first {count_text(drawn, 'point')} by chance; later ones depend on "
+                "what is found."
                 if drawn
                 else "BAYESIAN_OPTIMIZATION: points after the first depend on what is found."
             )
@@ -166,7 +167,7 @@ def write_preview(found: Preview) -> None:
             **{p.name: range_text(p) for p in spec.search.parameters},
         }
     )
-    write(f"\nThe first {len(found.points)} points")
+    write(f"\nThe first {count_text(len(found.points), 'point')}")
     names = [parameter.name for parameter in spec.search.parameters]
     rows = [[str(n), *(point[name] for name in names)] for n, point in enumerate(found.points, 1)]
     write_table(("NUMBER", *names), rows, empty="")

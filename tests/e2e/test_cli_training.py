@@ -166,7 +166,7 @@ def test_what_cannot_begin_is_told_with_its_exit_code(cli: CommandLine, code: Pa
     stopped = cli.run("training", "stop", "finished")
     listed = cli.run("training", "list").out
 
-    assert f"finished ({finished['id']}) cannot move" in stopped.err
+    assert f"finished ({finished['id']}) is COMPLETE: there is nothing of it to stop" in stopped.err
     assert missing["reason"].splitlines()[0] in listed
     assert missing["status"] == "CREATE FAILED"
     assert "absent.py" in missing["reason"]

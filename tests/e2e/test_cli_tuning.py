@@ -428,7 +428,7 @@ def test_a_tuning_that_is_over_cannot_be_stopped_which_is_told_with_its_name(
     cli: CommandLine, grid: dict[str, Any]
 ) -> None:
     ended = cli.run("tuning", "stop", "grid")
-    assert (ended.code, f"grid ({grid['id']}) cannot move from COMPLETE" in ended.err) == (1, True)
+    assert (ended.code, f"grid ({grid['id']}) is COMPLETE: there is nothing of it to stop" in ended.err) == (1, True)
 
 
 def test_nothing_of_the_tuning_that_has_the_name_already_is_shown(

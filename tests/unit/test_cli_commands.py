@@ -49,6 +49,11 @@ def test_there_is_a_command_for_everything_that_a_training_can_go_through() -> N
     assert trainings | tunings | experiments | templates | rest <= LEAVES.keys()
 
 
+def test_text_that_looks_like_an_option_is_told_how_to_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer(["logs", "search", "-word"], as_json=False) == 2
+    assert "Text that begins with - comes after --" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", LEAVES)
 def test_every_command_has_help_and_json(words: str) -> None:
     command = LEAVES[words]

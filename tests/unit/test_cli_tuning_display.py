@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
-from blocks.domain.tunings import TuningSpec
-from blocks.registry.records import Trial, TuningSummary
+from blocks.domain.tunings import MAX_TRAININGS, TuningSpec
+from blocks.registry.records import Trial, Tuning, TuningSummary
+from deployments.cli.tuning_details import remedies
 from deployments.cli.tuning_documents import best_first, range_text, trial_document, tuning_row, tuning_summary
 from deployments.cli.tuning_live import LiveTuningDisplay
 from deployments.cli.tuning_preview import Preview
@@ -64,6 +65,36 @@ def row(**more: Any) -> TuningSummary:
         paused_seconds=0,
         **values | more,
     )
+
+
+def complete(**more: Any) -> Tuning:
+    """A tuning that is over, with other settings or another standing."""
+    values = {**row().model_dump(), "status": TuningStatus.COMPLETE, "plan": None, "learned": (), "template": None}
+    settings = {name: more.pop(name) for name in tuple(more) if name not in values}
+    return Tuning(**{**values, **more}, spec=SPEC.changed(**settings))
+
+
+GRID = {"strategy": "GRID", "parameters": ["lr=DOUBLE[0,1,0.25]"], "max_trainings": 5, "completed": 5}
+
+
+@pytest.mark.req("TUN-12")
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({"completed": 9, "failed": 1}, "makerflow tuning resume t --max-trainings 20"),
+        ({"completed": MAX_TRAININGS, "max_trainings": MAX_TRAININGS}, "makerflow tuning copy t"),
+        ({"completed": 2, "best_value": 0.1, "goal": 0.2}, "makerflow tuning resume t --goal A-BETTER-ONE"),
+        (
+            {"completed": 2, "max_tuning_minutes": 5, "ended": NOW + timedelta(minutes=5)},
+            "makerflow tuning resume t --max-tuning-time 10m",
+        ),
+        ({"completed": 2, "ended": NOW + timedelta(minutes=5)}, "makerflow tuning copy t"),
+        (GRID, "makerflow tuning copy t"),
+    ],
+    ids=["all ran", "no more are allowed", "goal", "time", "exhausted", "grid"],
+)
+def test_what_is_advised_for_a_complete_tuning_does_go_on(settings: dict[str, Any], advice: str) -> None:
+    assert remedies(complete(**settings))[-1] == advice
 
 
 def progress(*changed: Trial, best: Trial | None = None, **more: Any) -> TuningProgress:

@@ -187,7 +187,7 @@ sys.exit(kind == "fails")
 def test_a_tuning_whose_trials_all_failed_has_failed_whatever_its_limits(make: MakeTuning) -> None:
     tuning = tuned(make("print('loss=nan')", max_trainings=2))
     assert tuning.status is T.FAIL_HYPERPARAMETER_TUNING
-    assert tuning.reason == "All 2 trainings failed. 2 trainings have run, which is all of them"
+    assert tuning.reason == "All 2 trainings failed. 2 trainings ran, which is all of them"
     assert statuses_of(tuning) == [R.METRICS_UNAVAILABLE] * 2
     assert (tuning.best_number, tuning.best_value) == (None, None)
 

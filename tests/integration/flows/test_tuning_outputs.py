@@ -85,9 +85,9 @@ def test_a_tuning_whose_outputs_may_not_be_removed_is_over_all_the_same_and_says
         proxy.fail(refused, lambda request: request.method == "DELETE" or "delete" in request.query, times=1000)
         tuning = tuned(make(max_trainings=2, keep="none", output=f"s3://{bucket}/out"))
         assert (tuning.status, models()) == (TuningStatus.COMPLETE, 2)
-        assert tuning.reason.startswith("2 trainings have run, which is all of them. Outputs that were not to be kept")
+        assert tuning.reason.startswith("2 trainings ran, which is all of them. Outputs that were not to be kept")
         assert "Grant delete" in tuning.reason
         proxy.forgive()
         again = resume_tuning("t")
         assert (again.status, models()) == (TuningStatus.COMPLETE, 1)
-        assert again.reason == "2 trainings have run, which is all of them"
+        assert again.reason == "2 trainings ran, which is all of them"

@@ -300,10 +300,10 @@ def test_the_goal_comes_first_then_failed_trials_then_their_number_then_the_time
     assert (failed.failed, failed.reason) == (True, "2 trainings failed, and max_failed_trainings is 2")
     fewer = worse.model_copy(update={"failed": 1})
     many = ending(everything, fewer, overdue=True)
-    assert (many.failed, many.reason) == (False, "4 trainings have run, which is all of them")
+    assert (many.failed, many.reason) == (False, "4 trainings ran, which is all of them")
     early = fewer.model_copy(update={"finished": 3})
     late = ending(everything, early, overdue=True)
-    assert (late.failed, late.reason) == (False, "The maximum time of 5 minutes has passed; 3 trainings have run")
+    assert (late.failed, late.reason) == (False, "The maximum time of 5 minutes has passed; 3 trainings ran")
     assert ending(everything, early) is None
 
 
@@ -355,7 +355,7 @@ def test_a_tuning_all_of_whose_trials_failed_has_failed_whatever_its_limits(sett
 @pytest.mark.req("TUN-10")
 def test_a_tuning_that_is_out_of_time_before_a_trial_has_run_has_failed():
     found = ending(spec(max_tuning_minutes=1), Tally(), overdue=True)
-    assert (found.failed, found.reason) == (True, "The maximum time of 1 minutes has passed; 0 trainings have run")
+    assert (found.failed, found.reason) == (True, "The maximum time of 1 minute has passed; 0 trainings ran")
 
 
 @pytest.mark.req("TUN-06")
