@@ -230,12 +230,15 @@ def delete_training_row(training_id: str) -> None:
         BusyError: It is not over.
     """
     platform = open_platform()
-    row = platform.registry.trainings.get(training_id)
-    platform.registry.trainings.guard_delete(training_id)
-    platform.cluster.stop(handle_of(row), 0)
-    platform.cluster.remove(handle_of(row))
-    shutil.rmtree(events_directory(platform, row), ignore_errors=True)
-    platform.registry.trainings.delete(training_id)
+    trainings = platform.registry.trainings
+    trainings.guard_delete(training_id)  # of one that is under way the lease would be waited for to its end
+    with platform.registry.lease(training_id):
+        row = trainings.get(training_id)
+        trainings.guard_delete(training_id)
+        platform.cluster.stop(handle_of(row), 0)
+        platform.cluster.remove(handle_of(row))
+        shutil.rmtree(events_directory(platform, row), ignore_errors=True)
+        trainings.delete(training_id)
 
 
 CONCLUSIONS = {

@@ -273,7 +273,8 @@ class ParameterSpec(Spec):
         number = decimal_of(text)
         where = f"parameter {self.name!r}: {field} {text[:100]!r}"
         if number is None or number.copy_abs() > MAX_NUMBER:
-            raise ValueError(f"{where} is no number from -1e15 to 1e15")
+            scale = ", and a log scale is written log" if field == "step" else ""
+            raise ValueError(f"{where} is no number from -1e15 to 1e15{scale}")
         if number and _places(number) > MAX_PLACES:
             raise ValueError(f"{where} has more than {MAX_PLACES} digits behind the decimal point")
         return number

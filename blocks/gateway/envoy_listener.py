@@ -12,6 +12,9 @@ ACCESS_HEADER = "x-makerflow-access"
 NOT_FRAMED = {"x-frame-options": "DENY"}
 """On every answer. A page's policy may allow more, and counts before this."""
 
+AWAY = "What answers here is away (%LOCAL_REPLY_BODY%) and is started again: `makerflow status` shows how it is."
+"""The body of Envoy's own answers from 500 on."""
+
 MOST_BODY_BYTES = 16 * 2**20
 """Of one request; beyond it 413. The largest of Prefect's own are below 1 MiB."""
 
@@ -84,7 +87,7 @@ def _connections(routes: Mapping[str, Any]) -> dict[str, Any]:
         stream_idle_timeout="120s",
         generate_request_id=False,
         access_log=[_access_log()],
-        local_reply_config={"mappers": [_own_answers()]},
+        local_reply_config={"mappers": _own_answers()},
         http_filters=[*checked, _body_limit(), _router()],
         # A connection that is upgraded has no end of its body for which the limit could wait.
         upgrade_configs=[{"upgrade_type": "websocket", "enabled": False, "filters": [*checked, _router()]}],
@@ -132,13 +135,29 @@ def _router() -> dict[str, Any]:
     )
 
 
-def _own_answers() -> dict[str, Any]:
-    """What Envoy answers itself carries no route's headers."""
-    every = {"comparison": {"op": "GE", "value": {"default_value": 100, "runtime_key": "front_door.own_answers"}}}
+def _own_answers() -> list[dict[str, Any]]:
+    """What Envoy answers itself carries no route's headers; that a part is away is told, the API's clients as JSON."""
     added = [
         {"header": {"key": name, "value": value}, "append_action": _OVERWRITE} for name, value in NOT_FRAMED.items()
     ]
-    return {"filter": {"status_code_filter": every}, "headers_to_add": added}
+    api = {"header_filter": {"header": {"name": ":path", "string_match": {"prefix": "/api/"}}}}
+    as_json = {"json_format": {"detail": AWAY}}
+    as_text = {"text_format_source": {"inline_string": f"{AWAY}\n"}}
+    return [
+        {
+            "filter": {"and_filter": {"filters": [_from(500), api]}},
+            "body_format_override": as_json,
+            "headers_to_add": added,
+        },
+        {"filter": _from(500), "body_format_override": as_text, "headers_to_add": added},
+        {"filter": _from(100), "headers_to_add": added},
+    ]
+
+
+def _from(status: int) -> dict[str, Any]:
+    """Matches answers of this status and above."""
+    least = {"default_value": status, "runtime_key": f"front_door.own_answers_{status}"}
+    return {"status_code_filter": {"comparison": {"op": "GE", "value": least}}}
 
 
 def _access_log() -> dict[str, Any]:

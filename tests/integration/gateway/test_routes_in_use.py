@@ -118,7 +118,11 @@ def test_what_answers_may_come_later_and_go_away(own_directory: Path) -> None:
         with serving(echo, own_directory / "prefect.sock"):
             wait_until(lambda: client.get("/api/x").is_success)
             assert json.loads(client.get("/api/x").text)["path"] == "/api/x"
-        assert client.get("/api/x").status_code == 503
+        away = client.get("/api/x")
+        assert (away.status_code, away.headers["content-type"]) == (503, "application/json")
+        assert "`makerflow status` shows how it is" in away.json()["detail"]
+        page = client.get("/page")
+        assert (page.status_code, page.headers["x-frame-options"], page.text.startswith("What")) == (503, "DENY", True)
 
 
 def test_a_second_front_door_does_not_share_the_port_of_the_first(door: RunningFrontDoor, own_directory: Path) -> None:
