@@ -33,15 +33,15 @@ def main() -> None:
         os.environ["MAKERFLOW_HOME"] = str(Path(directory) / "home")
         os.environ.pop("MAKERFLOW_PREFECT_API_URL", None)
         if asked.many:
-            _many(Path(directory), 5_000)
+            many(Path(directory), 5_000)
             return
-        _overhead(Path(directory), "print", PRINTS, 6 if asked.short else 200, with_ray=not asked.short)
-        _overhead(Path(directory), "second", SLEEPS, 4 if asked.short else 40, with_ray=False)
+        overhead(Path(directory), "print", PRINTS, 6 if asked.short else 200, with_ray=not asked.short)
+        overhead(Path(directory), "second", SLEEPS, 4 if asked.short else 40, with_ray=False)
         if asked.short:
-            _many(Path(directory), 20)
+            many(Path(directory), 20)
 
 
-def _overhead(directory: Path, name: str, source: str, trials: int, *, with_ray: bool) -> None:
+def overhead(directory: Path, name: str, source: str, trials: int, *, with_ray: bool) -> None:
     code = directory / name
     code.mkdir()
     (code / "train.py").write_text(source)
@@ -125,7 +125,7 @@ def _ray(code: Path, trials: int) -> float:
     return time.monotonic() - began
 
 
-def _many(directory: Path, trials: int) -> None:
+def many(directory: Path, trials: int) -> None:
     """What a trial costs at the end beside the start, and the memory of the process."""
     from blocks.connections.platform import open_platform
 
