@@ -33,8 +33,8 @@ OTHER_LINES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="40 MB")
-    blocks = 2 if parser.parse_args().short else 50
+    parser.add_argument("--short", action="store_true", help="20 MB")
+    blocks = 1 if parser.parse_args().short else 50
     chance = random.Random(1)
     with tempfile.TemporaryDirectory(prefix="makerflow-bench-") as directory:
         for kind, line in (("dense", _dense), ("sparse", _sparse)):

@@ -1,11 +1,11 @@
 """100,000 trainings: what a list, each filter, a page far behind, a detail and a million metric values cost.
 
-`python -m tests.benchmarks.bench_registry [URL]` prints medians in milliseconds, beside what the plain driver takes for
-the rows of the same list, so that the figures of different machines can be compared by their ratios.
+`python -m tests.benchmarks.bench_registry [URL] [--short]` prints medians in milliseconds, beside what the plain
+driver takes for the rows of the same list, so that the figures of different machines can be compared by their ratios.
 """
 
+import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +21,9 @@ from blocks.registry.listing import join_tags, tag_hash
 from blocks.registry.records import Query
 
 TRAININGS = 100_000
+SHORT_TRAININGS = 2_000
+METRIC_VALUES = 10
+"""Of one training, for each that there is."""
 EXPERIMENTS = 100
 LIMIT_MS = 50.0
 REPEATS = 15
@@ -60,7 +63,7 @@ QUERIES = {
 }
 
 
-def fill(url: str, registry: Registry) -> None:
+def fill(url: str, registry: Registry, trainings: int) -> None:
     """Put the trainings in below the interface, as many at a time as the driver can: half in one experiment."""
     experiments = [registry.experiments.ensure(ExperimentSpec(name=f"experiment-{n}")).id for n in range(EXPERIMENTS)]
     spec = TrainingSpec(name="x", algorithm="s3://bucket/code", entry_point="train.py", hyperparameters={"lr": 0.1})
@@ -69,7 +72,7 @@ def fill(url: str, registry: Registry) -> None:
     cursor = connection.cursor()
     if driver.dialect == "sqlite":
         cursor.execute("BEGIN")
-    for table, columns, rows in _tables(experiments, spec.model_dump_json()):
+    for table, columns, rows in _tables(experiments, spec.model_dump_json(), trainings):
         marks = ", ".join(f":{column}" for column in columns.split(", "))
         insert = f"INSERT INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - names of our own tables
         statement = driver.statement(insert)
@@ -81,8 +84,8 @@ def fill(url: str, registry: Registry) -> None:
     connection.close()
 
 
-def _tables(experiments: list[str], spec: str) -> Iterator[tuple[str, str, Iterator[tuple[Any, ...]]]]:
-    numbers = range(TRAININGS)
+def _tables(experiments: list[str], spec: str, trainings: int) -> Iterator[tuple[str, str, Iterator[tuple[Any, ...]]]]:
+    numbers = range(trainings)
     yield (
         "training",
         "id, name, description, experiment_id, status, reason, tags, created_us, changed_us",
@@ -96,7 +99,7 @@ def _tables(experiments: list[str], spec: str) -> Iterator[tuple[str, str, Itera
                 "",
                 join_tags({"team": "vision", "run": str(n)}),
                 1_700_000_000_000_000 + n * 1_000_000,
-                1_700_000_000_000_000 + (n * 7919 % TRAININGS) * 1_000_000,
+                1_700_000_000_000_000 + (n * 7919 % trainings) * 1_000_000,
             )
             for n in numbers
         ),
@@ -128,7 +131,7 @@ def show(what: str, took: float, peer: float | None = None) -> None:
     print(f"{what:40s} {took:9.2f} ms{compared}{above}", flush=True)
 
 
-def bench_lists(url: str, registry: Registry) -> None:
+def bench_lists(url: str, registry: Registry, trainings: int) -> None:
     """Lists, filters, pages and details."""
     driver = open_driver(url)
     plain: Any = driver.connect(autocommit=True)
@@ -137,28 +140,33 @@ def bench_lists(url: str, registry: Registry) -> None:
     for what, query in QUERIES.items():
         show(what, milliseconds(lambda q=query: registry.trainings.page(q)), peers[query.limit])
     cursor = ""
-    for _ in range(50):
+    for _ in range(trainings // 2000):
         cursor = registry.trainings.page(Query(limit=1000, cursor=cursor)).cursor
-    show("page after 50,000", milliseconds(lambda: registry.trainings.page(Query(limit=50, cursor=cursor))), peers[50])
-    one = "SELECT * FROM training JOIN training_document ON training_id = id WHERE id = 'trn-00077777'"
+    show(
+        "page after half of them",
+        milliseconds(lambda: registry.trainings.page(Query(limit=50, cursor=cursor))),
+        peers[50],
+    )
+    number = trainings * 7 // 9
+    one = f"SELECT * FROM training JOIN training_document ON training_id = id WHERE id = 'trn-{number:08d}'"  # noqa: S608
     peer = milliseconds(lambda: plain.execute(one).fetchall())
-    show("detail by id", milliseconds(lambda: registry.trainings.get("trn-00077777")), peer)
-    show("detail by name", milliseconds(lambda: registry.trainings.get("train-077777")), peer)
+    show("detail by id", milliseconds(lambda: registry.trainings.get(f"trn-{number:08d}")), peer)
+    show("detail by name", milliseconds(lambda: registry.trainings.get(f"train-{number:06d}")), peer)
     plain.close()
 
 
-def bench_metrics(registry: Registry) -> None:
+def bench_metrics(registry: Registry, count: int) -> None:
     """A training that prints a million values of one metric, then one that prints a thousand metrics."""
     now = datetime.now(UTC)
     values = [
         MetricPoint(name="loss", value=float(n % 7919), text=str(n % 7919), step=n, rank=0, at=now)
-        for n in range(1_000_000)
+        for n in range(count)
     ]
     began = time.perf_counter()
     for begin in range(0, len(values), 10_000):
         registry.trainings.follow("trn-00000001", log_cursors={0: begin}, points=values[begin : begin + 10_000])
     took = time.perf_counter() - began
-    print(f"{'a million values, 10,000 at a time':40s} {took:9.2f} s   ({len(values) / took:,.0f} values a second)")
+    print(f"{f'{count:,} values, 10,000 at a time':40s} {took:9.2f} s   ({len(values) / took:,.0f} values a second)")
     show("10 more of them", milliseconds(lambda: registry.trainings.follow("trn-00000001", points=values[:10])))
     show("its curve of 1,000 points", milliseconds(lambda: registry.metrics.curve("trn-00000001", "loss")))
     many = [MetricPoint(name=f"metric/{n}", value=float(n), text=str(n), step=1, rank=0, at=now) for n in range(1000)]
@@ -166,20 +174,26 @@ def bench_metrics(registry: Registry) -> None:
     show("their figures", milliseconds(lambda: registry.metrics.names("trn-00000002")))
 
 
-def main(url: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", nargs="?", help="a new database; one in a file when not given")
+    parser.add_argument("--short", action="store_true", help=f"{SHORT_TRAININGS:,} trainings")
+    asked = parser.parse_args()
+    trainings = SHORT_TRAININGS if asked.short else TRAININGS
+    with tempfile.TemporaryDirectory() as directory:
+        measure(asked.url or f"sqlite:///{directory}/registry.db", trainings)
+
+
+def measure(url: str, trainings: int) -> None:
     """Fill a new database and print what everything takes."""
     registry = open_registry(url)
     began = time.perf_counter()
-    fill(url, registry)
-    print(f"{TRAININGS:,} trainings in {url.partition(':')[0]} (filled in {time.perf_counter() - began:.0f} s)")
-    bench_lists(url, registry)
-    bench_metrics(registry)
+    fill(url, registry, trainings)
+    print(f"{trainings:,} trainings in {url.partition(':')[0]} (filled in {time.perf_counter() - began:.0f} s)")
+    bench_lists(url, registry, trainings)
+    bench_metrics(registry, METRIC_VALUES * trainings)
     registry.close()
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(sys.argv[1])
-    else:
-        with tempfile.TemporaryDirectory() as directory:
-            main(f"sqlite:///{directory}/registry.db")
+    main()
