@@ -1,12 +1,19 @@
-"""The application of a workflow server: Prefect's own, with the tables of a new database made in half the time.
+"""The application of a workflow server: Prefect's own, with a garbage collector and tables of its own.
+
+Where the collector runs in the thread of the event loop, as it does by default, a server on SQLite can stand still for
+a minute: it frees the cursor of a statement whose connection waits for another one to commit, has to wait for that
+connection, and so keeps the other one's commit, which the event loop would have to ask for, from happening.
 
 Prefect takes its migrations through an asynchronous driver, statement by statement, which is most of what the first
 start of a server takes. Nobody uses a new database yet, so it can be made in memory, by the same migrations, and
 copied.
 """
 
+import gc
 import logging
 import sqlite3
+import threading
+import time
 import warnings
 from contextlib import closing
 from pathlib import Path
@@ -26,16 +33,34 @@ from blocks.locks import locked
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+COLLECT_SECONDS = 0.5
+"""Between two looks whether there is garbage to collect: of the oldest generation at most every 50 s."""
+
 logger = logging.getLogger("makerflow")
 
 
 def create_app() -> "FastAPI":
     """The application, for `uvicorn --factory`."""
+    collect_garbage_in_a_thread()
     url = get_current_settings().server.database.connection_url
     file = sa.make_url(url.get_secret_value()).database if url else None
     if file:
         make_tables(Path(file))
     return create_prefect_app()
+
+
+def collect_garbage_in_a_thread() -> None:
+    """Never collect garbage in the thread that happens to make some, but in one that may wait."""
+    gc.disable()
+    threading.Thread(target=_collect, name="garbage collector", daemon=True).start()
+
+
+def _collect() -> None:
+    while True:
+        time.sleep(COLLECT_SECONDS)
+        full = [number for number, limit in enumerate(gc.get_threshold()) if gc.get_count()[number] > limit]
+        if full:
+            gc.collect(full[-1])
 
 
 def make_tables(file: Path) -> None:

@@ -84,7 +84,8 @@ def platform_routes(directory: Path) -> tuple[Route, ...]:
             access=Access.ACCOUNT,
             websocket=True,
             timeout_seconds=0,
-            busy_retries=10,  # its answer while another writes into its SQLite; browsers would show it as an error
+            # Its answer while others write into its SQLite, which browsers would show as an error; about 15 s in all.
+            busy_retries=30,
         ),
         Route(name="front-door", prefix=OWN_PREFIX, socket=access, access=Access.OPEN),
         Route(name="boards", prefix=BOARDS_PREFIX, socket=access, access=Access.TOKEN, timeout_seconds=120),

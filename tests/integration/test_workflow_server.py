@@ -72,3 +72,50 @@ def test_what_fails_is_left_to_prefect(
     make_tables(tmp_path / "a.db")
     assert (tmp_path / "a.db").stat().st_size == 0
     assert "takes longer" in caplog.text
+
+
+COLLECTS = """
+import gc, sqlite3, sys, threading, time
+from blocks.connections.workflow_server import collect_garbage_in_a_thread
+collect_garbage_in_a_thread()
+holder, waiter = (
+    sqlite3.connect(sys.argv[1], timeout=1000, isolation_level=None, check_same_thread=False) for _ in range(2)
+)
+begin = "BEGIN IMMEDIATE"
+holder.execute(begin)
+
+class Cyclic:
+    def __init__(self):
+        self.itself, self.cursor = self, waiter.cursor()
+
+waiter.execute("PRAGMA busy_timeout = 1")
+refused = Cyclic()
+try:
+    refused.cursor.execute(begin)
+except sqlite3.OperationalError:
+    pass  # its cursor keeps the statement, which the next one of the same words takes from the connection's cache
+waiter.execute("PRAGMA busy_timeout = 1000000")
+begins, began = threading.Event(), threading.Event()
+waiter.set_trace_callback(lambda statement: begins.set())
+waits = threading.Thread(target=lambda: waiter.cursor().execute(begin))
+waits.start()
+begins.wait()
+gc.callbacks.append(lambda phase, info: began.set())
+del refused
+while not began.is_set():
+    Cyclic.made = [[] for _ in range(1000)]  # enough for the collector to begin
+    time.sleep(0.01)
+holder.execute("COMMIT")
+waits.join()
+"""
+
+
+def test_garbage_of_a_connection_that_waits_for_another_keeps_nobody_from_ending_that_wait(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", COLLECTS, str(tmp_path / "t.db")],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
