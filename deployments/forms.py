@@ -14,6 +14,9 @@ from blocks.domain.images import Image
 
 TITLES = {
     "grace_seconds": "Grace period (seconds)",
+    "max_failed_trainings": "Maximum failed trainings",
+    "max_trainings": "Maximum trainings",
+    "max_tuning_minutes": "Maximum tuning time (minutes)",
     "patience_seconds": "Patience (seconds)",
 }
 """Prefect calls a form's field as the flow calls its parameter."""

@@ -10,6 +10,7 @@ from tasks.current_run import run_key
 from tasks.engine import run_flow
 from tasks.experiment import change_experiment_row, delete_experiment_row, prepare_experiment, register_experiment
 from tasks.liveness import flow
+from tasks.page_log import tell_page
 
 
 @flow(name="create-experiment", flow_run_name="{spec.name}")
@@ -19,7 +20,7 @@ def create_experiment_flow(spec: ExperimentSpec) -> Experiment:
     Args:
         spec: What the experiment is called.
     """
-    return prepare_experiment(register_experiment(spec, run_key()))
+    return _prepared(register_experiment(spec, run_key()))
 
 
 @flow(name="retry-experiment", flow_run_name="{key}")
@@ -29,7 +30,7 @@ def retry_experiment_flow(key: str) -> Experiment:
     Args:
         key: Its name or id.
     """
-    return prepare_experiment(open_platform().registry.experiments.get(key).id)
+    return _prepared(open_platform().registry.experiments.get(key).id)
 
 
 @flow(name="change-experiment", flow_run_name="{key}")
@@ -40,7 +41,9 @@ def change_experiment_flow(key: str, description: str) -> Experiment:
         key: Its name or id.
         description: Free text, at most 1,000 characters.
     """
-    return change_experiment_row(open_platform().registry.experiments.get(key).id, description)
+    row = change_experiment_row(open_platform().registry.experiments.get(key).id, description)
+    tell_page(f"experiment {row.name}: changed")
+    return row
 
 
 @flow(name="delete-experiment", flow_run_name="{key}")
@@ -50,7 +53,9 @@ def delete_experiment_flow(key: str) -> None:
     Args:
         key: Its name or id.
     """
-    delete_experiment_row(open_platform().registry.experiments.get(key).id)
+    row = open_platform().registry.experiments.get(key)
+    delete_experiment_row(row.id)
+    tell_page(f"experiment {row.name}: deleted")
 
 
 def create_experiment(spec: ExperimentSpec | Mapping[str, Any]) -> Experiment:
@@ -84,3 +89,9 @@ def delete_experiment(key: str) -> None:
         InUseError: Trainings belong to it; they are named.
     """
     run_flow(delete_experiment_flow, key)
+
+
+def _prepared(experiment_id: str) -> Experiment:
+    row = prepare_experiment(experiment_id)
+    tell_page(f"experiment {row.name}: {row.status}")
+    return row

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from blocks.connections.platform import open_platform
-from blocks.domain.template_overrides import TemplateOverrides
+from blocks.domain.template_overrides import TemplateCopySpec, TemplateOverrides
 from blocks.domain.templates import TemplateSpec
 from blocks.registry.records import Template
 from tasks.current_run import run_key
 from tasks.engine import run_flow
 from tasks.liveness import flow
+from tasks.page_log import tell_page
 from tasks.template import change_template_row, copy_template_row, delete_template_row, register_template
 
 
@@ -20,7 +21,9 @@ def create_template_flow(spec: TemplateSpec) -> Template:
     Args:
         spec: The settings. What is left empty is given with a training, or has its default.
     """
-    return register_template(spec, run_key())
+    row = register_template(spec, run_key())
+    tell_page(f"template {row.name}: created")
+    return row
 
 
 @flow(name="change-template", flow_run_name="{changes.template}")
@@ -30,18 +33,21 @@ def change_template_flow(changes: TemplateOverrides) -> Template:
     Args:
         changes: Which template, and its new settings. What is left empty stays as it is.
     """
-    return change_template_row(changes)
+    row = change_template_row(changes)
+    tell_page(f"template {row.name}: changed")
+    return row
 
 
 @flow(name="copy-template", flow_run_name="{changes.template}")
-def copy_template_flow(changes: TemplateOverrides) -> Template:
+def copy_template_flow(changes: TemplateCopySpec) -> Template:
     """Create a template with the settings of another, any of which can be overridden.
 
     Args:
-        changes: Which template, and the copy's own settings. What is left empty is as in the other; an empty name is
-            made from the other's.
+        changes: Which template, and the copy's own settings. What is left empty is as in the other.
     """
-    return copy_template_row(changes, run_key())
+    row = copy_template_row(changes, run_key())
+    tell_page(f"template {row.name}: created")
+    return row
 
 
 @flow(name="delete-template", flow_run_name="{key}")
@@ -51,7 +57,9 @@ def delete_template_flow(key: str) -> None:
     Args:
         key: Its name or id.
     """
-    delete_template_row(open_platform().registry.templates.summary(key).id)
+    row = open_platform().registry.templates.summary(key)
+    delete_template_row(row.id)
+    tell_page(f"template {row.name}: deleted")
 
 
 def create_template(spec: TemplateSpec | Mapping[str, Any]) -> Template:
@@ -85,7 +93,7 @@ def copy_template(key: str, **overrides: Any) -> Template:
         InvalidInputError: A setting is refused.
         AlreadyExistsError: The name is taken.
     """
-    return run_flow(copy_template_flow, TemplateOverrides.given(key, overrides))
+    return run_flow(copy_template_flow, TemplateCopySpec.given(key, overrides))
 
 
 def delete_template(key: str) -> None:

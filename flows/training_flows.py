@@ -21,7 +21,7 @@ from tasks.engine import run_flow
 from tasks.following import follow_workers, report_training
 from tasks.liveness import flow
 from tasks.log_collection import history_logged
-from tasks.page_log import told_on_page
+from tasks.page_log import tell_page, told_on_page
 from tasks.training import (
     change_training_row,
     check_access,
@@ -110,8 +110,8 @@ def copy_training_flow(
             name of its own, made from this one.
         hyperparameters: Added to the other's; one of the same name takes its place.
         datasets: Added to the other's; one of the same name takes its place.
-        settings: What takes the place of the other's, by the names that it has in Python and YAML, such as
-            workers = 2, max_minutes = 90 or output = s3://bucket/path; a list as JSON.
+        settings: Whatever else takes the place of the other's: the name that each has in Python and YAML, such as
+            workers, max_minutes or output, and its value; a list as JSON.
     """
     key = run_key()
     if made := made_already(key):
@@ -162,7 +162,9 @@ def change_training_flow(
         tags: All of them, at most 10; left empty: as they are.
     """
     named = None if tags is None else {tag.name: tag.value for tag in tags}
-    return change_training_row(open_platform().registry.trainings.get(key).id, description, named)
+    row = change_training_row(open_platform().registry.trainings.get(key).id, description, named)
+    tell_page(f"training {row.name}: changed")
+    return row
 
 
 @flow(name="delete-training", flow_run_name="{key}")
@@ -172,7 +174,9 @@ def delete_training_flow(key: str) -> None:
     Args:
         key: Its name or id.
     """
-    delete_training_row(open_platform().registry.trainings.get(key).id)
+    row = open_platform().registry.trainings.get(key)
+    delete_training_row(row.id)
+    tell_page(f"training {row.name}: deleted")
 
 
 def asked_for(spec: TrainingSpec | TemplatedTrainingSpec | Mapping[str, Any]) -> TrainingSpec | TemplatedTrainingSpec:

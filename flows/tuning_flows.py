@@ -22,7 +22,7 @@ from tasks.current_run import is_retry, is_scheduled, run_key
 from tasks.engine import run_flow
 from tasks.liveness import flow
 from tasks.log_collection import history_logged
-from tasks.page_log import told_on_page
+from tasks.page_log import tell_page, told_on_page
 from tasks.trials import run_trials
 from tasks.trouble import tuning_told_when_given_up
 from tasks.tuning import (
@@ -114,7 +114,7 @@ def resume_tuning_flow(
         max_trainings: How many trainings are to have run in all; left empty: as it was.
         max_failed_trainings: How many may fail in all; left empty: as it was.
         parallel_trainings: How many run at once; left empty: as it was.
-        max_tuning_minutes: The maximum time in minutes, that of before included; left empty: as it was.
+        max_tuning_minutes: Past this many minutes after its first start it is ended; left empty: as it was.
         goal: The value that is good enough; left empty: as it was.
     """
     given = {
@@ -154,11 +154,13 @@ def copy_tuning_flow(
 
     Args:
         original: The tuning to copy: its name or id.
-        name: The name of the new one; empty for one that is made from the other's.
-        parameters: Added to the other's; one of the same name takes its place.
-        hyperparameters: Added to the other's; one of the same name takes its place.
-        settings: What takes the place of the other's, by the names that it has in Python and YAML, such as
-            max_trainings = 40 or strategy = RANDOM; a list as JSON.
+        name: The name of the new one; empty for one that is made from the other's. On a schedule each tuning gets a
+            name of its own, made from this one.
+        parameters: Hyperparameters that are searched, each with its range or its values. Added to the other's; one of
+            the same name takes its place.
+        hyperparameters: Those with one value. Added to the other's; one of the same name takes its place.
+        settings: Whatever else takes the place of the other's: the name that each has in Python and YAML, such as
+            max_trainings or strategy, and its value; a list as JSON.
     """
     tunings, key = open_platform().registry.tunings, run_key()
     with suppress(NotFoundError):  # made already; the other may have been deleted since
@@ -180,7 +182,9 @@ def change_tuning_flow(key: str, description: str | None = None, tags: tuple[Nam
         tags: All of them, at most 10; left empty: as they are.
     """
     named = None if tags is None else {tag.name: tag.value for tag in tags}
-    return change_tuning_row(open_platform().registry.tunings.get(key).id, description, named)
+    row = change_tuning_row(open_platform().registry.tunings.get(key).id, description, named)
+    tell_page(f"tuning {row.name}: changed")
+    return row
 
 
 @flow(name="delete-tuning", flow_run_name="{key}")
@@ -190,7 +194,9 @@ def delete_tuning_flow(key: str) -> None:
     Args:
         key: Its name or id.
     """
-    delete_tuning_row(open_platform().registry.tunings.get(key).id)
+    row = open_platform().registry.tunings.get(key)
+    delete_tuning_row(row.id)
+    tell_page(f"tuning {row.name}: deleted")
 
 
 def asked_for(spec: TuningSpec | TemplatedTuningSpec | Mapping[str, Any]) -> TuningSpec | TemplatedTuningSpec:

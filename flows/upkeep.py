@@ -29,6 +29,7 @@ from tasks.engine import run_flow
 from tasks.flow_run_retention import remove_earlier_runs
 from tasks.liveness import flow
 from tasks.log_upkeep import tidy_log_store
+from tasks.page_log import tell_page
 from tasks.publishing import publish_report
 from tasks.upkeep import Ending, end_runs, follow_trainings, mend_experiments, mend_flow_runs, remove_scratch
 from tasks.upkeep_report import upkeep_report
@@ -64,6 +65,7 @@ def upkeep_flow(
     """
     registry = open_platform().registry
     if registry.is_leased(LEASE):
+        tell_page("another upkeep is at work, and does all of it")
         return UpkeepReport(dry_run=dry_run, busy=True)
     with registry.lease(LEASE):
         died = mend_flow_runs(dry_run, _ending_of)
@@ -76,6 +78,7 @@ def upkeep_flow(
             *tidy_log_store(dry_run),
         )
     report = UpkeepReport(dry_run=dry_run, findings=findings)
+    tell_page(f"{len(findings)} finding{'s' * (len(findings) != 1)}")
     if findings:
         publish_report("upkeep", f"Upkeep: {len(findings)} findings", upkeep_report(report), unless_known=True)
     remove_earlier_runs()

@@ -35,13 +35,13 @@ def event_entries(event: RunEvent) -> list[LogEntry]:
             return [LogEntry(LogLevel.INFO, f"checkpoint uploaded: {path}")]
         case Exited(record=record):
             text = f"worker {record.rank} ended ({record.cause}): {record.message}"
-            return [LogEntry(_level_of(record.cause), text)]
+            return [LogEntry(_level_of(record.cause), text.removesuffix(": "))]
         case Restarted(attempt=attempt, cause=cause):
             return [LogEntry(LogLevel.WARNING, f"restarted as attempt {attempt}: {cause}")]
         case Uploaded(output=output, path=path, files=files):
             return [LogEntry(LogLevel.INFO, f"{output} uploaded: {files} file{'s' * (files != 1)} to {path}")]
         case Finished(cause=cause, message=message):
-            return [LogEntry(_level_of(cause), f"the run ended ({cause}): {message}")]
+            return [LogEntry(_level_of(cause), f"the run ended ({cause}): {message}".removesuffix(": "))]
     return []
 
 

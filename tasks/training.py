@@ -25,6 +25,7 @@ from blocks.registry.names import under_free_name
 from blocks.registry.records import Training
 from tasks.engine import step
 from tasks.log_collection import collect_logs
+from tasks.page_log import tell_page
 from tasks.planning import check_paths, events_directory, keep_plan
 from tasks.trouble import told_while_it_lasts
 
@@ -90,7 +91,9 @@ def register_repeated(asked: TrainingSpec | TemplatedTrainingSpec, key: str) -> 
     spec, template, experiment = _prepared(platform, asked)
 
     def create(name: str) -> str:
-        return trainings.create(spec.changed(name=name), experiment, id=training_id_of(key), template=template).id
+        row = trainings.create(spec.changed(name=name), experiment, id=training_id_of(key), template=template)
+        tell_page(f"training {row.name}: created")
+        return row.id
 
     return under_free_name(partial(trainings.free_name, spec.name), create)
 

@@ -20,6 +20,7 @@ from blocks.domain.tunings import TuningSpec
 from blocks.registry.names import under_free_name
 from blocks.registry.records import LearnedTrial, Trial, Tuning
 from tasks.engine import step
+from tasks.page_log import tell_page
 from tasks.planning import check_paths, events_of_tuning, keep_tuning_plan
 from tasks.training import check_settings, takes_up, taking_up
 from tasks.trouble import told_of_tuning
@@ -75,7 +76,9 @@ def register_repeated_tuning(spec: TuningSpec, template: TemplateUse | None, key
         with taking_up(False):
             return register_tuning.task.fn(spec.changed(name=name), template, key)
 
-    return under_free_name(partial(tunings.free_name, spec.name), create)
+    tuning_id = under_free_name(partial(tunings.free_name, spec.name), create)
+    tell_page(f"tuning {tunings.get(tuning_id).name}: created")
+    return tuning_id
 
 
 @step("go on with tuning")

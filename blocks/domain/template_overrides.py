@@ -136,10 +136,10 @@ class TemplateOverrides(SettingsSpec):
     not_of_template: ClassVar[frozenset[str]] = frozenset({"name"})
     """Flat names of what the template has no say in."""
 
-    name: str = Field(default="", title="Name", description="A new name of the template; empty: as it is.")
     template: str = Field(
         min_length=1, title="Template", description="Name or id of the template.", examples=["digits-nightly"]
     )
+    name: str = Field(default="", title="New name", description="Of the template; empty: as it is.")
     description: str = Field(
         default="",
         max_length=1000,
@@ -211,6 +211,26 @@ class TemplateOverrides(SettingsSpec):
         texts = {"name": self.name, "description": self.description}
         given = {name: text for name, text in texts.items() if text}
         return template.changed(unset=self.unset, **given, **self.settings())
+
+
+class TemplateCopySpec(TemplateOverrides):
+    """A template made from another, any of whose settings can be overridden."""
+
+    template: str = Field(
+        min_length=1, title="Template to copy", description="Its name or id.", examples=["digits-nightly"]
+    )
+    name: str = Field(
+        default="",
+        title="Name",
+        description="The name of the new one; empty for one that is made from the other's.",
+        examples=["digits-weekly"],
+    )
+    description: str = Field(
+        default="",
+        max_length=1000,
+        title="Description",
+        description="Of the new one, at most 1,000 characters; empty: as the other's.",
+    )
 
 
 class TemplatedTrainingSpec(TemplateOverrides):

@@ -75,3 +75,26 @@ def test_what_a_tuning_cannot_do_without_is_asked_for_right_below_its_algorithm(
     at = fields.index("algorithm")
     assert fields[at : at + 5] == ["algorithm", "search", "objective", "trainings", "early_stopping"]
     assert fields.index("limits") > at + 4
+
+
+@pytest.mark.req("COM-04")
+def test_a_limit_is_called_the_same_where_a_tuning_is_created_and_where_it_is_resumed() -> None:
+    created, resumed = form_of(ENTRIES["create-tuning"]), form_of(ENTRIES["resume-tuning"])
+    limits = created.definitions["TrainingsSpec"]["properties"] | created.definitions["ObjectiveSpec"]["properties"]
+    for name in resumed.properties.keys() - {"key"}:
+        assert resumed.properties[name]["title"] == limits[name]["title"]
+
+
+@pytest.mark.req("COM-04")
+@pytest.mark.parametrize(
+    ("name", "group", "titles"),
+    [
+        ("change-template", "TemplateOverrides", ["Template", "New name"]),
+        ("copy-template", "TemplateCopySpec", ["Template to copy", "Name"]),
+        ("create-training-from-template", "TemplatedTrainingSpec", ["Template", "Name"]),
+        ("create-tuning-from-template", "TemplatedTuningSpec", ["Template", "Name"]),
+    ],
+)
+def test_the_template_that_something_is_made_of_is_asked_for_first(name: str, group: str, titles: list[str]) -> None:
+    fields = form_of(ENTRIES[name]).definitions[group]["properties"]
+    assert [field["title"] for field in fields.values()][:2] == titles

@@ -127,6 +127,7 @@ def test_the_logs_of_a_run_s_page_tell_its_life_in_a_handful_of_lines(workflows:
     last = "step 199: loss=0.005025125628140704"
     texts = ("CREATE REQUESTED", "placed on", "attempt 1 started", "RUNNING", "the run ended", last, "COMPLETE:")
     assert not [text for text in texts if not any(line.startswith(text) for line in found)], found
+    assert "worker 0 ended (ok)" in found
     assert len(found) < 20, found
     assert not [line for line in found if "what the code prints" in line]
 

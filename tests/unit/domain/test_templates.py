@@ -7,7 +7,7 @@ from blocks.domain.catalogues import BUILT_IN
 from blocks.domain.errors import InputMissingError, InvalidInputError, TemplateOutdatedError
 from blocks.domain.flat_settings import GROUPS, drop_fields, flat_names, merge_fields
 from blocks.domain.specs import MAX_HYPERPARAMETERS, ProvidedAlgorithm, TrainingSpec
-from blocks.domain.template_overrides import AlgorithmChoice, TemplatedTrainingSpec, TemplateOverrides
+from blocks.domain.template_overrides import AlgorithmChoice, TemplateCopySpec, TemplatedTrainingSpec, TemplateOverrides
 from blocks.domain.templates import TemplateSpec, TemplateUse, named_by
 
 WHOLE = TemplateSpec(
@@ -201,7 +201,7 @@ def test_a_form_that_is_submitted_as_it_is_overrides_nothing():
 
 
 def test_the_forms_of_templates_show_groups_with_titles_and_literal_defaults():
-    for form in (TemplateSpec, TemplateOverrides, TemplatedTrainingSpec):
+    for form in (TemplateSpec, TemplateOverrides, TemplateCopySpec, TemplatedTrainingSpec):
         schema = form.model_json_schema()
         for name, field in schema["properties"].items():
             assert field.get("title"), (form, name)
@@ -209,7 +209,7 @@ def test_the_forms_of_templates_show_groups_with_titles_and_literal_defaults():
             assert "anyOf" not in field, (form, name)
         for definition in schema["$defs"].values():
             assert all(field.get("title") for field in definition.get("properties", {}).values())
-    assert TemplatedTrainingSpec.model_json_schema()["required"] == ["name", "template"]
+    assert TemplatedTrainingSpec.model_json_schema()["required"] == ["template", "name"]
     assert TemplateSpec.model_json_schema()["required"] == ["name"]
 
 
