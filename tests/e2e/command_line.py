@@ -88,14 +88,14 @@ class CommandLine:
         )
         return Running(process)
 
-    def wait_for_status(self, name: str, *statuses: str) -> dict[str, Any]:
+    def wait_for_status(self, name: str, *statuses: str, seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
         """The training, once it has one of these statuses."""
 
         def look() -> dict[str, Any] | None:
             ended = self.run("training", "show", name, "--json")
             return ended.document if ended.code == 0 and ended.document["status"] in statuses else None
 
-        return wait_for(look, f"{name} to be {' or '.join(statuses)}")
+        return wait_for(look, f"{name} to be {' or '.join(statuses)}", seconds)
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "deployments.cli", *arguments]
