@@ -21,7 +21,7 @@ help:
 	@echo "make check            format, lint, types, layers"
 	@echo "make test             all tests but the slow ones"
 	@echo "make test-frameworks  PyTorch and TensorFlow for real (downloads them)"
-	@echo "make soak             the long fault campaigns"
+	@echo "make soak             the long fault campaigns, and every form in a browser"
 	@echo "make bench            the benchmarks, with their targets"
 	@echo "make format           mend the format and what the linter can mend"
 	@echo "make lock             pin the newest versions again"

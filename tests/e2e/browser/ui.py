@@ -73,7 +73,7 @@ class Ui:
         self.screenshots.mkdir(parents=True, exist_ok=True)
         before = self.page.viewport_size
         height = self.page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(e => e.scrollHeight))")
-        self.page.set_viewport_size({"width": 1280, "height": min(max(height, 900), 5000)})
+        self.page.set_viewport_size({"width": 1280, "height": min(max(height, 900), 8000)})
         self.page.screenshot(path=self.screenshots / f"{name}.png")
         if before:
             self.page.set_viewport_size(before)
@@ -94,13 +94,13 @@ class Form:
     def field(self, *labels: str, last: bool = False) -> Locator:
         """The field under these labels, from the outermost group inwards; the last or the first such item of a list."""
         found = self.around
-        for label in labels:
+        for depth, label in enumerate(labels, 1):
             header = self.ui.page.locator(
                 ":scope > .p-label__header .schema-form-property__label",
                 has_text=re.compile(rf"^{re.escape(label)}( \(Optional\))?$"),
             )
             fields = found.locator(".schema-form-property").filter(has=header)
-            found = fields.last if last else fields.first
+            found = fields.last if last and depth == len(labels) else fields.first
         return found
 
     def fill(self, value: str, *labels: str) -> None:
@@ -111,6 +111,12 @@ class Form:
         """Choose from a menu."""
         self.field(*labels).locator(".p-select-button__control").press("ArrowDown")
         self.ui.page.get_by_text(option, exact=True).click()
+
+    def switch_on(self, *labels: str) -> None:
+        """Turn on what is off."""
+        switch = self.field(*labels).get_by_role("switch")
+        switch.click()
+        expect(switch).to_be_checked()
 
     def add(self, *labels: str, **values: str) -> None:
         """Add an item to a list, with values by their labels."""

@@ -33,7 +33,8 @@ class WholePlatform:
         return CommandLine(self.directory)
 
     def start(self) -> None:
-        self.cli.json("up", "--detach", "--port", self.url.rpartition(":")[2])
+        logs = {"PREFECT_LOGGING_TO_API_ENABLED": "true"}  # as people have it, for whom a run's page tells what goes on
+        CommandLine(self.directory, logs).json("up", "--detach", "--port", self.url.rpartition(":")[2])
 
     def end(self) -> None:
         self.cli.json("down")
