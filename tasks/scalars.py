@@ -15,8 +15,11 @@ from blocks.domain.metrics import MetricPoint, number
 DENSE = 5_000
 """Points of one metric that are all written; past it every second one, past twice as many every fourth, and so on."""
 
-OBJECTIVE = "makerflow/objective"
-"""The name under which a trial's objective value is shown: HParams shows the last value of a metric, not the best."""
+OBJECTIVE = "Makerflow/objective"
+"""The name under which a trial's objective value is shown: HParams shows the last value of a metric, not the best.
+
+Its capital letter puts it among the first five, which are those that HParams shows until others are chosen.
+"""
 
 logger = logging.getLogger("makerflow")
 

@@ -186,12 +186,26 @@ class TrialFollower:
 
     def _unavailable(self) -> str:
         """Why a trial that ended well has no objective, with the lines that nearly gave one."""
+        if self.history.best is not None:
+            return self._not_counted()
         diagnosis = self._watch.diagnosis()
         lines = "".join(f"\n  {line}" for line in diagnosis.lines)
         nearly = f"\nNearly a match:{lines}" if lines else ""  # last: a list shows the first line
         return (
             f"It ended well, without a number for {self._objective.metric}. {diagnosis.message} What to do: "
             f"{diagnosis.suggestion} What each line gives: `makerflow metrics test {self.run.name}`.{nearly}"
+        )
+
+    def _not_counted(self) -> str:
+        """Why finite values that were reported give no objective value."""
+        metric, chooser = self._objective.metric, self._objective.best_step_metric
+        if chooser:
+            why = f"{chooser}, which chooses the step that counts, was never a finite number"
+        else:
+            why = f"its last value, at step {self.history.last_step}, is not a finite number, and the last one counts"
+        return (
+            f"It ended well, without an objective value: {metric} was reported, but {why}. What to do: look at what "
+            "the entry point computes, or let the best value count: --objective-value BEST."
         )
 
     def _is_best(self, objective: Objective | None, best: float | None) -> bool:

@@ -74,7 +74,7 @@ def _begun(platform: Platform, row: Tuning) -> Tuning:
     """RUNNING, unless somebody has stopped it meanwhile."""
     try:
         row = platform.registry.tunings.move(
-            row.id, TuningStatus.RUNNING, row.reason if row.learned else "trials begin"
+            row.id, TuningStatus.RUNNING, row.reason if row.spec.search.warm_start else "trials begin"
         )
     except IllegalTransitionError:
         row = platform.registry.tunings.get(row.id)

@@ -37,7 +37,7 @@ def no_room(directory: Path, size: int) -> CapacityError:
         f"The disk of {directory} is full",
         f"{size:,} bytes",
         f"{free_bytes(directory):,} bytes",
-        "Free some space there, or put MAKERFLOW_HOME on a larger disk, then try again.",
+        "Free some space there, or give a path on a larger disk (MAKERFLOW_HOME is one, too), then try again.",
     )
 
 

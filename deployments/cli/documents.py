@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from deployments.cli.fields import duration_text, pair_text, value_text
 
 if TYPE_CHECKING:
+    from blocks.domain.plan import Uploaded
     from blocks.domain.specs import TrainingSettings
     from blocks.registry.records import (
         Experiment,
@@ -53,7 +54,17 @@ def outputs_of(row: "Training") -> dict[str, str]:
     """Kind of output to where it goes; empty before the run was planned. Of a trial's only what has arrived."""
     if row.plan:
         return {output.kind.value: output.path for output in row.plan.outputs}
-    return {upload.output.value: upload.path for upload in row.uploaded}
+    return {kind: upload.path for kind, upload in uploads_of(row).items()}
+
+
+def uploads_of(row: "Training") -> "dict[str, Uploaded]":
+    """Kind of output to what has arrived of it: of worker 0, or of a further one where that one left nothing."""
+    found: dict[str, Uploaded] = {}
+    for upload in row.uploaded:  # a further worker's place is below that of worker 0
+        kind = upload.output.value
+        if kind not in found or len(upload.path) < len(found[kind].path):
+            found[kind] = upload
+    return found
 
 
 def template_summary(row: "TemplateSummary") -> dict[str, Any]:

@@ -151,7 +151,7 @@ def _workers(row: "Training", workers: "RunState | None") -> dict[str, Any]:
 
 def write_outputs(row: "Training") -> None:
     """Print where its outputs are."""
-    arrived = {upload.output.value: upload for upload in row.uploaded}
+    arrived = documents.uploads_of(row)
     fields = {}
     for kind, path in documents.outputs_of(row).items():
         upload = arrived.get(kind)

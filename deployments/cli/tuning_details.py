@@ -8,7 +8,7 @@ from blocks.domain.tunings import MAX_TRAININGS
 from deployments.cli import documents
 from deployments.cli.documents import time_text
 from deployments.cli.fields import duration_text, value_text
-from deployments.cli.output import write, write_fields
+from deployments.cli.output import clean_block, write, write_fields
 from deployments.cli.training_details import (
     head_fields,
     write_commands,
@@ -191,5 +191,7 @@ def _write_best(details: TuningDetails) -> None:
     ended = "" if best.status.value == "SUCCEEDED" else f"  {best.status.value}"
     metric = details.row.spec.objective.metric
     write_fields({metric: f"{value_text(best.objective)}{step}{ended}", **best.parameters})
+    if best.reason:
+        write(clean_block(best.reason))
     if details.training is not None:
         write_outputs(details.training)

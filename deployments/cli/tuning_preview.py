@@ -34,12 +34,14 @@ class Preview:
         random_state: That of its settings, or one that was drawn for this look.
         learned: How many trials of another tuning it learns from.
         points: The first ones.
+        learning: What is told of those others.
     """
 
     spec: TuningSpec
     random_state: int
     learned: int
     points: tuple[dict[str, str], ...]
+    learning: str = ""
 
     @property
     def waves(self) -> int:
@@ -80,8 +82,8 @@ class Preview:
                     "With trainings that overlap, the order in which they end decides as well: the same random state "
                     "gives the same points with --parallel 1 only."
                 )
-        if search.warm_start:
-            found.append(f"It learns from {count_text(self.learned, 'trial')} of {search.warm_start}.")
+        if self.learning:
+            found.append(self.learning)
         return found
 
 
@@ -121,10 +123,10 @@ def preview(asked: "tuple[TuningSpec, TemplateUse | None]") -> Preview:
 
     (spec, template), platform = asked, open_platform()
     check_tuning_settings(platform, spec, template)
-    learned, _ = learned_trials(platform, spec)
+    learned, told = learned_trials(platform, spec)
     given = spec.search.random_state
     random_state = secrets.randbelow(2**32) if given is None else given
-    return Preview(spec, random_state, len(learned), _first_points(spec, random_state, learned))
+    return Preview(spec, random_state, len(learned), _first_points(spec, random_state, learned), told)
 
 
 def preview_document(found: Preview) -> dict[str, Any]:

@@ -8,8 +8,10 @@ import pytest
 from rich.console import Console
 
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
+from blocks.domain.plan import OutputKind, Uploaded
 from blocks.domain.tunings import MAX_TRAININGS, TuningSpec
-from blocks.registry.records import Trial, Tuning, TuningSummary
+from blocks.registry.records import Training, Trial, Tuning, TuningSummary
+from deployments.cli.documents import uploads_of
 from deployments.cli.tuning_details import remedies
 from deployments.cli.tuning_documents import best_first, range_text, trial_document, tuning_row, tuning_summary
 from deployments.cli.tuning_live import LiveTuningDisplay
@@ -95,6 +97,16 @@ GRID = {"strategy": "GRID", "parameters": ["lr=DOUBLE[0,1,0.25]"], "max_training
 )
 def test_what_is_advised_for_a_complete_tuning_does_go_on(settings: dict[str, Any], advice: str) -> None:
     assert remedies(complete(**settings))[-1] == advice
+
+
+def test_the_outputs_that_are_shown_are_those_of_worker_0_whoever_was_last() -> None:
+    paths = ("file:///out/model/worker-1", "file:///out/model", "file:///out/model/worker-2")
+    uploaded = [
+        Uploaded(run_id="r", sequence=n, at=NOW, output=OutputKind.MODEL, path=path, files=n, bytes=1)
+        for n, path in enumerate(paths, 1)
+    ]
+    [arrived] = uploads_of(Training.model_construct(plan=None, uploaded=tuple(uploaded))).values()
+    assert (arrived.path, arrived.files) == ("file:///out/model", 2)
 
 
 def progress(*changed: Trial, best: Trial | None = None, **more: Any) -> TuningProgress:
@@ -240,11 +252,11 @@ def test_a_preview_says_what_its_points_depend_on() -> None:
     def told(random_state: int | None, strategy: str, learned: int = 0, parallel: int = 2) -> str:
         spec = SPEC.changed(random_state=random_state, strategy=strategy, warm_start="old" if learned else "")
         spec = spec.changed(parallel_trainings=parallel)
-        return " ".join(Preview(spec, 7, learned, ()).notes)
+        return " ".join(Preview(spec, 7, learned, (), "It learns from 30 of 31." if learned else "").notes)
 
     assert "--random-state 7 gives them" in told(None, "RANDOM")
     assert told(7, "RANDOM") == ""
     assert "the first 10 points by chance" in told(7, "BAYESIAN_OPTIMIZATION")
     assert "the order in which they end decides" in told(7, "BAYESIAN_OPTIMIZATION")
     assert "the order in which they end decides" not in told(7, "BAYESIAN_OPTIMIZATION", parallel=1)
-    assert "learns from 30 trials of old" in told(7, "BAYESIAN_OPTIMIZATION", 30)
+    assert "It learns from 30 of 31." in told(7, "BAYESIAN_OPTIMIZATION", 30)

@@ -275,6 +275,27 @@ else:
 
 
 @pytest.mark.req("TUN-04", "TUN-05")
+@pytest.mark.parametrize(
+    ("counts", "why"),
+    [
+        ({"objective_value": "LAST"}, "loss was reported, but its last value, at step 2, is not a finite number"),
+        (
+            {"objective_value": "BEST_STEP", "best_step_metric": "error"},
+            "loss was reported, but error, which chooses the step that counts, was never a finite number",
+        ),
+    ],
+)
+def test_a_trial_whose_report_that_counts_is_no_number_says_so(
+    make: MakeTuning, counts: dict[str, str], why: str
+) -> None:
+    tuning = tuned(
+        make("print('step=1 loss=0.5 error=nan')\nprint('step=2 loss=nan error=nan')", max_trainings=1, **counts)
+    )
+    [trial] = trials_of(tuning)
+    assert (trial.status, why in trial.reason) == (R.METRICS_UNAVAILABLE, True), trial.reason
+
+
+@pytest.mark.req("TUN-04", "TUN-05")
 def test_values_that_are_no_numbers_are_shown_and_never_best(make: MakeTuning) -> None:
     source = """
 import os
@@ -504,6 +525,9 @@ def test_a_warm_start_learns_from_what_fits_and_says_what_does_not(make: MakeTun
     assert f"learns from {len(fits)} of 6 trials of coarse" in told
     assert "outside of the space" in told
     assert warm.completed == 1
+    none = tuned(make(name="other", parameters=("z=DOUBLE[0,5]",), max_trainings=1, warm_start="coarse"))
+    told = " ".join(move.reason for move in open_platform().registry.tunings.history(none.id))
+    assert "learns from 0 of 6 trials of coarse. Not of the others: it has no z (6)" in told
 
 
 @pytest.mark.req("TUN-16", "EXP-03", "ENV-02")

@@ -75,7 +75,7 @@ def test_all_trials_are_compared_by_their_hyperparameters_and_objectives(make: M
     tuning = tuned(make(FALLS_AND_RISES, strategy="GRID", parameters=space, hyperparameters={"epochs": 3}))
     other = tuned(make(name="other", max_trainings=2))
     events = open_platform().settings.home / "tensorboard" / tuning.experiment_id
-    metrics = ["loss", "accuracy", "makerflow/objective"]
+    metrics = ["loss", "accuracy", "Makerflow/objective"]
 
     with hparams(events, tmp_path) as client:
         wait_until(lambda: len(session_groups(client, metrics)) == 8, 60)
@@ -92,7 +92,7 @@ def test_all_trials_are_compared_by_their_hyperparameters_and_objectives(make: M
         x, kind = trial.parameters["x"], trial.parameters["kind"]
         assert group["hparams"] == {"x": float(x), "kind": kind, "epochs": 3}
         values = {value["name"]["tag"]: value["value"] for value in group.get("metricValues", [])}
-        assert values.get("makerflow/objective") == trial.objective
+        assert values.get("Makerflow/objective") == trial.objective
         assert values.get("loss") == (
             float(x) + 1 if kind == "plain" else None
         )  # the last value, as TensorBoard has it
