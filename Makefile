@@ -13,8 +13,8 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; d
 	"$$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	2>/dev/null && echo "$$name" && break; done)
 FRAMEWORKS := .venv-frameworks
-# Tests wait for processes more than they compute, so two share even one core well.
-WORKERS ?= 2
+# Tests wait for processes now and then, so three keep two cores busy.
+WORKERS ?= 3
 
 help:
 	@echo "make demo             train two models and tune one, on real data from a real S3 server"

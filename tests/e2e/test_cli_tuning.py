@@ -142,7 +142,7 @@ def test_show_tells_what_is_searched_how_far_it_is_the_best_and_what_to_do_next(
         "4 of 4 trainings have run",
         "Best: grid/1",
         "team=vision",
-        "makerflow tuning resume grid --max-trainings",
+        "makerflow tuning copy grid",
     ):
         assert part in read
 
