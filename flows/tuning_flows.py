@@ -114,7 +114,7 @@ def resume_tuning_flow(
         max_trainings: How many trainings are to have run in all; left empty: as it was.
         max_failed_trainings: How many may fail in all; left empty: as it was.
         parallel_trainings: How many run at once; left empty: as it was.
-        max_tuning_minutes: Past this many minutes after its first start it is ended; left empty: as it was.
+        max_tuning_minutes: The maximum time in minutes, that of before included; left empty: as it was.
         goal: The value that is good enough; left empty: as it was.
     """
     given = {

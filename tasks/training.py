@@ -234,7 +234,7 @@ def delete_training_row(training_id: str) -> None:
     """
     platform = open_platform()
     trainings = platform.registry.trainings
-    trainings.guard_delete(training_id)  # of one that is under way the lease would be waited for to its end
+    trainings.guard_delete(training_id)  # one that is under way holds its lease to its end: refused, not waited for
     with platform.registry.lease(training_id):
         row = trainings.get(training_id)
         trainings.guard_delete(training_id)

@@ -200,7 +200,8 @@ class TrialFollower:
         """Why finite values that were reported give no objective value."""
         metric, chooser = self._objective.metric, self._objective.best_step_metric
         if chooser:
-            why = f"{chooser}, which chooses the step that counts, was never a finite number"
+            how = "a finite number" if self._steps and self._steps.reports else "reported"
+            why = f"{chooser}, which chooses the step that counts, was never {how}"
         else:
             why = f"its last value, at step {self.history.last_step}, is not a finite number, and the last one counts"
         return (

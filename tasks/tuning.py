@@ -184,7 +184,7 @@ def delete_tuning_row(tuning_id: str) -> None:
     """
     platform = open_platform()
     tunings = platform.registry.tunings
-    tunings.guard_delete(tuning_id)  # of one that is under way the lease would be waited for to its end
+    tunings.guard_delete(tuning_id)  # one that is under way holds its lease to its end: refused, not waited for
     with platform.registry.lease(tuning_id):
         tunings.guard_delete(tuning_id)
         row = tunings.get(tuning_id)

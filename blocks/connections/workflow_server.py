@@ -34,24 +34,30 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 COLLECT_SECONDS = 0.5
-"""Between two looks whether there is garbage to collect: of the oldest generation at most every 50 s."""
+"""Between two looks whether there is garbage to collect: of the oldest generation about once a minute at most."""
 
 logger = logging.getLogger("makerflow")
 
 
 def create_app() -> "FastAPI":
     """The application, for `uvicorn --factory`."""
-    collect_garbage_in_a_thread()
     url = get_current_settings().server.database.connection_url
     file = sa.make_url(url.get_secret_value()).database if url else None
     if file:
         make_tables(Path(file))
-    return create_prefect_app()
+    app = create_prefect_app()
+    collect_garbage_in_a_thread()
+    return app
 
 
 def collect_garbage_in_a_thread() -> None:
-    """Never collect garbage in the thread that happens to make some, but in one that may wait."""
+    """Never collect garbage in the thread that happens to make some, but in one that may wait.
+
+    What is there now stays for good, and need not be looked through again.
+    """
     gc.disable()
+    gc.collect()
+    gc.freeze()
     threading.Thread(target=_collect, name="garbage collector", daemon=True).start()
 
 
@@ -59,8 +65,11 @@ def _collect() -> None:
     while True:
         time.sleep(COLLECT_SECONDS)
         full = [number for number, limit in enumerate(gc.get_threshold()) if gc.get_count()[number] > limit]
-        if full:
-            gc.collect(full[-1])
+        try:
+            if full:
+                gc.collect(full[-1])
+        except Exception:  # without this thread the memory would fill up
+            logger.exception("Garbage could not be collected; it is tried again")
 
 
 def make_tables(file: Path) -> None:

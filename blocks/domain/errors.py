@@ -16,6 +16,7 @@ MakerflowError
     ├── NotFoundError              (LookupError)
     ├── AlreadyExistsError
     ├── IllegalTransitionError     (ValueError)
+    ├── NothingToStopError
     ├── InUseError
     │   └── BusyError
     ├── RegistryUnusableError
@@ -175,6 +176,16 @@ class IllegalTransitionError(PermanentError, ValueError):
         self.kind, self.id, self.source, self.target, self.allowed = kind, id, source, target, tuple(allowed)
         ways = ", ".join(allowed) or "nowhere: it is final"
         super().__init__(f"{kind} {id} cannot move from {source} to {target}. From {source} it can move to: {ways}.")
+
+
+class NothingToStopError(PermanentError):
+    """What is to be stopped is over, or about to be."""
+
+    def __init__(self, kind: str, name: str, id: str, status: str) -> None:
+        self.kind, self.name, self.id, self.status = kind, name, id, status
+        named = id if name == id else f"{name} ({id})"
+        how = "it ends already" if status.endswith("IN PROGRESS") else "there is nothing of it to stop"
+        super().__init__(f"The {kind} {named} is {status}: {how}.")
 
 
 class InUseError(PermanentError):

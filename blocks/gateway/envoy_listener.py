@@ -12,8 +12,8 @@ ACCESS_HEADER = "x-makerflow-access"
 NOT_FRAMED = {"x-frame-options": "DENY"}
 """On every answer. A page's policy may allow more, and counts before this."""
 
-AWAY = "What answers here is away (%LOCAL_REPLY_BODY%) and is started again: `makerflow status` shows how it is."
-"""The body of Envoy's own answers from 500 on."""
+AWAY = "What answers here is away (%LOCAL_REPLY_BODY%). `makerflow status` shows how the platform is."
+"""The body of Envoy's own answer 503."""
 
 MOST_BODY_BYTES = 16 * 2**20
 """Of one request; beyond it 413. The largest of Prefect's own are below 1 MiB."""
@@ -140,24 +140,24 @@ def _own_answers() -> list[dict[str, Any]]:
     added = [
         {"header": {"key": name, "value": value}, "append_action": _OVERWRITE} for name, value in NOT_FRAMED.items()
     ]
+    away = _status("EQ", 503)
     api = {"header_filter": {"header": {"name": ":path", "string_match": {"prefix": "/api/"}}}}
     as_json = {"json_format": {"detail": AWAY}}
     as_text = {"text_format_source": {"inline_string": f"{AWAY}\n"}}
     return [
         {
-            "filter": {"and_filter": {"filters": [_from(500), api]}},
+            "filter": {"and_filter": {"filters": [away, api]}},
             "body_format_override": as_json,
             "headers_to_add": added,
         },
-        {"filter": _from(500), "body_format_override": as_text, "headers_to_add": added},
-        {"filter": _from(100), "headers_to_add": added},
+        {"filter": away, "body_format_override": as_text, "headers_to_add": added},
+        {"filter": _status("GE", 100), "headers_to_add": added},
     ]
 
 
-def _from(status: int) -> dict[str, Any]:
-    """Matches answers of this status and above."""
-    least = {"default_value": status, "runtime_key": f"front_door.own_answers_{status}"}
-    return {"status_code_filter": {"comparison": {"op": "GE", "value": least}}}
+def _status(comparison: str, status: int) -> dict[str, Any]:
+    value = {"default_value": status, "runtime_key": f"front_door.own_answers_{status}"}
+    return {"status_code_filter": {"comparison": {"op": comparison, "value": value}}}
 
 
 def _access_log() -> dict[str, Any]:

@@ -47,8 +47,8 @@ class Route(BaseModel):
         page: Whether people see it in a browser: its answers may then load nothing from elsewhere.
         confined: Whether its pages show what users' code made. A script that is hidden in it has the visitor's cookie,
             so these pages may load from, talk to and open what is below the prefix alone.
-        busy_retries: So often what is answered by 503 is asked again, with pauses of up to a second: for what answers
-            so only after it has undone all that the request did.
+        busy_retries: So often what is answered by 503, or cannot be reached, is asked again, with pauses of up to a
+            second: for what answers so only after it has undone all that the request did.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,9 +84,11 @@ def platform_routes(directory: Path) -> tuple[Route, ...]:
             access=Access.ACCOUNT,
             websocket=True,
             timeout_seconds=0,
-            # Its answer while others write into its SQLite, which browsers would show as an error; about 15 s in all.
+            # Its answer while others write into its SQLite, which browsers would show as an error; and while it starts
+            # again. The pauses are about 15 s in all.
             busy_retries=30,
         ),
+        Route(name="health", prefix="/api/health", socket=prefect, access=Access.ACCOUNT),  # of now, so asked once
         Route(name="front-door", prefix=OWN_PREFIX, socket=access, access=Access.OPEN),
         Route(name="boards", prefix=BOARDS_PREFIX, socket=access, access=Access.TOKEN, timeout_seconds=120),
         Route(name="dashboards", prefix=DASHBOARDS_PREFIX, socket=access, access=Access.TOKEN, timeout_seconds=120),

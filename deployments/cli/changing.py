@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from blocks.domain.errors import IllegalTransitionError, InvalidInputError
+from blocks.domain.errors import IllegalTransitionError, InvalidInputError, NothingToStopError
 from deployments.cli import fields
 from deployments.cli.loading import GroupedCommand
 from deployments.cli.output import AsJson, reserved_stdout, write_document, write_fields
@@ -16,17 +16,15 @@ from deployments.cli.subjects import RowT, Subject
 
 @contextmanager
 def stopping(key: str) -> Iterator[None]:
-    """Let a refusal to stop what is over say that, with the name that was given beside the id.
+    """Let a refusal to stop what is over, or ends already, say that, with the name that was given.
 
     Raises:
-        IllegalTransitionError: The same.
+        NothingToStopError: It cannot be stopped any more.
     """
     try:
         yield
     except IllegalTransitionError as error:
-        named = error.id if key == error.id else f"{key} ({error.id})"
-        error.args = (f"{named} is {error.source}: there is nothing of it to stop.",)
-        raise
+        raise NothingToStopError(error.kind, key, error.id, error.source) from error
 
 
 def add_copy(app: typer.Typer, kind: str, load: Callable[[], Subject[RowT]], settings_kind: SettingsKind) -> None:

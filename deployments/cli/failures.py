@@ -104,7 +104,7 @@ def report(error: Exception, *, as_json: bool) -> int:
 def report_usage(error: typer.TyperException, *, as_json: bool) -> int:
     """The same for a command line that could not be read."""
     code = int(error.exit_code)
-    if not (getattr(error, "option_name", None) or "--").startswith("--"):
+    if _is_maybe_text(error):
         error.message += ". Text that begins with - comes after --, e.g.: -- -text"
     if as_json:
         with suppress(OSError):
@@ -113,6 +113,13 @@ def report_usage(error: typer.TyperException, *, as_json: bool) -> int:
     else:
         error.show()  # type: ignore[attr-defined] # all that reach this place are its ClickException
     return code
+
+
+def _is_maybe_text(error: typer.TyperException) -> bool:
+    """Whether an unknown option of one dash may be meant as what the command takes as a text."""
+    option, context = getattr(error, "option_name", None) or "--", getattr(error, "ctx", None)
+    takes_text = context is not None and any(one.param_type_name == "argument" for one in context.command.params)
+    return takes_text and not option.startswith("--")
 
 
 def failure_document(failure: Failure) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self
@@ -110,10 +110,15 @@ class TrainingObserver(Observer):
     def __init__(self, find: Callable[[], "Training | None"], display: "TrainingDisplay") -> None:
         super().__init__(display.note)
         self._find, self._display = find, display
-        self._made = datetime.now(UTC)
-        self._has_run = False
         self._cursor = 0
         self._events = 0
+
+    def __enter__(self) -> Self:
+        """Of one that is gone on with, show what nobody has followed yet: its flow has not begun now."""
+        with suppress(MakerflowError):  # told by `show`
+            row = self._find()
+            self._cursor = row.log_cursors.get(0, 0) if row is not None else 0
+        return super().__enter__()
 
     def show(self) -> None:
         """As promised."""
@@ -135,10 +140,6 @@ class TrainingObserver(Observer):
 
     def _watch(self, row: "Training", handle: "RunHandle") -> None:
         platform = open_platform()
-        if not self._has_run:
-            self._has_run = True
-            if row.created < self._made:  # taken up: what its flow has read was shown by who began it
-                self._cursor = row.log_cursors.get(0, 0)
         selector, since = Selector(run_id=handle.run_id), {handle.run_id: self._events}
         next_look = 0.0
         for event in platform.cluster.watch(selector, since, idle_seconds=LOOK_AGAIN_SECONDS):

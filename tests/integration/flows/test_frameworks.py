@@ -129,14 +129,14 @@ def loss_curve(training: object) -> dict[int, float | None]:
 
 @pytest.mark.req("TRN-19", "TRN-07", "TRN-08")
 def test_ddp_over_gloo_that_is_killed_goes_on_from_its_checkpoint_to_the_same_loss(
-    make_spec: MakeSpec, framework_image: str
+    make_spec: MakeSpec, framework_image: str, tmp_path: Path
 ) -> None:
     settings = {"workers": 2, "image": framework_image}
     undisturbed = create_training(make_spec(TORCH, "undisturbed", **settings))
     killed = create_training(make_spec(TORCH, "killed", hyperparameters={"kill_at": 20}, **settings))
     assert final_loss(killed) == final_loss(undisturbed)
     assert loss_curve(killed) == loss_curve(undisturbed)
-    output = open_platform().settings.home.parent / "out-killed" / "makerflow-logs" / "output.log"
+    output = tmp_path / "out-killed" / "makerflow-logs" / "output.log"
     assert "going on at step 21" in output.read_text()
 
 

@@ -1,6 +1,7 @@
 """The life of a training through the flows, with real workers."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -425,3 +426,18 @@ def test_a_training_that_was_left_unfinished_is_taken_up_by_whoever_asks_for_its
     row = create_training(spec)
     assert isinstance(row, Training)
     assert (row.id, row.status) == (left, TrainingStatus.COMPLETE)
+
+
+@pytest.mark.req("TRN-12")
+def test_a_training_is_deleted_when_nobody_works_on_it_any_more(make_spec: MakeSpec) -> None:
+    training = create_training(make_spec("print('loss=1')"))
+    registry = open_platform().registry
+    with ThreadPoolExecutor() as threads:
+        with registry.lease(training.id):
+            deleted = threads.submit(delete_training, "t")
+            with pytest.raises(TimeoutError):
+                deleted.result(timeout=1)
+            assert registry.trainings.get("t").status is TrainingStatus.COMPLETE
+        deleted.result(timeout=60)
+    with pytest.raises(NotFoundError):
+        registry.trainings.get("t")

@@ -51,7 +51,7 @@ def busy(times: int) -> Application:
 
 @pytest.mark.req("COM-04")
 def test_a_form_that_meets_a_busy_database_is_sent_again(own_directory: Path) -> None:
-    with running_front_door(own_directory, upstream=busy(6)) as door, door.client() as client:
+    with running_front_door(own_directory, upstream=busy(12)) as door, door.client() as client:
         answer = client.post("/api/deployments/1/create_flow_run", json={"name": "first"})
         assert (answer.status_code, answer.json()) == (201, {"name": "first"})
 
@@ -120,7 +120,7 @@ def test_what_answers_may_come_later_and_go_away(own_directory: Path) -> None:
             assert json.loads(client.get("/api/x").text)["path"] == "/api/x"
         away = client.get("/api/x", timeout=60)  # it is asked for a while, for what answers may be starting again
         assert (away.status_code, away.headers["content-type"]) == (503, "application/json")
-        assert "`makerflow status` shows how it is" in away.json()["detail"]
+        assert "`makerflow status` shows how the platform is" in away.json()["detail"]
         page = client.get("/page")
         assert (page.status_code, page.headers["x-frame-options"], page.text.startswith("What")) == (503, "DENY", True)
 

@@ -19,6 +19,7 @@ def test_the_platforms_routes_are_tried_from_the_longest_to_the_shortest() -> No
     assert found == [
         ("/tensorboard/exp-1", "token"),
         ("/tensorboard", "token"),
+        ("/api/health", "account"),
         ("/dashboards", "token"),
         ("/front-door", "open"),
         ("/api", "account"),
