@@ -148,8 +148,10 @@ class Dashboard:
         try:
             self._trials.refresh()
         except NotFoundError as error:
-            threading.Thread(target=self._end).start()  # it waits for the server, which waits for nobody
-            return Response(json.dumps({"reason": str(error)}), 404, mimetype="application/json")
+            gone = Response(json.dumps({"reason": str(error)}), 404, mimetype="application/json")
+            # Once it is written: who ends waits for the server, which waits for nobody, this answer's reader included.
+            gone.call_on_close(threading.Thread(target=self._end).start)
+            return gone
 
         def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
             inner = environ | {"SCRIPT_NAME": self._prefix, "PATH_INFO": path}

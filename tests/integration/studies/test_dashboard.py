@@ -214,4 +214,6 @@ def test_it_ends_when_the_tuning_is_deleted(registry: Registry, tuning: Tuning) 
     answer = visitor.get("/api/studies/0?after=0")
     assert answer.status_code == 404
     assert tuning.id in json.loads(answer.text)["reason"]
+    assert not visitor.gone.is_set(), "before its answer is written"
+    answer.close()
     wait_until(visitor.gone.is_set)
