@@ -55,7 +55,7 @@ def _progress(row: Tuning, trials: Sequence[Trial], best: Sequence[Trial]) -> st
         "Status": f"{row.status}: {row.reason}" if row.reason else row.status,
         "Trainings": f"{finished} of {spec.max_trainings} have run; {row.completed} completed, {row.failed} failed, "
         f"{row.running} run now",
-        "Objective": f"{spec.objective.type} {spec.objective.metric} ({_counts(row)})",
+        "Objective": spec.objective.summary,
         "Goal": "" if spec.objective.goal is None else f"{spec.objective.goal:g}",
         "Strategy": f"{spec.search.strategy}, random state {row.random_state}",
         "Learned from": f"{len(row.learned)} trials of {spec.search.warm_start}" if spec.search.warm_start else "",
@@ -66,13 +66,6 @@ def _progress(row: Tuning, trials: Sequence[Trial], best: Sequence[Trial]) -> st
         rows["Best"] = f"{best[0].objective:.6g} by trial {best[0].number}"
         rows |= {f"Best --{name}": value for name, value in list(best[0].parameters.items())[:SHOWN_PARAMETERS]}
     return table(("Tuning", "Value"), [(name, str(value)) for name, value in rows.items() if value != ""])
-
-
-def _counts(row: Tuning) -> str:
-    """Which report of a trial counts."""
-    objective = row.spec.objective
-    step = f" of {objective.best_step_metric}" if objective.best_step_metric else ""
-    return f"{objective.value}{step}"
 
 
 def _remaining(row: Tuning, finished: int) -> str:

@@ -159,6 +159,12 @@ class ObjectiveSpec(Spec):
             raise ValueError("objective_value BEST_STEP and best_step_metric belong together: give both, or neither")
         return self
 
+    @property
+    def summary(self) -> str:
+        """What is sought, in one line: `MINIMIZE loss (BEST)`."""
+        chosen_by = f", at the best step of {self.best_step_metric}" if self.best_step_metric else ""
+        return f"{self.type} {self.metric} ({self.value}{chosen_by})"
+
 
 class TrainingsSpec(Spec):
     """How many trainings, how many at once, and when it ends."""

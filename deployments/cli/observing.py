@@ -116,8 +116,8 @@ class TrainingObserver(Observer):
     def __enter__(self) -> Self:
         """Of one that is gone on with, show what nobody has followed yet: its flow has not begun now."""
         with suppress(MakerflowError):  # told by `show`
-            row = self._find()
-            self._cursor = row.log_cursors.get(0, 0) if row is not None else 0
+            if (row := self._find()) is not None:
+                self._cursor = row.log_cursors.get(0, 0)
         return super().__enter__()
 
     def show(self) -> None:

@@ -82,16 +82,16 @@ def _further(row: "Tuning", go_on: str, copy: str) -> str:
     """The command that has more trainings run, by what ended a tuning that is complete."""
     spec, objective = row.spec, row.spec.objective
     best, goal = row.best_value, objective.goal
-    have_all_run = row.completed + row.failed >= spec.max_trainings
-    if not have_all_run and goal is not None and best is not None and objective.type.reaches(best, goal):
-        return f"{go_on} --goal A-BETTER-ONE"
-    if not have_all_run:
+    at_goal = goal is not None and best is not None and objective.type.reaches(best, goal)
+    if row.completed + row.failed < spec.max_trainings:
+        if at_goal:
+            return f"{go_on} --goal A-BETTER-ONE"
         timed_out = row.deadline is not None and row.ended is not None and row.ended >= row.deadline
         minutes = spec.trainings.max_tuning_minutes or 0
         return f"{go_on} --max-tuning-time {2 * minutes:g}m" if timed_out else copy  # there is no other point to try
     more = min(2 * spec.max_trainings, MAX_TRAININGS)
-    through = spec.grid_points or more == spec.max_trainings or goal is not None
-    return copy if through else f"{go_on} --max-trainings {more}"
+    goes_on = not (at_goal or spec.grid_points or more == spec.max_trainings)
+    return f"{go_on} --max-trainings {more}" if goes_on else copy
 
 
 def show_document(details: TuningDetails, moves: "Sequence[Move]") -> dict[str, Any]:

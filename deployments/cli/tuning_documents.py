@@ -138,12 +138,11 @@ def search_fields(row: "Tuning") -> dict[str, str]:
     spec = row.spec
     search, objective, trainings, stopping = spec.search, spec.objective, spec.trainings, spec.early_stopping
     bayesian = search.strategy.value == "BAYESIAN_OPTIMIZATION"
-    chosen_by = f", at the best step of {objective.best_step_metric}" if objective.best_step_metric else ""
     return {
         "strategy": search.strategy.value + (f" ({search.sampler.value})" if bayesian else ""),
         "random state": str(row.random_state),
         "warm start": f"{search.warm_start}: {count_text(len(row.learned), 'trial')}" if search.warm_start else "",
-        "objective": f"{objective.type.value} {objective.metric} ({objective.value.value}{chosen_by})",
+        "objective": objective.summary,
         "goal": value_text(objective.goal),
         "trainings": f"{spec.max_trainings}, {trainings.parallel_trainings} at once",
         "failed at most": value_text(trainings.max_failed_trainings),

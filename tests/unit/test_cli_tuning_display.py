@@ -93,8 +93,9 @@ GRID = {"strategy": "GRID", "parameters": ["lr=DOUBLE[0,1,0.25]"], "max_training
         ({"completed": 2, "ended": NOW + timedelta(minutes=5)}, "makerflow tuning copy t"),
         (GRID, "makerflow tuning copy t"),
         ({"completed": 10, "best_value": 0.1, "goal": 0.2}, "makerflow tuning copy t"),
+        ({"completed": 10, "best_value": 0.3, "goal": 0.2}, "makerflow tuning resume t --max-trainings 20"),
     ],
-    ids=["all ran", "no more are allowed", "goal", "time", "exhausted", "grid", "goal of the last"],
+    ids=["all ran", "no more are allowed", "goal", "time", "exhausted", "grid", "goal of the last", "goal not reached"],
 )
 def test_what_is_advised_for_a_complete_tuning_does_go_on(settings: dict[str, Any], advice: str) -> None:
     assert remedies(complete(**settings))[-1] == advice
