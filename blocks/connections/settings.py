@@ -12,12 +12,14 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blocks.domain.errors import InvalidInputError
+from blocks.domain.paths import StoragePath
 
 ENVIRONMENT = os.environ
 """The one place where the product touches the process's environment, save for what the launcher starts."""
 
 _SECONDS_A_DAY = 86400
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_VOLUME = re.compile(r"claim:[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|nfs:[A-Za-z0-9.-]+:/.*")
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::(?P<port>[0-9]{{1,5}}))?")
 
 
@@ -51,6 +53,18 @@ class Settings(BaseSettings):
             training, or all trials of a tuning, a quarter of the day; what the platform says of them has room anyway.
         log_collector_url: Where the log store's records also go, as JSON; empty for nowhere.
         log_collector_authorization: The Authorization header for it, all of it.
+        cluster: Where workers run: `local` for this machine, `kubernetes` for the cluster that KUBECONFIG or the pod's
+            own account names. All that follows is for Kubernetes.
+        namespace: Where their objects are made; empty for the namespace that KUBECONFIG or the pod's account names.
+        image: The platform's own container image: it stages inputs and uploads outputs beside each worker.
+        image_pull_secrets: Names of secrets for registries, with commas between them.
+        artifacts: An `obs://` or `s3://` path for what the platform keeps itself: outputs for which a training names no
+            path, and algorithms that lie on this machine.
+        queue: The Kueue queue that trainings wait in; empty for none.
+        run_as_user: The user id of all containers of a run.
+        node_cache: A directory of each node in which staged objects are kept for all runs; empty for none.
+        nas_volumes: NAS ID to the volume that is mounted in pods, as JSON: `{"nas1": "claim:shared"}` for a
+            PersistentVolumeClaim, or `{"nas1": "nfs:server:/export"}`.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAKERFLOW_", frozen=True, extra="ignore", env_ignore_empty=True)
@@ -86,6 +100,17 @@ class Settings(BaseSettings):
     log_store_gb: float = Field(default=10, gt=0, le=1e9, examples=["10"])
     log_collector_url: str = Field(default="", examples=["https://collector.example.com/v1/logs"])
     log_collector_authorization: SecretStr = Field(default=SecretStr(""), examples=["'Bearer ...'"])
+    cluster: Literal["local", "kubernetes"] = Field(default="local", examples=["kubernetes"])
+    namespace: str = Field(default="", pattern=rf"^({_LABEL.replace('_', '')})?$", examples=["makerflow"])
+    image: str = Field(default="", examples=["registry.example.com/makerflow:1.0"])
+    image_pull_secrets: Annotated[tuple[str, ...], NoDecode] = Field(default=(), examples=["registry-key"])
+    artifacts: str = Field(default="", examples=["obs://s3.example.com/makerflow"])
+    queue: str = Field(default="", examples=["user-queue"])
+    run_as_user: int = Field(default=1000, ge=1, le=2**31 - 2, examples=["1000"])
+    node_cache: str = Field(default="", pattern=r"^(/[^:,]*)?$", examples=["/var/cache/makerflow"])
+    nas_volumes: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict, examples=['\'{"nas1": "claim:shared"}\'']
+    )
 
     @field_validator("home", "catalogue")
     @classmethod
@@ -134,7 +159,7 @@ class Settings(BaseSettings):
             raise ValueError("it has to be user:password in printable ASCII")
         return value
 
-    @field_validator("hosts", mode="before")
+    @field_validator("hosts", "image_pull_secrets", mode="before")
     @classmethod
     def _from_list(cls, value: object) -> object:
         return value.lower().split(",") if isinstance(value, str) else value
@@ -148,7 +173,22 @@ class Settings(BaseSettings):
                 raise ValueError(f"{host!r} is no host name, with or without a port")
         return value
 
-    @field_validator("nas", mode="before")
+    @field_validator("artifacts")
+    @classmethod
+    def _is_in_object_store(cls, value: str) -> str:
+        if value and not StoragePath.parse(value).is_object_store:
+            raise ValueError("it is no path of an object store")
+        return value
+
+    @field_validator("nas_volumes")
+    @classmethod
+    def _are_volumes(cls, value: dict[str, str]) -> dict[str, str]:
+        for nas, volume in value.items():
+            if not _VOLUME.fullmatch(volume):
+                raise ValueError(f"the volume of {nas!r}, {volume!r}, is neither claim:NAME nor nfs:SERVER:/PATH")
+        return value
+
+    @field_validator("nas", "nas_volumes", mode="before")
     @classmethod
     def _from_json(cls, value: object) -> object:
         try:
