@@ -78,12 +78,12 @@ class S3Server:
 
 
 @contextmanager
-def moto_server() -> Iterator[S3Server]:
+def moto_server(host: str = "127.0.0.1") -> Iterator[S3Server]:
     """Moto's S3 server in a process of its own. It accepts any credentials and signature."""
     with tempfile.TemporaryFile("w+") as log:
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+        command = [sys.executable, "-m", "moto.server", "-H", host, "-p", "0"]
         with _process(command, log=log) as process:
-            address = re.compile(r"Running on (http://127\.0\.0\.1:\d+)")
+            address = re.compile(rf"Running on (http://{re.escape(host)}:\d+)")
             _until(process, log, lambda: address.search(_said(log)) is not None)
             announced = address.search(_said(log))
             assert announced is not None

@@ -9,20 +9,21 @@ from pydantic import Field, ValidationError
 from blocks.domain.algorithms import ALGORITHMS, ProvidedAlgorithmEntry
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.images import CATALOGUE_NAME, IMAGES, CoreType, Framework, Image
-from blocks.domain.plan import Frozen, Resources
+from blocks.domain.plan import Frozen, PodShape, Resources
 from blocks.domain.specs import DEFAULT_IMAGE, ProvidedAlgorithm, TrainingSpec
 
 __all__ = ["BUILT_IN", "Catalogue", "CoreType", "Flavor", "Framework", "Image", "load_catalogue"]
 
 
 class Flavor(Frozen):
-    """An instance type: what each worker gets."""
+    """An instance type: what each worker gets; `pod` says what it stands for on Kubernetes beside that."""
 
     name: str = Field(pattern=CATALOGUE_NAME)
     core_type: CoreType = CoreType.CPU
     vcpus: float = Field(gt=0)
     memory_mib: int = Field(gt=0)
     gpus: int = Field(default=0, ge=0)
+    pod: PodShape = PodShape()
 
     @property
     def resources(self) -> Resources:

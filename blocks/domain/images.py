@@ -38,6 +38,7 @@ class Image(Frozen):
         requirements: The locked recipe from which one machine builds it; empty for a bare interpreter.
         python_path: On one machine, an existing interpreter to use as it is instead of building one.
         container: The container image that Kubernetes runs.
+        container_python: The interpreter in that image, 3.8 or later: a name on its PATH or an absolute path.
     """
 
     name: str = Field(pattern=CATALOGUE_NAME)
@@ -48,6 +49,7 @@ class Image(Frozen):
     requirements: tuple[str, ...] = ()
     python_path: str = ""
     container: str = ""
+    container_python: str = "python3"
 
     @field_validator("python_path")
     @classmethod
@@ -64,6 +66,7 @@ class Image(Frozen):
             python=self.python_path or self.python_version,
             requirements=self.requirements,
             container=self.container,
+            container_python=self.container_python,
         )
 
 

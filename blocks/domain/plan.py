@@ -84,6 +84,35 @@ class Resources(Frozen):
     gpus: int = Field(default=0, ge=0)
 
 
+class Toleration(Frozen):
+    """A taint of nodes that pods put up with, with Kubernetes' own words."""
+
+    key: str = ""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+
+
+class PodShape(Frozen):
+    """What a flavor stands for on Kubernetes beside its CPU and memory; on one machine it means nothing.
+
+    Attributes:
+        requests: Resource name to quantity, on top of those of CPU, memory and GPUs, or instead of them.
+        limits: The same of limits.
+        node_selector: The labels that a node has to have.
+        tolerations: Taints that it may have.
+        priority_class: Which pods are served first.
+        gpu_resource: The resource's name by which GPUs are asked for.
+    """
+
+    requests: dict[str, str] = Field(default_factory=dict)
+    limits: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    priority_class: str = ""
+    gpu_resource: str = "nvidia.com/gpu"
+
+
 class RunImage(Frozen):
     """The environment that the entry point runs in: a catalogue entry, resolved for this cluster.
 
@@ -92,12 +121,14 @@ class RunImage(Frozen):
         python: An interpreter version such as `3.11`, or the absolute path of an interpreter to use as it is.
         requirements: Exact requirements of the locked recipe; empty for a bare interpreter.
         container: The container image on Kubernetes.
+        container_python: The interpreter in that image, 3.8 or later: a name on its PATH or an absolute path.
     """
 
     name: str
     python: str
     requirements: tuple[str, ...] = ()
     container: str = ""
+    container_python: str = "python3"
 
 
 class RestartPolicy(Frozen):
@@ -133,6 +164,7 @@ class RunPlan(Frozen):
     labels: dict[str, str] = Field(default_factory=dict)
     workers: int = Field(ge=1)
     resources: Resources
+    pod: PodShape = PodShape()
     image: RunImage
     entry_point: str
     arguments: tuple[str, ...] = ()

@@ -87,12 +87,14 @@ def training_plan(
     check_entry_point(next(i for i in inputs if i.kind is InputKind.SOURCE), entry_point)
     check_storage_size(inputs, spec.limits.storage_gb)
     hyperparameters = {pair.name: pair.value for pair in spec.algorithm.hyperparameters}
+    flavor = catalogue.flavor(spec.instances.flavor)
     return RunPlan(
         run_id=run_id,
         created=created,
         labels=labels,
         workers=spec.instances.workers,
-        resources=catalogue.flavor(spec.instances.flavor).resources,
+        resources=flavor.resources,
+        pod=flavor.pod,
         image=catalogue.image_of(spec).run_image,
         entry_point=entry_point,
         hyperparameters=hyperparameters,

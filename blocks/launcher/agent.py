@@ -18,8 +18,8 @@ from blocks.cluster import agent_lock
 from blocks.cluster.allocation import Placement, release, wait_for_turn
 from blocks.cluster.events import empty_logs
 from blocks.cluster.layout import RunLayout
+from blocks.cluster.outcome import Outcome
 from blocks.launcher.journal import Journal
-from blocks.launcher.state import Outcome
 from blocks.launcher.stopping import StopSwitch
 
 RESERVE = "reserve"

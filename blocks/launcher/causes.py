@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from blocks.cluster.outcome import Outcome
 from blocks.domain.errors import (
     AccessDeniedError,
     CapacityError,
@@ -14,7 +15,6 @@ from blocks.domain.errors import (
     UnknownStoreError,
 )
 from blocks.domain.plan import ExitCause
-from blocks.launcher.state import Outcome
 from blocks.launcher.tree import RefusedOutputError
 from blocks.storage.disk import is_full
 

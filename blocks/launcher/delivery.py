@@ -4,12 +4,13 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
 from blocks.cluster.layout import RunLayout
+from blocks.cluster.outcome import Outcome
 from blocks.cluster.processes import find_processes
 from blocks.domain.errors import StorageUnavailableError, TransientError
 from blocks.domain.plan import ExitCause, OutputKind, RunPlan
@@ -19,11 +20,10 @@ from blocks.launcher.doubts import known_doubts, note_doubts
 from blocks.launcher.journal import Journal
 from blocks.launcher.mirror import Mirror
 from blocks.launcher.outputs import Arrival, outputs_of, upload_logs, upload_model
-from blocks.launcher.state import Outcome
 from blocks.launcher.stopping import StopSwitch, in_background
 from blocks.launcher.stores import Stores
 from blocks.launcher.supervisor import open_for_writing
-from blocks.launcher.sync import Synchroniser
+from blocks.launcher.sync import OpenFiles, Synchroniser
 
 PATIENCE_SECONDS = 600.0
 """How long a store may be away at the end of a run before its results count as lost."""
@@ -37,11 +37,32 @@ NO_MODEL = "The entry point left nothing in EM_MODEL_DIR, so no model was writte
 
 
 class Delivery:
-    """The outputs of one run."""
+    """The outputs of one run, as far as its workers are on this machine.
 
-    def __init__(self, layout: RunLayout, plan: RunPlan, stores: Stores, journal: Journal, switch: StopSwitch) -> None:
+    Args:
+        layout: Where they are.
+        plan: Where they go.
+        stores: That they go to.
+        journal: Told of what has arrived.
+        switch: Wakes who waits.
+        ranks: The workers that are here; None for all.
+        open_files: Which files below a directory are being written to; None to look at the processes of this machine.
+    """
+
+    def __init__(
+        self,
+        layout: RunLayout,
+        plan: RunPlan,
+        stores: Stores,
+        journal: Journal,
+        switch: StopSwitch,
+        *,
+        ranks: Sequence[int] | None = None,
+        open_files: OpenFiles | None = None,
+    ) -> None:
         self._layout = layout
         self._plan = plan
+        self._ranks = range(plan.workers) if ranks is None else ranks
         self._stores = stores
         self._journal = journal
         self._switch = switch
@@ -50,9 +71,10 @@ class Delivery:
             Mirror(layout.worker(rank) / name, output, rank)
             for kind, name in directories.items()
             for output in outputs_of(plan, kind)
-            for rank in range(plan.workers)
+            for rank in self._ranks
         ]
-        self._sync = Synchroniser(mirrors, stores, layout.directory / "snapshots", self._open_files, self._arrived)
+        looks = open_files or self._open_files
+        self._sync = Synchroniser(mirrors, stores, layout.directory / "snapshots", looks, self._arrived)
         self._doubt()
 
     @contextmanager
@@ -67,7 +89,7 @@ class Delivery:
 
     def note_doubts(self, attempt: int) -> None:
         """Never upload what the killed workers of an attempt left half written."""
-        note_doubts(self._layout, self._plan, attempt)
+        note_doubts(self._layout, self._ranks, attempt)
         self._doubt()
 
     def deliver(self, outcome: Outcome) -> Outcome:
@@ -135,10 +157,10 @@ class Delivery:
         return ""
 
     def _model(self) -> str:
-        return "" if upload_model(self._layout, self._plan, self._stores, self._report) else NO_MODEL
+        return "" if upload_model(self._layout, self._plan, self._ranks, self._stores, self._report) else NO_MODEL
 
     def _logs(self) -> str:
-        upload_logs(self._layout, self._plan, self._stores, self._report)
+        upload_logs(self._layout, self._plan, self._ranks, self._stores, self._report)
         return ""
 
     def _open_files(self, directory: Path) -> set[str]:

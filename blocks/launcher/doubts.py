@@ -3,11 +3,11 @@
 A doubt lasts until the file changes, over attempts and agents, so it is kept on disk.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from blocks.cluster.layout import RunLayout, read_json, write_json
-from blocks.domain.plan import ExitRecord, RunPlan
+from blocks.domain.plan import ExitRecord
 from blocks.launcher.directories import CHECKPOINTS
 from blocks.launcher.tree import FoundFile, Version, look
 
@@ -34,9 +34,9 @@ class Death:
     open_files: Collection[str] | None = None
 
 
-def note_doubts(layout: RunLayout, plan: RunPlan, attempt: int) -> None:
+def note_doubts(layout: RunLayout, ranks: Iterable[int], attempt: int) -> None:
     """Keep what is in doubt after an attempt. Twice is fine, as long as nothing of the next one has run."""
-    for rank in range(plan.workers):
+    for rank in ranks:
         death = _death(layout, rank, attempt)
         files = look(layout.worker(rank) / CHECKPOINTS).files
         known = known_doubts(layout, rank)

@@ -11,7 +11,8 @@ from typing import Any
 
 from blocks.cluster.events import EventLog
 from blocks.cluster.layout import RunLayout
-from blocks.launcher.state import AgentState, Outcome
+from blocks.cluster.outcome import Outcome
+from blocks.launcher.state import AgentState
 
 
 class Journal:

@@ -1,7 +1,7 @@
 """What is uploaded when the workers have ended: the model of a good end, and the log of any."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +38,8 @@ def outputs_of(plan: RunPlan, kind: OutputKind) -> list[PlannedOutput]:
     return [output for output in plan.outputs if output.kind is kind]
 
 
-def upload_model(layout: RunLayout, plan: RunPlan, stores: Stores, report: Report) -> bool:
-    """Upload what all workers left as model; False when they left nothing.
+def upload_model(layout: RunLayout, plan: RunPlan, ranks: Iterable[int], stores: Stores, report: Report) -> bool:
+    """Upload what these workers left as model; False when they left nothing.
 
     Nothing is uploaded before all of it is known to be fit for it.
 
@@ -48,15 +48,14 @@ def upload_model(layout: RunLayout, plan: RunPlan, stores: Stores, report: Repor
         AccessDeniedError: Writing is not allowed.
         StorageUnavailableError: The store failed.
     """
-    ranks = range(plan.workers)
     files = {rank: _model_files(layout.worker(rank) / MODEL) for rank in ranks}
     for output in outputs_of(plan, OutputKind.MODEL):
-        for rank in ranks:
+        for rank in files:
             _upload(output, rank, files[rank], stores, report)
     return any(files.values())
 
 
-def upload_logs(layout: RunLayout, plan: RunPlan, stores: Stores, report: Report) -> None:
+def upload_logs(layout: RunLayout, plan: RunPlan, ranks: Iterable[int], stores: Stores, report: Report) -> None:
     """Upload each worker's output as one file; what the agent and its installer said when no worker came to print.
 
     Also when there is nothing at all it is reported: whoever waits for the log knows then that it is at its place.
@@ -65,7 +64,7 @@ def upload_logs(layout: RunLayout, plan: RunPlan, stores: Stores, report: Report
         AccessDeniedError: Writing is not allowed.
         StorageUnavailableError: The store failed.
     """
-    found = {rank: _whole_log(layout, rank, plan.logs.limit_mib) for rank in range(plan.workers)}
+    found = {rank: _whole_log(layout, rank, plan.logs.limit_mib) for rank in ranks}
     files = {rank: file for rank, file in found.items() if file} or _log_of_agent(layout)
     for output in outputs_of(plan, OutputKind.LOG):
         for rank, file in files.items():

@@ -13,7 +13,9 @@ from threading import Event
 
 from blocks.cluster.allocation import Placement, release
 from blocks.cluster.cgroups import WorkerCgroup, create_worker_cgroup
+from blocks.cluster.gang import Restart, decide
 from blocks.cluster.layout import RunLayout, write_json
+from blocks.cluster.outcome import Outcome
 from blocks.cluster.processes import end_processes, find_processes
 from blocks.domain.environment import Rendezvous
 from blocks.domain.plan import ExitCause, ExitRecord, RunPlan, StopReport
@@ -22,14 +24,12 @@ from blocks.launcher.causes import staging_outcome
 from blocks.launcher.delivery import Delivery
 from blocks.launcher.directories import TMP, make_worker_directories, remove_tree
 from blocks.launcher.entry import worker_document, worker_gpus
-from blocks.launcher.gang import Restart, decide
 from blocks.launcher.journal import Journal
 from blocks.launcher.monitoring import Monitor
 from blocks.launcher.ports import PortLease
 from blocks.launcher.preparation import build_environment, open_cache, remove_inputs, stage_inputs
 from blocks.launcher.resume import checkpoint_input
 from blocks.launcher.settings import AgentSettings
-from blocks.launcher.state import Outcome
 from blocks.launcher.stopping import StopSwitch, in_background
 from blocks.launcher.stores import Stores
 from blocks.launcher.usage import DataStorage

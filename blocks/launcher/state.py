@@ -4,14 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from blocks.cluster.layout import read_json, write_json
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: `cause` is an `ExitCause`, `message` one sentence for people."""
-
-    cause: str
-    message: str = ""
+from blocks.cluster.outcome import Outcome
 
 
 @dataclass(frozen=True)

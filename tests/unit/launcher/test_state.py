@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from blocks.cluster.outcome import Outcome
 from blocks.domain.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -14,7 +15,7 @@ from blocks.domain.errors import (
     StorageUnavailableError,
 )
 from blocks.launcher.causes import staging_outcome, uploading_outcome
-from blocks.launcher.state import AgentState, Outcome
+from blocks.launcher.state import AgentState
 from blocks.launcher.tree import RefusedOutputError
 
 HOME = Path("/the/home")

@@ -8,8 +8,8 @@ fault, all end.
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from blocks.cluster.outcome import Outcome
 from blocks.domain.plan import ExitCause, ExitRecord, RestartPolicy
-from blocks.launcher.state import Outcome
 
 RESTARTABLE = (ExitCause.LOST, ExitCause.OUT_OF_MEMORY)
 

@@ -2,9 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from blocks.cluster.gang import Restart, decide, decisive
+from blocks.cluster.outcome import Outcome
 from blocks.domain.plan import ExitCause, ExitRecord, RestartPolicy
-from blocks.launcher.gang import Restart, decide, decisive
-from blocks.launcher.state import Outcome
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = RestartPolicy(budget=2, out_of_memory=1)

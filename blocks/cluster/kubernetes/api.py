@@ -1,0 +1,250 @@
+"""The API server, through the official client: configuration, TLS and credentials are its business, objects are JSON.
+
+Its models are left out: they take ten times as long to make as the JSON that they are made from, and keep all of it.
+"""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any, NoReturn
+
+import tenacity
+import urllib3
+from kubernetes import client
+from kubernetes import config as configuration
+from kubernetes.client import ApiClient
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
+
+from blocks.domain.errors import ClusterUnavailableError, InvalidInputError, PermanentError
+
+FIELD_MANAGER = "makerflow"
+CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
+RETRY_SECONDS = 20.0
+"""How long a call insists while the API server is away, restarts or is busy."""
+
+STREAMS = 256
+"""How many logs are followed at once; connections are made when they are needed."""
+
+_TRANSIENT = {408, 429, 500, 502, 503, 504}
+_RESTARTING = b"RBAC:"
+"""In its refusals, an API server that has just started names roles that it does not know yet."""
+
+Query = Mapping[str, str | int | bool]
+
+
+class ApiError(PermanentError):
+    """The API server refused.
+
+    Attributes:
+        status: Of HTTP.
+        reason: Kubernetes' own word, such as `AlreadyExists`.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        self.status, self.reason, self.message = status, reason, message
+        super().__init__(f"Kubernetes refused: {message} ({reason or status}).")
+
+
+class _BusyError(Exception):
+    """Trying again may help."""
+
+
+class Api:
+    """Calls the API server. Safe to use from several threads.
+
+    Args:
+        namespace: Empty for the one that the configuration names.
+
+    Attributes:
+        requests: How many there were, by verb and kind: `{"PATCH jobs": 3}`.
+
+    Raises:
+        InvalidInputError: There is no configuration.
+    """
+
+    def __init__(self, namespace: str = "") -> None:
+        settings = client.Configuration()
+        settings.connection_pool_maxsize = STREAMS
+        settings.retries = False
+        self.namespace = namespace or _load(settings)
+        if namespace:
+            _load(settings)
+        self.host = str(settings.host)
+        self._client = ApiClient(settings)
+        self.requests: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        """An object; None when there is none."""
+        return self._call("GET", self._path(kind, name), absent=True)
+
+    def list(self, kind: str, query: Query) -> dict[str, Any]:
+        """A list of objects as the API says it, with its version."""
+        return self._call("GET", self._path(kind), query=query) or {}
+
+    def create(self, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Make an object; None when there is one of this name."""
+        path = self._path(_plural(manifest))
+        try:
+            return self._call("POST", path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
+        except ApiError as error:
+            if error.reason == "AlreadyExists":
+                return None
+            raise
+
+    def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Have an object be as the manifest says, by server-side apply."""
+        path = self._path(_plural(manifest), manifest["metadata"]["name"])
+        query: Query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return self._call("PATCH", path, query=query, body=manifest, media="application/apply-patch+yaml") or {}
+
+    def replace(self, object: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Put an object in place of the version that it names; None when another version is there, or none."""
+        path = self._path(_plural(object), object["metadata"]["name"])
+        try:
+            return self._call("PUT", path, query={"fieldManager": FIELD_MANAGER}, body=object, absent=True)
+        except ApiError as error:
+            if error.reason == "Conflict":
+                return None
+            raise
+
+    def merge(self, kind: str, name: str, patch: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Change some fields; None when there is no such object."""
+        query: Query = {"fieldManager": FIELD_MANAGER}
+        media = "application/merge-patch+json"
+        return self._call("PATCH", self._path(kind, name), query=query, body=patch, media=media, absent=True)
+
+    def delete(self, kind: str, name: str, *, grace_seconds: int | None = None) -> bool:
+        """Delete an object and, in the background, all that it owns; False when there is none."""
+        body: dict[str, Any] = {"propagationPolicy": "Background"}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
+        return self._call("DELETE", self._path(kind, name), body=body, absent=True) is not None
+
+    def delete_all(self, kind: str, selector: str, *, grace_seconds: int | None = None) -> None:
+        """Delete all that a selector selects."""
+        body: dict[str, Any] = {"propagationPolicy": "Background"}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
+        self._call("DELETE", self._path(kind), query={"labelSelector": selector}, body=body)
+
+    @contextmanager
+    def stream(self, kind: str, name: str = "", sub: str = "", *, query: Query) -> Iterator[urllib3.HTTPResponse]:
+        """What an endpoint goes on telling: a watch, or a log.
+
+        Raises:
+            ApiError: It refuses.
+            ClusterUnavailableError: It does not answer.
+        """
+        path = self._path(kind, name) + (f"/{sub}" if sub else "")
+        response = self._request("GET", path, query, None, "", (CONNECT_SECONDS, None))
+        with closing(response):
+            if response.status >= 300:
+                _refuse(response.status, response.read())
+            yield response
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Mapping[str, Any] | None = None,
+        media: str = "application/json",
+        absent: bool = False,
+    ) -> dict[str, Any] | None:
+        try:
+            return self._insist(method, path, query or {}, body, media, absent)
+        except _BusyError as error:
+            raise ClusterUnavailableError(f"the API server {self.host} does not answer: {error}") from error
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(_BusyError),
+        stop=tenacity.stop_after_delay(RETRY_SECONDS),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
+        reraise=True,
+    )
+    def _insist(
+        self, method: str, path: str, query: Query, body: Mapping[str, Any] | None, media: str, absent: bool
+    ) -> dict[str, Any] | None:
+        try:
+            response = self._request(method, path, query, body, media, (CONNECT_SECONDS, READ_SECONDS))
+            text = response.read()
+            response.release_conn()
+        except (urllib3.exceptions.HTTPError, OSError, ApiException) as error:
+            raise _BusyError(str(error)) from error
+        if response.status == 404 and absent:
+            return None
+        if response.status in _TRANSIENT or (response.status == 403 and _RESTARTING in text):
+            raise _BusyError(f"{response.status} {text[:200].decode(errors='replace')}")
+        if response.status >= 300:
+            _refuse(response.status, text)
+        document: dict[str, Any] = json.loads(text)
+        return document
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: Mapping[str, Any] | None,
+        media: str,
+        timeout: tuple[float, float | None],
+    ) -> Any:
+        headers = {"Accept": "application/json", **({"Content-Type": media} if body is not None else {})}
+        asked = [(name, str(value)) for name, value in query.items()]
+        _, url, headers, content, _ = self._client.param_serialize(
+            method, path, query_params=asked, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        with self._lock:
+            self.requests[f"{method} {_kind_of(path)}"] += 1
+        return self._client.call_api(method, url, headers, content, _request_timeout=timeout).response
+
+    def _path(self, kind: str, name: str = "") -> str:
+        prefix = {"jobs": "/apis/batch/v1", "events": "/api/v1"}.get(kind, "/api/v1")
+        return f"{prefix}/namespaces/{self.namespace}/{kind}" + (f"/{name}" if name else "")
+
+
+def _load(settings: client.Configuration) -> str:
+    """Fill in where the cluster is, and return the namespace that is meant.
+
+    Raises:
+        InvalidInputError: There is no configuration.
+    """
+    try:
+        configuration.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        _, context = configuration.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+        return str(context["context"].get("namespace") or "default")
+    except ConfigException as error:
+        said = str(error)
+    try:
+        configuration.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="ascii") as file:
+            return file.read().strip()
+    except (ConfigException, OSError) as error:
+        raise InvalidInputError(
+            "MAKERFLOW_CLUSTER=kubernetes",
+            f"no cluster is configured here ({said})",
+            "Set KUBECONFIG to a file that names one, or unset MAKERFLOW_CLUSTER.",
+        ) from error
+
+
+def _plural(object: Mapping[str, Any]) -> str:
+    return f"{object['kind'].lower()}s"
+
+
+def _kind_of(path: str) -> str:
+    parts = path.split("/namespaces/")[1].split("/")
+    return parts[1] + ("/log" if parts[-1] == "log" else "")
+
+
+def _refuse(status: int, text: bytes) -> NoReturn:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = {}
+    message = document.get("message") or text[:300].decode(errors="replace")
+    raise ApiError(status, document.get("reason", ""), message)

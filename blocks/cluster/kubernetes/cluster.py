@@ -1,0 +1,448 @@
+"""The cluster that is a Kubernetes."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from typing import Any
+
+from blocks.cluster.base import Cluster, Cursor, Secrets, Selector, Trace
+from blocks.cluster.gang import decide
+from blocks.cluster.kubernetes.api import Api
+from blocks.cluster.kubernetes.exits import has_started, is_over, lost_record
+from blocks.cluster.kubernetes.frames import cursor_of, place_of
+from blocks.cluster.kubernetes.manifests import (
+    Site,
+    job_manifest,
+    nas_ids,
+    record_manifest,
+    secret_manifests,
+    service_manifest,
+)
+from blocks.cluster.kubernetes.names import RUN, STOP, Object, job_name, name_of, run_name
+from blocks.cluster.kubernetes.plans import plan_of
+from blocks.cluster.kubernetes.progress import DELETED, newest_pods, phase_of, stop_annotation
+from blocks.cluster.kubernetes.quotas import check_quotas
+from blocks.cluster.kubernetes.record import RunRecord
+from blocks.cluster.kubernetes.settling import Settling, matches, with_record
+from blocks.cluster.kubernetes.streams import Stream, Streams
+from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View, record_of
+from blocks.cluster.outcome import Outcome
+from blocks.cluster.output import Piece, lines_of
+from blocks.domain.errors import InUseError, InvalidInputError, NotFoundError
+from blocks.domain.plan import ExitCause, LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
+
+CLUSTER = "kubernetes"
+"""The name of this cluster in handles."""
+
+SETTLE_SECONDS = 15.0
+"""For a worker to hear that it is to end, and for Kubernetes to tell that it has."""
+
+UPLOAD_SECONDS = 60.0
+"""For what a stopped worker left to be uploaded before it is ended by force."""
+
+GONE_SECONDS = 30.0
+LOOK_SECONDS = 5.0
+_LINES_BYTES = 1 << 20
+_LINES_SECONDS = 0.2
+_SECRETS = "secrets"
+
+
+class _Connection:
+    """What all clusters of one namespace in this process share."""
+
+    def __init__(self, namespace: str) -> None:
+        self.api = Api(namespace)
+        self.view = View(self.api)
+        self.streams = Streams()
+        self.settling: Settling | None = None
+
+
+@lru_cache(maxsize=8)
+def _connection(namespace: str, configuration: str) -> _Connection:
+    return _Connection(namespace)
+
+
+class KubernetesCluster(Cluster):
+    """Runs each worker as a pod of an Indexed Job. All state is in the namespace's objects.
+
+    Args:
+        site: What manifests depend on.
+        namespace: Empty for the one that the configuration names.
+        environment: Of this process: where credentials for stores and installers may be.
+
+    Raises:
+        InvalidInputError: No cluster is configured.
+    """
+
+    def __init__(self, site: Site, namespace: str = "", environment: Mapping[str, str] | None = None) -> None:
+        self._site = site
+        self._environment = environment if environment is not None else {}
+        self._shared = _connection(namespace, os.environ.get("KUBECONFIG", ""))
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """How many requests this process has sent, by verb and kind."""
+        return dict(self._shared.api.requests)
+
+    @cached_property
+    def _view(self) -> View:
+        self._shared.view.start()
+        return self._shared.view
+
+    @property
+    def _api(self) -> Api:
+        return self._shared.api
+
+    @property
+    def _settling(self) -> Settling:
+        if self._shared.settling is None:
+            self._shared.settling = Settling(self._api, self._view, self._launch_job)
+        return self._shared.settling
+
+    def launch(self, plan: RunPlan, secrets: Secrets | None = None) -> RunHandle:
+        """As promised. The workers outlive the calling process, and the machine that it is on."""
+        self._check(plan)
+        manifests = secret_manifests(plan, secrets or {}, self._environment, _UNOWNED)
+        record = RunRecord.of(plan, len(manifests))
+        owner = self._api.create(record_manifest(plan, record.model_dump_json()))
+        if owner is None:
+            self._launch_again(plan, secrets or {})
+        else:
+            self._view.put(RECORDS, owner)
+            self._make(plan, secrets or {}, record, owner)
+        return RunHandle(cluster=CLUSTER, run_id=plan.run_id)
+
+    def watch(
+        self, selector: Selector, since: Cursor | None = None, *, idle_seconds: float | None = None
+    ) -> Iterator[RunEvent | None]:
+        """As promised, by one watch for each kind of object, however many runs this process follows."""
+        read = dict(since or {})
+        lives: dict[str, str] = {}
+        with self._settling.following(selector):
+            turn, runs, heard = self._view.turn(), set(self._view.runs()), time.monotonic()
+            while True:
+                for run in sorted(runs):
+                    for event in self._news(run, selector, read, lives):
+                        yield event
+                        heard = time.monotonic()
+                if selector.run_id:
+                    self._listen(run_name(selector.run_id))
+                if idle_seconds is not None and time.monotonic() - heard >= idle_seconds:
+                    yield None
+                    heard = time.monotonic()
+                left = LOOK_SECONDS if idle_seconds is None else heard + idle_seconds - time.monotonic()
+                self._view.wait(turn, max(min(left, LOOK_SECONDS), 0.01))
+                now = self._view.turn()
+                runs, turn = self._view.changed_since(turn), now
+
+    def logs(self, handle: RunHandle, rank: int, *, follow: bool, since: int = 0) -> Iterator[LogLine]:
+        """As promised, from the sidecar's log."""
+        while True:
+            record = self._record(handle)
+            over = not follow or record is None or record.is_over
+            data, cursor = self.read_output(handle, rank, since=since, at_most=_LINES_BYTES)
+            yield from lines_of(Piece(data, cursor), since, rank)
+            since = cursor
+            if not data:
+                if over:
+                    return
+                time.sleep(_LINES_SECONDS)
+
+    def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> tuple[bytes, int]:
+        """As promised. A cursor holds the attempt and the position in its output."""
+        run = run_name(handle.run_id)
+        record = self._record(handle)
+        if record is None:
+            raise NotFoundError("run", handle.run_id)
+        attempt, position = place_of(since)
+        while True:
+            data, position, ended = self._read(run, rank, attempt, position, at_most)
+            if data or not ended or attempt >= record.attempt:
+                return data, cursor_of(attempt, position)
+            attempt, position = attempt + 1, 0
+
+    def stop(self, handle: RunHandle, grace_seconds: float, secrets: Secrets | None = None) -> StopReport:
+        """As promised. What the workers left is uploaded before they are gone; so this may outlast the grace."""
+        run, record = run_name(handle.run_id), self._record(handle)
+        if record is None or record.is_over:
+            self._api.delete_all(PODS, _selector(run), grace_seconds=0) if record is None else None
+            return StopReport()
+        before = set(record.exits(record.attempt))
+        self._ask(run, grace_seconds)
+        with self._settling.following(Selector(run_id=handle.run_id)):
+            self._end(run, grace_seconds)
+        return self._report(run, before)
+
+    def remove(self, handle: RunHandle) -> None:
+        """As promised: the record, and with it all that it owns."""
+        run, record = run_name(handle.run_id), self._record(handle)
+        if record is not None and not record.is_over:
+            phase, _ = phase_of(record, self._view.seen(run))
+            blockers = [("run", handle.run_id, str(phase))]
+            raise InUseError("run", handle.run_id, "remove", blockers, "Stop it first.")
+        self._shared.streams.close(run)
+        for job in self._view.seen(run).jobs:
+            self._api.delete(JOBS, name_of(job))
+        if self._view.seen(run).pods:
+            self._api.delete_all(PODS, _selector(run), grace_seconds=0)
+        if self._api.delete(RECORDS, run):
+            self._await(run, lambda: not self._view.seen(run).jobs and not self._view.seen(run).pods, GONE_SECONDS)
+        self._view.drop(RECORDS, run)
+
+    def find(self, selector: Selector) -> list[RunState]:
+        """As promised, oldest first, from what this process watches."""
+        runs = [run_name(selector.run_id)] if selector.run_id else self._view.runs()
+        found = [(record, run) for run in runs if (record := self._view.record(run)) and matches(record, selector)]
+        return [self._state(run, record) for record, run in sorted(found, key=lambda f: (f[0].created, f[0].run_id))]
+
+    def traces(self) -> list[Trace]:
+        """As promised: records, and Jobs and pods that carry a run's label."""
+        return [trace for run in self._view.runs() if (trace := self._trace(run))]
+
+    def tidy(self) -> list[str]:
+        """Nothing is left half made: what a record does not own, Kubernetes removes itself."""
+        return []
+
+    def _check(self, plan: RunPlan) -> None:
+        """Refuse what this cluster is not set up for, or has no room for ever."""
+        if not self._site.image:
+            raise InvalidInputError(
+                "MAKERFLOW_IMAGE", "it is not set", "Set it to the platform's container image, see the README."
+            )
+        if not plan.image.container:
+            remedy = "Name its container in the catalogue's entry, or choose another image."
+            raise InvalidInputError(f"The image {plan.image.name}", "it has no container for Kubernetes", remedy)
+        unknown = [nas for nas in nas_ids(plan) if nas not in self._site.nas_volumes]
+        if unknown:
+            remedy = 'Name its volume in MAKERFLOW_NAS_VOLUMES, e.g. \'{"nas1": "claim:shared"}\'.'
+            raise InvalidInputError(f"The NAS {unknown[0]}", "pods have no volume of it", remedy)
+        check_quotas(self._api, plan)
+
+    def _make(self, plan: RunPlan, secrets: Secrets, record: RunRecord, owner: Object) -> None:
+        """All that a run consists of beside its record; what is there already stays."""
+        for manifest in secret_manifests(plan, secrets, self._environment, owner):
+            self._api.create(manifest)
+        if plan.workers > 1:
+            self._api.apply(service_manifest(plan, owner))
+        self._apply_job(plan, record, owner)
+
+    def _apply_job(self, plan: RunPlan, record: RunRecord, owner: Object) -> None:
+        manifest = job_manifest(
+            plan, self._site, record.attempt, owner, deadline=record.deadline, secrets=record.secrets
+        )
+        self._view.put(JOBS, self._api.apply(manifest))
+
+    def _launch_job(self, record: RunRecord, owner: Object) -> None:
+        """The Job of an attempt that follows another."""
+        self._apply_job(plan_of(self._api, run_name(record.run_id), record), record, owner)
+
+    def _launch_again(self, plan: RunPlan, secrets: Secrets) -> None:
+        """Of a run that is there already: finish what was begun, or go on where its Job is gone."""
+        run = run_name(plan.run_id)
+        while True:
+            owner = self._api.get(RECORDS, run)
+            if owner is None:  # removed meanwhile
+                self.launch(plan, secrets)
+                return
+            self._view.put(RECORDS, owner)
+            record = record_of(owner)
+            if record.is_over or self._api.get(JOBS, job_name(plan.run_id, record.attempt)) is not None:
+                return
+            if record.seen < record.attempt:  # whoever launched it died before it came so far
+                self._make(plan, secrets, record, owner)
+                return
+            after = self._without_job(run, record)
+            written = self._api.replace(with_record(owner, after))
+            if written is not None:
+                self._view.put(RECORDS, written)
+                if not after.is_over:
+                    self._launch_job(after, written)
+                return
+
+    def _without_job(self, run: str, record: RunRecord) -> RunRecord:
+        """What follows for a run whose Job is gone: what is left of it is ended, and all workers start again."""
+        self._end_pods(run)
+        why = DELETED.format(what="Job", name=job_name(record.run_id, record.attempt))
+        for rank in sorted(set(range(record.workers)) - set(record.exits(record.attempt))):
+            lost = lost_record(record.attempt, rank, why)
+            record = record.tell("exited", record=lost.model_dump(mode="json"))
+        decision = decide(
+            list(record.exits(record.attempt).values()),
+            record.restarts,
+            restarts_used=record.restarts_used,
+            out_of_memory_used=record.out_of_memory_used,
+            stopping=record.stop is not None,
+            overdue=record.deadline is not None and time.time() >= record.deadline,
+        )
+        if isinstance(decision, Outcome):
+            return record.tell("finished", cause=decision.cause, message=decision.message)
+        attempt = record.attempt + 1
+        used = record.out_of_memory_used + (decision.cause is ExitCause.OUT_OF_MEMORY)
+        restarted = record.change(
+            attempt=attempt, concluded=record.attempt, restarts_used=record.restarts_used + 1, out_of_memory_used=used
+        )
+        return restarted.tell("restarted", attempt=attempt, cause=decision.message)
+
+    def _end_pods(self, run: str) -> None:
+        if self._view.seen(run).pods:
+            self._api.delete_all(PODS, _selector(run), grace_seconds=0)
+            self._await(run, lambda: not self._view.seen(run).pods, GONE_SECONDS)
+
+    def _ask(self, run: str, grace_seconds: float) -> None:
+        """Write down that the run is to end; asked again, it only ever ends sooner."""
+        while True:
+            record, owner = self._view.record(run), self._view.seen(run).record
+            if record is None or owner is None or record.is_over:
+                return
+            least = min(grace_seconds, record.stop if record.stop is not None else grace_seconds)
+            written = self._api.replace(with_record(owner, record.change(stop=least)))
+            fresh = written or self._api.get(RECORDS, run)
+            if fresh is None:
+                self._view.drop(RECORDS, run)
+                return
+            self._view.put(RECORDS, fresh)
+            if written is not None:
+                return
+
+    def _end(self, run: str, grace_seconds: float) -> None:
+        """Have all pods end, and the run be over."""
+        asked: set[str] = set()
+        began, forced = time.monotonic(), False
+        while (record := self._view.record(run)) is not None and not record.is_over:
+            turn, seen = self._view.turn(), self._view.seen(run)
+            pods = list(newest_pods(seen.pods_of(record.attempt)).values())
+            alive = [pod for pod in pods if not is_over(pod)]
+            for pod in alive:
+                if has_started(pod) and name_of(pod) not in asked:
+                    asked.add(name_of(pod))
+                    annotations = {"annotations": {STOP: stop_annotation(grace_seconds)}}
+                    self._api.merge(PODS, name_of(pod), {"metadata": annotations})
+            late = time.monotonic() > began + grace_seconds + SETTLE_SECONDS + UPLOAD_SECONDS
+            if not any(map(has_started, alive)) or (late and not forced):
+                forced = late
+                self._end_job(run, record)
+            self._settling.settle(run)
+            self._view.wait(turn, 1.0)
+
+    def _end_job(self, run: str, record: RunRecord) -> None:
+        """End what no entry point of which runs, or what does not end otherwise."""
+        self._api.delete(JOBS, job_name(record.run_id, record.attempt))
+        pods = [pod for pod in self._view.seen(run).pods_of(record.attempt) if not is_over(pod)]
+        for pod in pods:
+            self._api.delete(PODS, name_of(pod), grace_seconds=0)
+        if record.seen < record.attempt:  # it may never have been made
+            owner = self._view.seen(run).record
+            written = owner and self._api.replace(with_record(owner, record.change(seen=record.attempt)))
+            if written:
+                self._view.put(RECORDS, written)
+
+    def _report(self, run: str, before: set[int]) -> StopReport:
+        record = self._view.record(run)
+        if record is None:
+            return StopReport()
+        ended = [r for rank, r in record.exits(record.attempt).items() if rank not in before]
+        stopped = [r for r in ended if r.cause is ExitCause.STOPPED and r.began is not None]
+        killed = sum(r.signal == 9 for r in stopped)
+        remaining = sum(not is_over(pod) for pod in self._view.seen(run).pods)
+        return StopReport(terminated=len(stopped) - killed, killed=killed, remaining=remaining)
+
+    def _news(self, run: str, selector: Selector, read: dict[str, int], lives: dict[str, str]) -> Iterator[RunEvent]:
+        """The events of a run that are not read yet; those of another life of it are all new."""
+        record, object = self._view.record(run), self._view.seen(run).record
+        if record is None or object is None:
+            if run in lives:
+                lives[run] = ""
+            return
+        if not matches(record, selector):
+            return
+        uid = str(object["metadata"]["uid"])
+        if lives.setdefault(run, uid) != uid:
+            lives[run], read[record.run_id] = uid, 0
+        for event in record.events:
+            if event.sequence > read.get(record.run_id, 0):
+                read[record.run_id] = event.sequence
+                yield event
+
+    def _listen(self, run: str) -> None:
+        """Hear what rank 0's sidecar tells, while the run goes on."""
+        record = self._view.record(run)
+        if record is None or record.is_over:
+            return
+        pod = newest_pods(self._view.seen(run).pods_of(record.attempt)).get(0)
+        if pod and has_started(pod) and not is_over(pod):
+            silently = lambda: self._stream(run, 0, record.attempt, pod, 0, silent=True)  # noqa: E731 - read once
+            self._shared.streams.listen(run, 0, name_of(pod), silently)
+
+    def _read(self, run: str, rank: int, attempt: int, position: int, at_most: int) -> tuple[bytes, int, bool]:
+        """What there is of one attempt's output, and whether there is no more to come."""
+        seen, record = self._view.seen(run), self._view.record(run)
+        pod = newest_pods(seen.pods_of(attempt)).get(rank)
+        if pod is None:
+            return b"", position, record is None or record.is_over or record.attempt > attempt
+        if not has_started(pod):
+            return b"", position, is_over(pod)
+        open_at: Callable[[int], Stream] = lambda at: self._stream(run, rank, attempt, pod, at)  # noqa: E731 - read once
+        return self._shared.streams.read(run, rank, name_of(pod), position, at_most, open_at)
+
+    def _stream(self, run: str, rank: int, attempt: int, pod: Object, position: int, *, silent: bool = False) -> Stream:
+        def told(frame: dict[str, Any]) -> None:
+            self._settling.tell(run, attempt, rank, frame)
+
+        def over() -> bool:
+            now = [p for p in self._view.seen(run).pods if name_of(p) == name_of(pod)]
+            return not now or is_over(now[0])
+
+        return Stream(self._api, name_of(pod), position, told, over, silent=silent)
+
+    def _record(self, handle: RunHandle) -> RunRecord | None:
+        return self._view.record(run_name(handle.run_id))
+
+    def _state(self, run: str, record: RunRecord) -> RunState:
+        seen = self._view.seen(run)
+        phase, detail = phase_of(record, seen)
+        if phase is RunPhase.LOST and (job := self._api.get(JOBS, job_name(record.run_id, record.attempt))):
+            self._view.put(JOBS, job)  # the watch has not told yet
+            seen = self._view.seen(run)
+            phase, detail = phase_of(record, seen)
+        return RunState(
+            handle=RunHandle(cluster=CLUSTER, run_id=record.run_id),
+            labels=record.labels,
+            phase=phase,
+            is_stopping=record.stop is not None,
+            attempt=record.attempt if phase in (RunPhase.RUNNING, RunPhase.FINISHED) else record.attempt - 1,
+            processes=sum(_is_alive(pod) for pod in seen.pods),
+            detail=detail,
+        )
+
+    def _trace(self, run: str) -> Trace | None:
+        record, seen = self._view.record(run), self._view.seen(run)
+        alive = sum(_is_alive(pod) for pod in seen.pods)
+        if record is None:
+            left = [each for each in (*seen.jobs, *seen.pods) if "deletionTimestamp" not in each["metadata"]]
+            if not left:
+                return None
+            made = datetime.fromisoformat(left[0]["metadata"]["creationTimestamp"])
+            return Trace(run.removeprefix("mf-"), None, alive, made)
+        object = seen.record or {"metadata": {}}
+        changed = record.events[-1].at if record.events else None
+        made = datetime.fromisoformat(object["metadata"].get("creationTimestamp") or datetime.now(UTC).isoformat())
+        phase, _ = phase_of(record, seen)
+        return Trace(record.run_id, phase, alive, changed or made, record.labels)
+
+    def _await(self, run: str, holds: Callable[[], bool], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not holds() and time.monotonic() < until:
+            self._view.wait(self._view.turn(), 0.5)
+
+
+_UNOWNED: Object = {"metadata": {"name": "", "uid": ""}}
+
+
+def _is_alive(pod: Object) -> bool:
+    return not is_over(pod) and bool(pod["spec"].get("nodeName"))
+
+
+def _selector(run: str) -> str:
+    return f"{RUN}={run}"

@@ -1,0 +1,79 @@
+"""Reads what a sidecar prints (`blocks.launcher.pod_stream`): a worker's output, and events between its lines."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+MARK = b"\x1e"
+
+MOST_BYTES = 1 << 40
+"""Of the output of one attempt: attempt and position make one number, by which anybody can go on reading."""
+
+
+def cursor_of(attempt: int, position: int) -> int:
+    """The number of a byte of an attempt's output."""
+    return (attempt - 1) * MOST_BYTES + position
+
+
+def place_of(cursor: int) -> tuple[int, int]:
+    """The attempt and the position that a cursor stands for."""
+    attempt, position = divmod(cursor, MOST_BYTES)
+    return attempt + 1, position
+
+
+class Frames:
+    """Takes what was printed, piece by piece.
+
+    Args:
+        since: Output before this position is left out.
+        told: Called with each event.
+
+    Attributes:
+        position: Behind the last output that was given.
+        ended: Whether the sidecar said that there is no more.
+        skipped: Bytes of output that are not there any more, as a node keeps the end of a log only.
+    """
+
+    def __init__(self, since: int, told: Callable[[dict[str, Any]], None]) -> None:
+        self.position = since
+        self.ended = False
+        self.skipped = 0
+        self._told = told
+        self._rest = b""
+        self._begin: int | None = None  # of the lines that no mark has followed yet; unknown before the first mark
+        self._lines: list[bytes] = []
+
+    def take(self, data: bytes) -> bytes:
+        """The new lines of output in it; the last one may lack its end when the output does."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return b"".join(found for line in lines if (found := self._line(line)))
+
+    def _line(self, line: bytes) -> bytes:
+        if not line.startswith(MARK):
+            self._lines.append(line)
+            return b""
+        try:
+            document = json.loads(line[1:])
+        except ValueError:
+            return b""
+        if "event" in document:
+            self._told(document["event"])
+        elif "line" in document:
+            self._lines.append(document["line"].encode("utf-8", "surrogateescape"))
+        elif "at" in document:
+            return self._mark(document["at"])
+        self.ended = self.ended or "end" in document
+        return b""
+
+    def _mark(self, end: int) -> bytes:
+        """What of the lines before a mark is new: all of it, unless `since`, or what was lost, lies between."""
+        begin, text = self._begin, b"".join(line + b"\n" for line in self._lines)
+        self._begin, self._lines = end, []
+        if begin is None:
+            if end > self.position:
+                self.skipped, self.position = self.skipped + end - self.position, end
+            return b""
+        if end <= self.position:
+            return b""
+        known, self.position = max(self.position - begin, 0), end
+        return text[known:]

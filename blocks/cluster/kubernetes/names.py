@@ -1,0 +1,83 @@
+"""Names and labels of a run's objects."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+Object = Mapping[str, Any]
+"""An object of Kubernetes, as its API says it in JSON."""
+
+PRODUCT = "makerflow"
+DOMAIN = "makerflow.io"
+MANAGED = f"app.kubernetes.io/managed-by={PRODUCT}"
+"""The selector of all that is ours."""
+
+RUN = f"{DOMAIN}/run"
+ATTEMPT = f"{DOMAIN}/attempt"
+RUN_ID = f"{DOMAIN}/run-id"
+LABELS = f"{DOMAIN}/labels"
+STOP = f"{DOMAIN}/stop"
+INDEX = "batch.kubernetes.io/job-completion-index"
+QUEUE = "kueue.x-k8s.io/queue-name"
+
+_MOST = 46
+"""Of a run's name, so that `{job}-{index}` is a host's name, of at most 63 characters, also of the 999th attempt."""
+
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+
+
+def run_name(run_id: str) -> str:
+    """The name of a run's objects: its id where that is a name, else as much of it as fits and its hash."""
+    name = f"mf-{run_id}"
+    if len(name) <= _MOST and not name.endswith("-"):
+        return name
+    return f"{name[: _MOST - 9].rstrip('-')}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+
+
+def job_name(run_id: str, attempt: int) -> str:
+    """The name of an attempt's Job."""
+    return f"{run_name(run_id)}-{attempt}"
+
+
+def run_labels(run_id: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels of a run's objects: the usual ones and, as far as they are values of labels, the plan's."""
+    own = {f"{DOMAIN}/{key}": value for key, value in labels.items() if _LABEL_VALUE.fullmatch(value)}
+    return own | {
+        "app.kubernetes.io/name": "training",
+        "app.kubernetes.io/instance": run_name(run_id),
+        "app.kubernetes.io/part-of": PRODUCT,
+        "app.kubernetes.io/managed-by": PRODUCT,
+        RUN: run_name(run_id),
+    }
+
+
+def run_annotations(run_id: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """What the labels cannot say: the run's id and the plan's labels as they are."""
+    return {RUN_ID: run_id, LABELS: json.dumps(dict(labels), sort_keys=True)}
+
+
+def name_of(object: Object) -> str:
+    """An object's name."""
+    return str(object["metadata"]["name"])
+
+
+def run_of(object: Object) -> str:
+    """The name of the run that an object belongs to; empty when it is none of ours."""
+    return str(object["metadata"].get("labels", {}).get(RUN, ""))
+
+
+def attempt_of(object: Object) -> int:
+    """The attempt that a Job or pod belongs to."""
+    return int(object["metadata"].get("labels", {}).get(ATTEMPT, 0))
+
+
+def rank_of(pod: Object) -> int:
+    """The rank of a pod's worker."""
+    return int(pod["metadata"].get("annotations", {}).get(INDEX, 0))
+
+
+def version_of(object: Object) -> int:
+    """An object's version: of two the larger one is the newer."""
+    return int(object["metadata"]["resourceVersion"])

@@ -1,0 +1,301 @@
+"""How a run gets on: from its record and its objects, as they are now, to the record as it is to be. Pure.
+
+Nothing depends on who looks, or how often: what has happened since is told in order, and told once.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from blocks.cluster.gang import Restart, decide
+from blocks.cluster.kubernetes.diagnosis import Trouble, diagnose
+from blocks.cluster.kubernetes.exits import (
+    delivery_of,
+    exit_of,
+    has_started,
+    is_lost,
+    is_over,
+    is_staged,
+    is_staging,
+    lost_record,
+    started_at,
+)
+from blocks.cluster.kubernetes.names import Object, job_name, name_of, rank_of
+from blocks.cluster.kubernetes.record import RunRecord
+from blocks.cluster.kubernetes.view import Seen
+from blocks.cluster.outcome import Outcome
+from blocks.domain.plan import ExitCause, ExitRecord, RunPhase
+
+DELETED = "Somebody else deleted its {what}, {name}, from the cluster."
+REMEDY = "Start it again as a copy; what it had uploaded is at its place."
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What has to be done for a run, beside writing its record down.
+
+    Attributes:
+        job: The attempt whose Job is to be made; 0 for none.
+        end_job: The attempt whose Job is to be deleted, as no pod of it is to go on.
+        force: Pods that have to go although their node does not answer.
+        deadline: Whether the Job is to be told the deadline.
+        look_again_seconds: When time alone may change something; None when only the cluster can.
+    """
+
+    job: int = 0
+    end_job: int = 0
+    force: tuple[str, ...] = ()
+    deadline: bool = False
+    look_again_seconds: float | None = None
+
+
+def advance(record: RunRecord, seen: Seen, *, job_is_gone: bool, now: datetime) -> tuple[RunRecord, Needs]:
+    """The record with all that has happened, and what is needed now.
+
+    Args:
+        record: As it was read.
+        seen: What this process knows of the run's objects.
+        job_is_gone: Whether the API server itself says that the attempt's Job, which had been seen, does not exist.
+        now: The time.
+    """
+    if record.is_over:
+        return record, Needs()
+    return _Step(record, seen, job_is_gone, now).take()
+
+
+class _Step:
+    def __init__(self, record: RunRecord, seen: Seen, job_is_gone: bool, now: datetime) -> None:
+        self._record, self._now = record, now
+        self._attempt = record.attempt
+        self._job = seen.job(record.attempt)
+        self._pods = newest_pods(seen.pods_of(record.attempt))
+        departed = newest_pods(seen.departed_of(record.attempt))
+        self._known = {**departed, **self._pods}
+        self._warnings = seen.warnings
+        self._job_is_gone = job_is_gone
+        self._failed = self._job is not None and has_condition(self._job, "Failed", "FailureTarget")
+
+    def take(self) -> tuple[RunRecord, Needs]:
+        if self._job is None and not self._job_is_gone:
+            return self._record, Needs()
+        if self._job is not None and self._record.seen < self._attempt:
+            self._record = self._record.change(seen=self._attempt)
+        self._tell_queue()
+        self._tell_staging()
+        deadline = self._tell_start()
+        self._tell_exits()
+        needs = self._conclude()
+        if needs is None:
+            return self._record, self._hold(deadline)
+        return self._record, needs
+
+    def _tell_queue(self) -> None:
+        """That the run waits, and why, until all of its pods have a node."""
+        if self._record.told("placed") and self._placed_attempt():
+            return
+        nodes = [pod["spec"].get("nodeName") for pod in self._known.values()]
+        if len(nodes) == self._record.workers and all(nodes):
+            where = ", ".join(sorted(set(nodes)))
+            self._tell("placed", where=f"node {where}" if len(set(nodes)) == 1 else f"nodes {where}")
+            return
+        trouble = self.trouble()
+        queued = self._record.told("queued")
+        if trouble and (not queued or queued[-1].reason != trouble.message):
+            self._tell("queued", reason=trouble.message)
+
+    def _placed_attempt(self) -> bool:
+        """Whether this attempt's placing is told: after a restart there is another."""
+        kinds = [event.kind for event in self._record.events]
+        return "restarted" not in kinds or "placed" in kinds[len(kinds) - kinds[::-1].index("restarted") :]
+
+    def trouble(self) -> Trouble | None:
+        """What is in the way of its pods."""
+        return diagnose(self._job, list(self._pods.values()), self._warnings, self._record.vcpus)
+
+    def _tell_staging(self) -> None:
+        done = any(e.step == "inputs" and e.finished for e in self._record.told("staging"))
+        if not done and self._attempt == 1 and is_staged(self._known.get(0, _NOTHING)):
+            self._tell("staging", step="inputs", finished=True)
+
+    def _tell_start(self) -> bool:
+        """Told once all workers run; whether that is news."""
+        all_run = len(self._known) == self._record.workers and all(map(has_started, self._known.values()))
+        if not all_run or self._record.told("started", self._attempt):
+            return False
+        at = max(started_at(pod) for pod in self._known.values())
+        deadline = self._record.deadline or at.timestamp() + self._record.time_limit_seconds
+        self._record = self._record.change(deadline=deadline)
+        self._tell("started", attempt=self._attempt, deadline=datetime.fromtimestamp(deadline, UTC))
+        return True
+
+    def _tell_exits(self) -> None:
+        told = self._record.exits(self._attempt)
+        stopping = self._record.stop is not None
+        found: list[ExitRecord] = []
+        for rank in sorted(set(range(self._record.workers)) - set(told)):
+            pod = self._known.get(rank)
+            others = self._failed or any(r.cause is not ExitCause.OK for r in told.values())
+            record = exit_of(pod, job_failed=others, stopping=stopping) if pod else None
+            if record is None and self._is_gone(rank):
+                record = self._of_gone(rank, others=others, stopping=stopping)
+            if record:
+                found.append(record)
+        for record in sorted(found, key=lambda each: (each.ended, each.rank)):
+            self._tell("exited", record=record.model_dump(mode="json"))
+
+    def _is_gone(self, rank: int) -> bool:
+        """Whether a worker that had a pod has none any more, and none is to come."""
+        if self._job_is_gone:
+            return rank not in self._pods
+        return rank not in self._pods and (rank in self._known or self._job_is_over()) and self._job_is_over()
+
+    def _job_is_over(self) -> bool:
+        return self._job is not None and has_condition(self._job, "Failed", "Complete", "FailureTarget")
+
+    def _of_gone(self, rank: int, *, others: bool, stopping: bool) -> ExitRecord:
+        if stopping:
+            return lost_record(self._attempt, rank, "It was stopped.", ExitCause.STOPPED)
+        if self._job_is_gone:
+            name = job_name(self._record.run_id, self._attempt)
+            return lost_record(self._attempt, rank, DELETED.format(what="Job", name=name))
+        if self._job is not None and failure_reason(self._job) == "DeadlineExceeded":
+            return lost_record(self._attempt, rank, "The time limit was reached.", ExitCause.TIME_LIMIT)
+        if others and self._record.exits(self._attempt):
+            return lost_record(self._attempt, rank, "It was ended with the others.", ExitCause.STOPPED)
+        return lost_record(self._attempt, rank, "Its pod is gone: somebody, or its node's failure, deleted it.")
+
+    def _conclude(self) -> Needs | None:
+        """What follows when all workers have ended, or none can be had; None while some go on."""
+        trouble = self.trouble()
+        if trouble and trouble.cause and self._waits_in_vain(trouble):
+            self._finish(Outcome(trouble.cause, trouble.message))
+            return Needs(end_job=self._attempt)
+        if self._job_is_gone and any(not is_over(pod) for pod in self._pods.values()):
+            return Needs()  # LOST: what is left of it is for who launches it again, or stops it
+        records = self._record.exits(self._attempt)
+        if len(records) < self._record.workers or not self._all_delivered():
+            return None
+        decision = decide(
+            list(records.values()),
+            self._record.restarts,
+            restarts_used=self._record.restarts_used,
+            out_of_memory_used=self._record.out_of_memory_used,
+            stopping=self._record.stop is not None,
+            overdue=self._record.deadline is not None and self._now.timestamp() >= self._record.deadline,
+        )
+        if isinstance(decision, Restart) and self._job_is_gone:
+            said = next(iter(records.values())).message
+            decision = Outcome(ExitCause.LOST, f"{said} {REMEDY}")
+        if isinstance(decision, Outcome):
+            self._finish(self._delivered(decision))
+            return Needs()
+        return self._restart(decision)
+
+    def _waits_in_vain(self, trouble: Trouble) -> bool:
+        began = [pod["metadata"]["creationTimestamp"] for pod in self._pods.values()]
+        oldest = min(map(datetime.fromisoformat, began), default=self._now)
+        return (self._now - oldest).total_seconds() >= trouble.patience_seconds
+
+    def _restart(self, decision: Restart) -> Needs:
+        record = self._record
+        self._record = record.change(
+            concluded=self._attempt,
+            attempt=self._attempt + 1,
+            restarts_used=record.restarts_used + 1,
+            out_of_memory_used=record.out_of_memory_used + (decision.cause is ExitCause.OUT_OF_MEMORY),
+        ).tell("restarted", attempt=self._attempt + 1, cause=decision.message)
+        return Needs(
+            job=self._attempt + 1, end_job=0 if self._job_is_over() else self._attempt, force=self._unanswered()
+        )
+
+    def _unanswered(self) -> tuple[str, ...]:
+        return tuple(name_of(pod) for pod in self._pods.values() if is_lost(pod))
+
+    def _all_delivered(self) -> bool:
+        """Whether no sidecar uploads any more: its pod is over, gone or out of reach."""
+        return all(is_over(pod) or is_lost(pod) for pod in self._pods.values())
+
+    def _delivered(self, outcome: Outcome) -> Outcome:
+        """Tell what was uploaded; what could not be decides the outcome of a run that went well."""
+        told = False
+        for rank, pod in sorted(self._known.items()):
+            delivery = delivery_of(pod)
+            for upload in delivery.get("uploads") or ():
+                told = told or upload["output"] == "log"
+                self._tell("uploaded", **upload)
+            cause, message = delivery.get("cause", ExitCause.OK), delivery.get("message", "")
+            if outcome.cause == ExitCause.OK and cause != ExitCause.OK:
+                outcome = Outcome(cause, message)
+            elif outcome.cause == ExitCause.OK and rank == 0:
+                outcome = Outcome(outcome.cause, message)
+        self._tell_no_logs(told)
+        return outcome
+
+    def _tell_no_logs(self, told: bool) -> None:
+        """Who waits for the log before the run is removed need not wait for one that there is not."""
+        if not told:
+            for path in self._record.logs:
+                self._tell("uploaded", output="log", path=path, files=0, bytes=0)
+
+    def _finish(self, outcome: Outcome) -> None:
+        if not any(e.output == "log" for e in self._record.told("uploaded")):
+            self._tell_no_logs(False)
+        self._tell("finished", cause=outcome.cause, message=outcome.message)
+
+    def _hold(self, deadline: bool) -> Needs:
+        """While some worker goes on: end it where another has failed, and look again where time alone decides."""
+        records = self._record.exits(self._attempt)
+        failed = any(record.cause is not ExitCause.OK for record in records.values())
+        end = self._attempt if failed and not self._failed and not self._job_is_gone else 0
+        trouble = self.trouble()
+        again = 5.0 if trouble and trouble.cause else None
+        return Needs(
+            end_job=end, force=self._unanswered() if failed else (), deadline=deadline, look_again_seconds=again
+        )
+
+    def _tell(self, kind: str, **fields: Any) -> None:
+        self._record = self._record.tell(kind, **fields)
+
+
+_NOTHING: Object = {"metadata": {}, "spec": {}, "status": {}}
+
+
+def newest_pods(pods: Sequence[Object]) -> dict[int, Object]:
+    """Rank to the pod that was made last."""
+    return {rank_of(pod): pod for pod in sorted(pods, key=lambda each: str(each["metadata"]["creationTimestamp"]))}
+
+
+def has_condition(job: Object, *kinds: str) -> bool:
+    """Whether a Job has come so far."""
+    conditions = job["status"].get("conditions") or ()
+    return any(c["type"] in kinds and c["status"] == "True" for c in conditions)
+
+
+def failure_reason(job: Object) -> str:
+    """Kubernetes' word for why a Job failed."""
+    conditions = job["status"].get("conditions") or ()
+    return next((str(c.get("reason", "")) for c in conditions if c["type"] in ("Failed", "FailureTarget")), "")
+
+
+def phase_of(record: RunRecord, seen: Seen) -> tuple[RunPhase, str]:
+    """Where a run stands, and why."""
+    if record.is_over:
+        return RunPhase.FINISHED, record.outcome.message
+    pods = newest_pods(seen.pods_of(record.attempt))
+    job = seen.job(record.attempt)
+    if job is None:
+        name = job_name(record.run_id, record.attempt)
+        return RunPhase.LOST, f"its Job {name} is not there"
+    if len(pods) == record.workers and all(map(has_started, pods.values())):
+        return RunPhase.RUNNING, ""
+    trouble = diagnose(job, list(pods.values()), seen.warnings, record.vcpus)
+    if any(map(is_staging, pods.values())):
+        return RunPhase.STAGING, trouble.message if trouble else ""
+    return RunPhase.QUEUED, trouble.message if trouble else ""
+
+
+def stop_annotation(grace_seconds: float) -> str:
+    """What a pod's annotation says that asks its worker to end."""
+    return json.dumps({"cause": "stopped", "message": "It was stopped.", "grace_seconds": grace_seconds})

@@ -1,0 +1,192 @@
+"""Writes down what happens to the runs that this process follows, and does what is needed then."""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from blocks.cluster.base import Selector
+from blocks.cluster.kubernetes.api import Api
+from blocks.cluster.kubernetes.names import Object, job_name, name_of, run_name
+from blocks.cluster.kubernetes.progress import Needs, advance
+from blocks.cluster.kubernetes.record import RunRecord
+from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View
+from blocks.domain.errors import MakerflowError
+
+GRACE_SECONDS = 20
+"""Between the deadline, which the supervisors keep, and Kubernetes' own."""
+
+BATCH_SECONDS = 0.5
+"""Events that only inform are written down together."""
+
+IDLE_SECONDS = 5.0
+
+LaunchJob = Callable[[RunRecord, Object], None]
+
+logger = logging.getLogger("makerflow")
+
+
+class Settling:
+    """One thread for all runs that somebody in this process follows.
+
+    Args:
+        api: The cluster.
+        view: What is known of it.
+        launch_job: Makes the Job of a record's attempt.
+    """
+
+    def __init__(self, api: Api, view: View, launch_job: LaunchJob) -> None:
+        self._api, self._view, self._launch_job = api, view, launch_job
+        self._lock = threading.Lock()
+        self._followed: list[Selector] = []
+        self._frames: dict[str, dict[tuple[int, int], list[dict[str, Any]]]] = defaultdict(dict)
+        self._again: dict[str, float] = {}
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def following(self, selector: Selector) -> Iterator[None]:
+        """Take care of these runs for as long as the block lasts."""
+        with self._lock:
+            self._followed.append(selector)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="settling of runs", daemon=True)
+                self._thread.start()
+        self._look_at(selector)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._followed.remove(selector)
+
+    def tell(self, run: str, attempt: int, rank: int, frame: dict[str, Any]) -> None:
+        """Take over an event of a sidecar, soon."""
+        with self._lock:
+            self._frames[run].setdefault((attempt, rank), []).append(frame)
+            self._again.setdefault(run, time.monotonic() + BATCH_SECONDS)
+
+    def settle(self, run: str) -> None:
+        """Bring a run's record up to what is known now, and do what is needed."""
+        with self._locks[run]:
+            while (found := self._advance(run)) is not None:
+                record, needs, written = found
+                if written is not None:
+                    self._do(record, needs, written)
+                    return
+
+    def _advance(self, run: str) -> tuple[RunRecord, Needs, Object | None] | None:
+        """The new record, and its object once it is written; None without a run."""
+        seen, record = self._view.seen(run), self._view.record(run)
+        if record is None or seen.record is None:
+            with self._lock:
+                self._frames.pop(run, None)
+            return None
+        missing = record.seen == record.attempt and seen.job(record.attempt) is None and not record.is_over
+        job = job_name(record.run_id, record.attempt)
+        gone = missing and self._api.get(JOBS, job) is None
+        new, needs = advance(record, seen, job_is_gone=gone, now=datetime.now(UTC))
+        with self._lock:
+            frames = {key: list(found) for key, found in self._frames.get(run, {}).items()}
+        for (attempt, rank), found in frames.items():
+            new = new.take(attempt, rank, found) if not record.is_over else new
+        written = seen.record if new == record else self._write(seen.record, new)
+        if written is not None:
+            self._forget(run, frames)
+        return new, needs, written
+
+    def _forget(self, run: str, taken: dict[tuple[int, int], list[dict[str, Any]]]) -> None:
+        with self._lock:
+            for key, found in taken.items():
+                del self._frames[run][key][: len(found)]
+
+    def _write(self, object: Object, record: RunRecord) -> Object | None:
+        """Put the record in place of the version that was read; None, and the new version known, when it was not."""
+        written = self._api.replace(with_record(object, record))
+        if written is not None:
+            self._view.put(RECORDS, written)
+            return written
+        fresh = self._api.get(RECORDS, name_of(object))
+        if fresh is None:
+            self._view.drop(RECORDS, name_of(object))
+        else:
+            self._view.put(RECORDS, fresh)
+        return None
+
+    def _do(self, record: RunRecord, needs: Needs, owner: Object) -> None:
+        run = name_of(owner)
+        with self._lock:
+            self._again.pop(run, None)
+            if needs.look_again_seconds is not None:
+                self._again[run] = time.monotonic() + needs.look_again_seconds
+        for pod in needs.force:
+            self._api.delete(PODS, pod, grace_seconds=0)
+        if needs.end_job:
+            self._api.delete(JOBS, job_name(record.run_id, needs.end_job))
+        if needs.job:
+            self._launch_job(record, owner)
+        if needs.deadline and record.deadline is not None:
+            self._limit(record, record.deadline)
+
+    def _limit(self, record: RunRecord, deadline: float) -> None:
+        """Have Kubernetes itself end what nobody ends at its deadline."""
+        job = self._view.seen(run_name(record.run_id)).job(record.attempt)
+        began = job["status"].get("startTime") if job else None
+        if began:
+            seconds = int(deadline - datetime.fromisoformat(began).timestamp()) + GRACE_SECONDS
+            name = job_name(record.run_id, record.attempt)
+            self._api.merge(JOBS, name, {"spec": {"activeDeadlineSeconds": max(seconds, 1)}})
+
+    def _run(self) -> None:
+        turn = 0
+        while True:
+            now = self._view.turn()
+            for run in sorted(self._view.changed_since(turn) | self._due()):
+                if self._is_followed(run):
+                    self._settle_safely(run)
+            self._view.wait(now, self._patience())
+            turn = now
+
+    def _settle_safely(self, run: str) -> None:
+        try:
+            self.settle(run)
+        except MakerflowError as error:  # it is tried again, and whoever follows hears of what lasts
+            logger.debug("The run %s could not be settled: %s", run, error)
+            with self._lock:
+                self._again[run] = time.monotonic() + IDLE_SECONDS
+        except Exception:  # the top of a thread that must live
+            logger.exception("The run %s could not be settled", run)
+
+    def _due(self) -> set[str]:
+        with self._lock:
+            return {run for run, at in self._again.items() if at <= time.monotonic()}
+
+    def _patience(self) -> float:
+        with self._lock:
+            first = min(self._again.values(), default=time.monotonic() + IDLE_SECONDS)
+        return min(max(first - time.monotonic(), 0.02), IDLE_SECONDS)
+
+    def _is_followed(self, run: str) -> bool:
+        record = self._view.record(run)
+        with self._lock:
+            return record is not None and any(matches(record, selector) for selector in self._followed)
+
+    def _look_at(self, selector: Selector) -> None:
+        """Look at what there is already."""
+        with self._lock:
+            for run in self._view.runs():
+                self._again.setdefault(run, 0.0)
+        self._view.wake()
+
+
+def with_record(object: Object, record: RunRecord) -> dict[str, Any]:
+    """The ConfigMap with another record."""
+    return {**object, "apiVersion": "v1", "kind": "ConfigMap", "data": {"record": record.model_dump_json()}}
+
+
+def matches(record: RunRecord, selector: Selector) -> bool:
+    """Whether a run is meant."""
+    return selector.run_id in ("", record.run_id) and selector.labels.items() <= record.labels.items()

@@ -1,0 +1,159 @@
+"""`python -m blocks.launcher.pod stage|sync`: what runs beside the entry point in a pod of Kubernetes.
+
+`stage` is an init container: it brings the inputs, and says in the pod's termination message how that went. `sync` is a
+sidecar that lives as long as the entry point's container: it uploads what that makes, and prints what it prints, with
+what else there is to tell, as a stream that whoever follows the run reads (`blocks.cluster.kubernetes.frames`).
+"""
+
+import gzip
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+
+from blocks.cluster.layout import RunLayout, write_json
+from blocks.cluster.outcome import Outcome
+from blocks.cluster.pod_settings import CACHE, CONFIDENTIAL, PLAN, RANK, ROOT, SECRETS, PodSettings
+from blocks.domain.plan import ExitCause, RunPlan
+from blocks.launcher.agent import Confidential, forbid_looking
+from blocks.launcher.causes import staging_outcome
+from blocks.launcher.delivery import Delivery
+from blocks.launcher.journal import Journal
+from blocks.launcher.pod_monitor import PodMonitor, open_files
+from blocks.launcher.pod_stage import place_programs, place_worker, wait_for_others
+from blocks.launcher.pod_stream import Stream
+from blocks.launcher.preparation import stage_inputs
+from blocks.launcher.stopping import StopSwitch, in_background
+from blocks.launcher.stores import Stores
+from blocks.launcher.usage import DataStorage
+from blocks.storage.cache import Cache
+
+TERMINATION_LOG = Path("/dev/termination-log")
+MESSAGE_BYTES = 4000
+USAGE = "usage: python -m blocks.launcher.pod stage|sync"
+
+
+class Pod:
+    """One worker's pod, seen from the containers that are ours.
+
+    Args:
+        environment: Of the container.
+        root: The pod's own volume.
+        secrets: Where the plan and the credentials are mounted.
+    """
+
+    def __init__(self, environment: Mapping[str, str], root: Path = ROOT, secrets: Path = SECRETS) -> None:
+        text = gzip.decompress(b"".join(file.read_bytes() for file in sorted(secrets.glob(f"{PLAN}*"))))
+        self.plan = RunPlan.model_validate_json(text)
+        self.rank = int(environment[RANK])
+        self.settings = PodSettings.read(environment)
+        self.layout = RunLayout(root, self.plan.run_id)
+        self.layout.directory.mkdir(parents=True, exist_ok=True)
+        self.layout.plan.write_bytes(text)
+        confidential = Confidential(**json.loads((secrets / CONFIDENTIAL).read_bytes()))
+        os.environ.update(confidential.environment)
+        self.stores = Stores(confidential.connections)
+        self.journal = Journal(self.layout)
+
+    def stage(self) -> Outcome:
+        """Bring the inputs, and all that the entry point needs beside them."""
+        stream = Stream(self.layout, self.rank)
+        with stream.printed():
+            try:
+                self._stage()
+            except Exception as error:  # the top of the process: whatever it was must be on record
+                traceback.print_exc()
+                return staging_outcome(error, self.layout.home)
+        wait_for_others(self.settings.addresses)
+        return Outcome(ExitCause.OK)
+
+    def _stage(self) -> None:
+        place_programs()
+        cache = Cache(CACHE, self.settings.cache_bytes) if self.settings.cache_bytes else self._own_cache()
+        stage_inputs(self.layout, self.plan, cache, self.stores, self.journal.emit)
+        place_worker(self.layout, self.plan, self.rank, self.settings, self.stores, cache)
+
+    def _own_cache(self) -> Cache:
+        return Cache(self.layout.home / "cache", self.plan.storage_mib << 20)
+
+    def sync(self) -> Outcome:
+        """Upload, and tell, until the worker has ended and all is at its place."""
+        switch = StopSwitch(self.layout.stop)
+        worker = self.layout.worker(self.rank)
+        self.journal.change(attempt=self.settings.attempt)
+        delivery = Delivery(
+            self.layout, self.plan, self.stores, self.journal, switch,
+            ranks=[self.rank], open_files=lambda _: open_files(worker),
+        )  # fmt: skip
+        ended = Event()
+        storage = DataStorage(self.layout, self.plan)
+        in_background(switch, "data storage", lambda: self._hold_to_storage(storage, ended))
+        monitor = PodMonitor(self.plan, self.journal, self.rank, self.settings.attempt, storage.written_bytes)
+        in_background(switch, "monitoring", lambda: monitor.follow(ended, worker))
+        with Stream(self.layout, self.rank).printed():
+            with delivery.while_running():
+                self._wait_for_end(switch)
+            ended.set()
+            outcome = delivery.deliver(self._outcome())
+        write_json(worker / "delivered.json", asdict(outcome), durable=False)
+        return outcome
+
+    def _hold_to_storage(self, storage: DataStorage, ended: Event) -> None:
+        if reason := storage.watch(ended):
+            request = {"cause": ExitCause.DISK_FULL, "message": reason, "grace_seconds": self.plan.stop_grace_seconds}
+            write_json(self.layout.worker(self.rank) / f"stop-{self.settings.attempt}.json", request, durable=False)
+
+    def _wait_for_end(self, switch: StopSwitch) -> None:
+        """Until the record of the worker's end is there, or Kubernetes says that its container has ended."""
+        record = self.layout.exit_record(self.rank, self.settings.attempt)
+        while not record.exists() and not switch.asked():
+            switch.wait(0.05)
+
+    def _outcome(self) -> Outcome:
+        """How the worker ended; one that left no record was killed with its supervisor."""
+        record = self.layout.exit_record(self.rank, self.settings.attempt)
+        if not record.exists():
+            now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+            lost = {"attempt": self.settings.attempt, "rank": self.rank, "began": None, "ended": now}
+            write_json(record, {**lost, "cause": ExitCause.LOST, "message": "It was killed with its container."})
+        document = json.loads(record.read_bytes())
+        return Outcome(document["cause"], document["message"])
+
+    def arrivals(self) -> list[dict[str, object]]:
+        """What has been uploaded, as the journal tells it."""
+        told = map(json.loads, self.layout.events.read_bytes().splitlines())
+        return [{k: e[k] for k in ("output", "path", "files", "bytes")} for e in told if e["kind"] == "uploaded"]
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the two; 0 when it went well."""
+    if arguments not in (["stage"], ["sync"]):
+        print(USAGE, file=sys.stderr)
+        return 2
+    forbid_looking()
+    os.umask(0o022)
+    pod = Pod(os.environ)
+    if arguments == ["stage"]:
+        outcome = pod.stage()
+        _leave({"cause": outcome.cause, "message": outcome.message[:3000]})
+        return 0 if outcome.cause == ExitCause.OK else 1
+    outcome = pod.sync()
+    _leave({"cause": outcome.cause, "message": outcome.message[:1000], "uploads": pod.arrivals()})
+    os._exit(0)  # threads that hang in a store must not keep the pod
+
+
+def _leave(message: dict[str, object]) -> None:
+    """What Kubernetes keeps of this container; without the uploads where that is too much."""
+    text = json.dumps(message)
+    if len(text) > MESSAGE_BYTES:
+        text = json.dumps({**message, "uploads": None})
+    TERMINATION_LOG.write_text(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

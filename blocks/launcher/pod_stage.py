@@ -1,0 +1,118 @@
+"""What the init container leaves for the container of the entry point."""
+
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from blocks.cluster.layout import RunLayout, write_json
+from blocks.cluster.pod_settings import PACKAGES, PROGRAMS, RENDEZVOUS_PORT, REQUESTS, TENSORFLOW_PORT, PodSettings
+from blocks.domain.environment import Rendezvous, entry_point_arguments, entry_point_environment
+from blocks.domain.errors import InputMissingError
+from blocks.domain.paths import StoragePath
+from blocks.domain.plan import InputKind, OutputKind, PlannedInput, PlannedOutput, RunPlan
+from blocks.launcher.directories import make_worker_directories
+from blocks.launcher.outputs import outputs_of
+from blocks.launcher.stores import Stores
+from blocks.storage.cache import Cache
+from blocks.storage.staging import stage
+
+_PROGRAMS = ("pod_supervisor.py", "supervisor.py", "accounting.py")
+_LOOK_SECONDS = 0.5
+
+
+def place_programs() -> None:
+    """Copy what runs in the user's interpreter."""
+    PROGRAMS.mkdir(exist_ok=True)
+    for name in _PROGRAMS:
+        shutil.copyfile(Path(__file__).parent / name, PROGRAMS / name)
+
+
+def place_worker(
+    layout: RunLayout, plan: RunPlan, rank: int, settings: PodSettings, stores: Stores, cache: Cache
+) -> None:
+    """Make the worker's directories, and write what its supervisor is to do.
+
+    Raises:
+        StorageUnavailableError: The checkpoints to go on from could not be read.
+    """
+    directories = make_worker_directories(layout, plan, rank, _checkpoint(layout, plan, stores, cache))
+    workers = plan.workers
+    rendezvous = Rendezvous(
+        addresses=settings.addresses, ports=(RENDEZVOUS_PORT,) * workers, tf_ports=(TENSORFLOW_PORT,) * workers
+    )
+    environment = {
+        "HOME": str(layout.home / "home"),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(max(1, int(plan.resources.vcpus))),
+    }
+    (layout.home / "home").mkdir(exist_ok=True)
+    if PACKAGES.is_dir() or _requirements(plan):
+        environment["PYTHONPATH"] = str(PACKAGES)
+    environment |= entry_point_environment(
+        plan, rank, directories, rendezvous, region=settings.region, app_key=settings.app_key
+    )
+    document = {
+        "attempt": settings.attempt,
+        "rank": rank,
+        "argv": [plan.entry_point, *entry_point_arguments(plan)],
+        "env": environment,
+        "cwd": directories.source,
+        "deadline": settings.deadline,
+        "time_limit_seconds": plan.time_limit_seconds,
+        "grace_seconds": plan.stop_grace_seconds,
+        "log_limit_bytes": plan.logs.limit_mib << 20,
+        "memory_mib": plan.resources.memory_mib,
+        "watched": directories.checkpoints,
+        "stop_file": str(REQUESTS / "stop"),
+        "oom_files": ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"],
+    }
+    write_json(layout.worker(rank) / "worker.json", document, durable=False)
+
+
+def wait_for_others(addresses: Sequence[str]) -> None:
+    """Until every worker has its place, so that no entry point waits in vain, or spends its time, for another."""
+    while not all(_has_place(address) for address in addresses):
+        time.sleep(_LOOK_SECONDS)
+
+
+def _has_place(address: str) -> bool:
+    try:
+        socket.getaddrinfo(address, None)
+    except OSError:
+        return False
+    return True
+
+
+def _requirements(plan: RunPlan) -> bool:
+    return any(True for _ in requirements_of(plan))
+
+
+def requirements_of(plan: RunPlan) -> Iterable[str]:
+    """The requirements.txt beside the entry point, when there is one."""
+    wanted = str(Path(plan.entry_point).parent / "requirements.txt")
+    for planned in plan.inputs:
+        if planned.kind is InputKind.SOURCE:
+            yield from (found.key for found in planned.objects if found.key == wanted)
+
+
+def _checkpoint(layout: RunLayout, plan: RunPlan, stores: Stores, cache: Cache) -> Path | None:
+    """What the worker goes on from: what the run itself has uploaded, else the input that was asked for."""
+    own = [place for output in outputs_of(plan, OutputKind.CHECKPOINT) if (place := _uploaded(output, stores))]
+    if own:
+        into = layout.inputs / "own"
+        stage(own[:1], lambda i: stores.open(i.path, i.connection), cache, into, lambda _: None)
+        return into / InputKind.CHECKPOINT
+    given = layout.inputs / InputKind.CHECKPOINT
+    return given if any(i.kind is InputKind.CHECKPOINT for i in plan.inputs) else None
+
+
+def _uploaded(output: PlannedOutput, stores: Stores) -> PlannedInput | None:
+    """What is at an output's place already."""
+    store = stores.open(output.path, output.connection)
+    with suppress(InputMissingError):
+        objects = tuple(store.plan(StoragePath.parse(output.path)))
+        return PlannedInput(kind=InputKind.CHECKPOINT, path=output.path, connection=output.connection, objects=objects)
+    return None

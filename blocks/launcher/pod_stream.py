@@ -1,0 +1,87 @@
+"""What a container of ours prints: the worker's output, and between its lines what else there is to tell.
+
+A line that begins with `MARK` is a document of ours, every other one is the worker's own: `{"at": N}` says that the
+next byte of output is number N of this attempt, `{"event": {...}}` is an event, `{"line": "..."}` a line of the output
+that itself begins with `MARK`, `{"end": N}` says that there is no more output. Standard library only.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from blocks.cluster.layout import RunLayout
+from blocks.cluster.output import Output
+
+MARK = b"\x1e"
+PIECE_BYTES = 1 << 18
+PAUSE_SECONDS = 0.1
+LIMIT_MIB = 1 << 20
+"""Of the output of one attempt, for the mark of what was dropped."""
+
+
+class Stream:
+    """Prints what is new, until told to end."""
+
+    def __init__(self, layout: RunLayout, rank: int) -> None:
+        self._events = layout.events
+        self._ended = Event()
+        self._output = Output(layout.output(rank), LIMIT_MIB, self._ended.is_set)
+        self._told = self._printed = 0
+
+    @contextmanager
+    def printed(self) -> Iterator[None]:
+        """Print while the block lasts, and at its end all that is left."""
+        thread = Thread(target=self._follow, name="stream", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def _follow(self) -> None:
+        self._print(MARK + b'{"at": 0}\n')
+        while True:
+            last = self._ended.wait(PAUSE_SECONDS)
+            while self._print_output():
+                self._print_events()
+            self._print_events()
+            if last:
+                self._print(MARK + json.dumps({"end": self._printed}).encode() + b"\n")
+                return
+
+    def _print_output(self) -> bool:
+        piece = self._output.read(self._printed, PIECE_BYTES)
+        if not piece.data:
+            return False
+        lines = piece.data.split(b"\n")
+        if any(line.startswith(MARK) for line in lines):
+            lines = [_escaped(line) if line.startswith(MARK) else line for line in lines]
+        self._printed = piece.cursor
+        self._print(b"\n".join(lines) + MARK + json.dumps({"at": self._printed}).encode() + b"\n")
+        return True
+
+    def _print_events(self) -> None:
+        """Those that are whole lines of the journal by now."""
+        try:
+            with self._events.open("rb") as stream:
+                stream.seek(self._told)
+                new = stream.read()
+        except FileNotFoundError:
+            return
+        new = new[: new.rfind(b"\n") + 1]
+        self._told += len(new)
+        for line in new.splitlines():
+            self._print(MARK + b'{"event": ' + line + b"}\n")
+
+    def _print(self, text: bytes) -> None:
+        rest = memoryview(text)
+        while rest:
+            rest = rest[os.write(sys.stdout.fileno(), rest) :]
+
+
+def _escaped(line: bytes) -> bytes:
+    return MARK + json.dumps({"line": line.decode("utf-8", "surrogateescape")}).encode()

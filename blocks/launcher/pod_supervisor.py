@@ -1,0 +1,164 @@
+"""The supervisor of one worker in a pod: `{python} -I -S pod_supervisor.py WORKER_DIRECTORY`.
+
+It runs in the container of the user's image, from a volume into which the init container copied it, and does what
+`supervisor` does. Beside it, in a container of ours, the sidecar uploads what the entry point makes. The two share the
+volume and nothing else: neither sees the other's processes, so each leaves there what the other has to know.
+
+Standard library only, Python 3.8 or later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from blocks.launcher.accounting import account_below, host_traffic
+    from blocks.launcher.supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
+else:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from accounting import account_below, host_traffic
+    from supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
+
+LOOK_SECONDS = 0.25
+REPORT_SECONDS = 1.0
+DELIVERY_SECONDS = 660.0
+"""For the sidecar to upload what is left; it gives up itself before that."""
+
+MESSAGE_BYTES = 3800
+"""Kubernetes keeps 4,096 bytes of what a container says of its end."""
+
+TERMINATION_LOG = "/dev/termination-log"
+CODES = {"ok": 0, "stopped": 143, "time_limit": 124, "lost": 137, "out_of_memory": 137}
+
+
+class PodSupervisor(Supervisor):
+    """One attempt of one worker, in its container."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory)
+        self._worker["env"] = {**os.environ, **self._worker["env"]}
+        self._worker["argv"] = [sys.executable, *self._worker["argv"]]
+        if self._worker["deadline"] is None:  # the first attempt's time begins now
+            self._worker["deadline"] = time.time() + self._worker["time_limit_seconds"]
+        self._requests: dict[str, Any] = {}
+        self._report_at = 0.0
+        self._code = 1
+
+    def _patience(self) -> float:
+        return min(super()._patience(), LOOK_SECONDS)
+
+    def _turn(self, seconds: float) -> None:
+        super()._turn(seconds)
+        if self._status is None:
+            self._report()
+        request = self._request()
+        if request and request != self._requests:
+            self._requests = request
+            self._asked = True
+            super()._turn(0)
+
+    def _stop_request(self) -> dict[str, Any]:
+        return self._request()
+
+    def _request(self) -> dict[str, Any]:
+        """That the sidecar, or somebody through the pod's annotation, wants it to end."""
+        for file in (self._path(f"stop-{self._attempt}.json"), self._worker["stop_file"]):
+            with Ignored(OSError, ValueError), open(file, encoding="utf-8") as stream:
+                request = json.loads(stream.read())
+                if isinstance(request, dict):
+                    return request
+        return {}
+
+    def _report(self) -> None:
+        """Now and then: what the sidecar cannot see itself."""
+        if time.monotonic() < self._report_at:
+            return
+        self._report_at = time.monotonic() + REPORT_SECONDS
+        account, traffic = account_below(os.getpid()), host_traffic()
+        report = {
+            "account": account.__dict__,
+            "traffic": list(traffic) if traffic else None,
+            "open": sorted(open_for_writing(descendants(), self._worker["watched"])),
+        }
+        with Ignored(OSError):
+            self._leave("report.json", report)
+
+    def _leave(self, name: str, document: object) -> None:
+        new = self._path("." + name)
+        with open(new, "w", encoding="utf-8") as stream:
+            json.dump(document, stream)
+        os.replace(new, self._path(name))
+
+    def finish(self, cause: str, message: str) -> None:
+        """Leave the record, wait until all is uploaded, and tell Kubernetes how it ended."""
+        super().finish(cause, message)
+        with open(self._path(f"exit-{self._attempt}.json"), encoding="utf-8") as stream:
+            record = json.load(stream)
+        delivered = self._delivered()
+        with Ignored(OSError), open(TERMINATION_LOG, "w", encoding="utf-8") as stream:
+            stream.write(short(record))
+        code = record["code"] or CODES.get(record["cause"], 1)
+        self._code = code if record["cause"] != "ok" else CODES.get(delivered.get("cause", "ok"), 1)
+
+    def _delivered(self) -> dict[str, Any]:
+        """What the sidecar says when it has uploaded what there was to upload."""
+        until = time.monotonic() + DELIVERY_SECONDS
+        while time.monotonic() < until:
+            with Ignored(OSError, ValueError), open(self._path("delivered.json"), encoding="utf-8") as stream:
+                delivered: dict[str, Any] = json.load(stream)
+                return delivered
+            time.sleep(0.02)
+        return {"cause": "launcher_error"}
+
+    @property
+    def code(self) -> int:
+        """With which the container ends."""
+        return self._code
+
+
+class Echo:
+    """What the entry point prints, printed once more, so that `kubectl logs` shows it."""
+
+    def __init__(self, output: Any) -> None:
+        self._output = output
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._output, name)
+
+    def write(self, data: bytes) -> None:
+        """Keep it, and print it."""
+        self._output.write(data)
+        with Ignored(OSError):
+            os.write(1, data)
+
+
+def short(record: dict[str, Any]) -> str:
+    """The record as JSON that fits what Kubernetes keeps: of what is too long the beginning of its tail goes first."""
+    while len(text := json.dumps(record).encode()) > MESSAGE_BYTES:
+        excess = len(text) - MESSAGE_BYTES
+        field = "tail" if record["tail"] else "message"
+        record = {**record, field: record[field][max(excess // 6, 1) :] if field == "tail" else record[field][:500]}
+    return json.dumps(record)
+
+
+def main() -> None:
+    """Supervise the worker whose directory is the last argument."""
+    supervisor = PodSupervisor(sys.argv[-1])
+    supervisor._output = Echo(supervisor._output)  # type: ignore[assignment]
+    try:
+        supervisor.run()
+    except Exception as error:  # the top of the process: whatever it was must be on record
+        signal_all(descendants(), 9)
+        message = f"The entry point could not be supervised: {type(error).__name__}: {error}"
+        supervisor.finish("launcher_error", message)
+    os._exit(supervisor.code)
+
+
+if __name__ == "__main__":
+    main()

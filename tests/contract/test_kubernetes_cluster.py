@@ -1,0 +1,109 @@
+from collections.abc import Iterator
+
+import pytest
+
+from blocks.cluster.base import Cluster, Secrets, Selector
+from blocks.cluster.kubernetes.cluster import CLUSTER, KubernetesCluster
+from blocks.cluster.kubernetes.manifests import Site
+from blocks.cluster.kubernetes.names import job_name, run_name
+from blocks.domain.paths import StoragePath
+from blocks.domain.plan import PlannedInput, Resources, RunHandle, RunImage, RunPlan
+from blocks.storage.connection import Connection
+from blocks.storage.open import open_storage
+from tests.contract.cluster_contract import BEGINNING, ClusterContract, ClusterSite
+from tests.kubernetes import TestNamespace, kubernetes_namespace, require_kubernetes
+from tests.servers import S3Server, moto_server
+
+STORE = "store"
+
+
+class _WithStore(KubernetesCluster):
+    """Every plan of these tests reads its source from the tests' own store."""
+
+    def __init__(self, site: Site, namespace: str, connection: Connection) -> None:
+        super().__init__(site, namespace)
+        self._secrets = {STORE: connection.to_mapping()}
+
+    def launch(self, plan: RunPlan, secrets: Secrets | None = None) -> RunHandle:
+        return super().launch(plan, secrets or self._secrets)
+
+
+class KubernetesSite(ClusterSite):
+    """A namespace with a quota of two CPUs, and a store that its pods can reach."""
+
+    def __init__(self, namespace: TestNamespace, server: S3Server) -> None:
+        self._namespace, self._server = namespace, server
+        self._bucket = server.make_bucket()
+        self._connection = Connection(
+            server.endpoint_url, server.access_key_id, server.secret_access_key, region=server.region
+        )
+        self._count = 0
+
+    def connect(self) -> KubernetesCluster:
+        return _WithStore(Site(image=self._namespace.image), self._namespace.name, self._connection)
+
+    def plan(self, program: str, **changes: object) -> RunPlan:
+        self._count += 1
+        with self._server.client() as client:
+            client.put_object(Bucket=self._bucket, Key=f"{self._count}/main.py", Body=program.encode())
+        path = StoragePath.parse(f"obs://{self._server.address}/{self._bucket}/{self._count}")
+        objects = tuple(open_storage(path, self._connection).plan(path))
+        plan = {
+            "run_id": f"run-{self._count}",
+            "created": BEGINNING,
+            "workers": 1,
+            "resources": Resources(vcpus=1, memory_mib=256),
+            "image": RunImage(name="this", python="3.11", container=self._namespace.image, container_python="python"),
+            "entry_point": "main.py",
+            "inputs": [PlannedInput(kind="source", path=str(path), connection=STORE, objects=objects)],
+            "storage_mib": 64,
+            "time_limit_seconds": 600,
+        }
+        return RunPlan.model_validate({**plan, **changes})
+
+    def kill_what_runs(self, handle: RunHandle) -> None:
+        from kubernetes import client, config
+
+        config.load_kube_config()
+        body = client.V1DeleteOptions(propagation_policy="Orphan")
+        client.BatchV1Api().delete_namespaced_job(job_name(handle.run_id, 1), self._namespace.name, body=body)
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[TestNamespace]:
+    with kubernetes_namespace({"requests.cpu": "2"}) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def store(namespace: TestNamespace) -> Iterator[S3Server]:
+    with moto_server(namespace.this_machine) as server:
+        yield server
+
+
+@pytest.mark.xdist_group("kubernetes")
+class TestKubernetesCluster(ClusterContract):
+    @pytest.fixture
+    def site(self, namespace: TestNamespace, store: S3Server) -> Iterator[KubernetesSite]:
+        site = KubernetesSite(namespace, store)
+        yield site
+        cluster = site.connect()
+        for state in cluster.find(Selector()):
+            cluster.stop(state.handle, 0)
+            cluster.remove(state.handle)
+        assert objects_in(namespace.name) == []
+
+
+def objects_in(namespace: str) -> list[str]:
+    """What is left of runs."""
+    from kubernetes import client, config
+
+    config.load_kube_config()
+    core, batch = client.CoreV1Api(), client.BatchV1Api()
+    selector = {"label_selector": "app.kubernetes.io/managed-by=makerflow"}
+    lists = (
+        core.list_namespaced_config_map,
+        batch.list_namespaced_job,
+        core.list_namespaced_pod,
+    )
+    return [item.metadata.name for each in lists for item in each(namespace, **selector).items]
