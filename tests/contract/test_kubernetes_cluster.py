@@ -2,16 +2,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from blocks.cluster.base import Cluster, Secrets, Selector
-from blocks.cluster.kubernetes.cluster import CLUSTER, KubernetesCluster
+from blocks.cluster.base import Secrets, Selector
+from blocks.cluster.kubernetes.cluster import KubernetesCluster
 from blocks.cluster.kubernetes.manifests import Site
-from blocks.cluster.kubernetes.names import job_name, run_name
+from blocks.cluster.kubernetes.names import job_name
 from blocks.domain.paths import StoragePath
-from blocks.domain.plan import PlannedInput, Resources, RunHandle, RunImage, RunPlan
+from blocks.domain.plan import PlannedInput, PodShape, Resources, RunHandle, RunImage, RunPlan
 from blocks.storage.connection import Connection
 from blocks.storage.open import open_storage
 from tests.contract.cluster_contract import BEGINNING, ClusterContract, ClusterSite
-from tests.kubernetes import TestNamespace, kubernetes_namespace, require_kubernetes
+from tests.kubernetes import TestNamespace, kubernetes_namespace
 from tests.servers import S3Server, moto_server
 
 STORE = "store"
@@ -29,7 +29,9 @@ class _WithStore(KubernetesCluster):
 
 
 class KubernetesSite(ClusterSite):
-    """A namespace with a quota of two CPUs, and a store that its pods can reach."""
+    """A namespace with a quota of a fifth of a CPU, in which a vCPU asks for a tenth; its pods can reach a store."""
+
+    share = 0.1
 
     def __init__(self, namespace: TestNamespace, server: S3Server) -> None:
         self._namespace, self._server = namespace, server
@@ -59,7 +61,9 @@ class KubernetesSite(ClusterSite):
             "storage_mib": 64,
             "time_limit_seconds": 600,
         }
-        return RunPlan.model_validate({**plan, **changes})
+        made = RunPlan.model_validate({**plan, **changes})
+        asked = {"cpu": f"{round(made.resources.vcpus * self.share * 1000) - 10}m"}
+        return made.model_copy(update={"pod": PodShape(requests=asked)})
 
     def kill_what_runs(self, handle: RunHandle) -> None:
         from kubernetes import client, config
@@ -71,7 +75,7 @@ class KubernetesSite(ClusterSite):
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[TestNamespace]:
-    with kubernetes_namespace({"requests.cpu": "2"}) as made:
+    with kubernetes_namespace({"requests.cpu": "200m"}) as made:
         yield made
 
 

@@ -26,6 +26,7 @@ from tests.contract.cluster_contract import (
     SLOW,
     ClusterContract,
     ClusterSite,
+    run_behind_another,
     state_of,
     until,
     until_it_prints,
@@ -96,6 +97,11 @@ class TestLocalCluster(ClusterContract):
         assert processes_of(site.home) == []
         assert list(site.home.glob("runs/*")) == []
         assert list(site.home.glob("queue/*.*")) == []
+
+    @pytest.mark.req("TRN-05")
+    def test_runs_start_in_order_of_creation(self, site, cluster):
+        _, placed = run_behind_another(site, cluster)
+        assert sorted(placed, key=lambda n: placed[n]) == [0, 1, 2, 3, 4]
 
     def test_secrets_reach_the_agent_and_nothing_else(self, site, cluster):
         handle = cluster.launch(site.plan(SLOW), {"store": {"secret_access_key": "hush-hush"}})

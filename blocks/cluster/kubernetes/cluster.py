@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
@@ -23,6 +24,7 @@ from blocks.cluster.kubernetes.manifests import (
 from blocks.cluster.kubernetes.names import RUN, STOP, Object, job_name, name_of, run_name
 from blocks.cluster.kubernetes.plans import plan_of
 from blocks.cluster.kubernetes.progress import DELETED, newest_pods, phase_of, stop_annotation
+from blocks.cluster.kubernetes.quantities import requested
 from blocks.cluster.kubernetes.quotas import check_quotas
 from blocks.cluster.kubernetes.record import RunRecord
 from blocks.cluster.kubernetes.settling import Settling, matches, with_record
@@ -105,7 +107,7 @@ class KubernetesCluster(Cluster):
         """As promised. The workers outlive the calling process, and the machine that it is on."""
         self._check(plan)
         manifests = secret_manifests(plan, secrets or {}, self._environment, _UNOWNED)
-        record = RunRecord.of(plan, len(manifests))
+        record = RunRecord.of(plan, len(manifests), requested(plan).vcpus)
         owner = self._api.create(record_manifest(plan, record.model_dump_json()))
         if owner is None:
             self._launch_again(plan, secrets or {})
@@ -139,6 +141,10 @@ class KubernetesCluster(Cluster):
 
     def logs(self, handle: RunHandle, rank: int, *, follow: bool, since: int = 0) -> Iterator[LogLine]:
         """As promised, from the sidecar's log."""
+        with self._settling.following(Selector(run_id=handle.run_id)) if follow else nullcontext():
+            yield from self._lines(handle, rank, follow, since)
+
+    def _lines(self, handle: RunHandle, rank: int, follow: bool, since: int) -> Iterator[LogLine]:
         while True:
             record = self._record(handle)
             over = not follow or record is None or record.is_over
@@ -236,7 +242,7 @@ class KubernetesCluster(Cluster):
 
     def _launch_job(self, record: RunRecord, owner: Object) -> None:
         """The Job of an attempt that follows another."""
-        self._apply_job(plan_of(self._api, run_name(record.run_id), record), record, owner)
+        self._apply_job(plan_of(self._api, owner, record), record, owner)
 
     def _launch_again(self, plan: RunPlan, secrets: Secrets) -> None:
         """Of a run that is there already: finish what was begun, or go on where its Job is gone."""

@@ -129,14 +129,15 @@ def secret_manifests(
             own = {name: environment[name] for name in INSTALLER_VARIABLES if name in environment}
             encoded = {name: base64.b64encode(text.encode()).decode() for name, text in own.items()}
             content |= {CONFIDENTIAL: base64.b64encode(document.encode()).decode(), **encoded}
-        metadata = _metadata(plan, secret_name(plan, number), owner)
+        metadata = _metadata(plan, secret_name(owner, number), owner)
         found.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "immutable": True, "data": content})
     return found
 
 
-def secret_name(plan: RunPlan, number: int) -> str:
-    """The name of the Secret with one piece of the plan."""
-    return run_name(plan.run_id) + (f"-{number}" if number else "")
+def secret_name(owner: Object, number: int) -> str:
+    """The name of the Secret with one piece of the plan: never that of an earlier run of the same name."""
+    metadata = owner["metadata"]
+    return f"{metadata['name']}-{metadata['uid'][:8]}-{number}"
 
 
 def service_manifest(plan: RunPlan, owner: Object) -> dict[str, Any]:
@@ -196,7 +197,7 @@ def job_manifest(
                     "labels": labels,
                     "annotations": run_annotations(plan.run_id, plan.labels),
                 },
-                "spec": _pod(plan, site, attempt, deadline, secrets),
+                "spec": _pod(plan, site, attempt, deadline, [secret_name(owner, number) for number in range(secrets)]),
             },
         },
     }
@@ -211,7 +212,7 @@ def _failure_rules() -> list[dict[str, Any]]:
     ]
 
 
-def _pod(plan: RunPlan, site: Site, attempt: int, deadline: float | None, secrets: int) -> dict[str, Any]:
+def _pod(plan: RunPlan, site: Site, attempt: int, deadline: float | None, secrets: Sequence[str]) -> dict[str, Any]:
     settings = PodSettings(
         attempt=attempt,
         addresses=addresses(plan, attempt),
@@ -222,7 +223,7 @@ def _pod(plan: RunPlan, site: Site, attempt: int, deadline: float | None, secret
     )
     ours: list[dict[str, Any]] = [{"name": VARIABLE, "value": settings.to_json()}]
     ours.append({"name": "MAKERFLOW_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}})
-    containers = [_ours(STAGE, site, plan, ours), *_installers(plan, site)]
+    containers = [_ours(STAGE, site, plan, ours), *_installers(plan, secrets[0])]
     containers.append(_ours(SYNC, site, plan, ours) | {"restartPolicy": "Always"})
     shape = plan.pod
     return {
@@ -270,13 +271,12 @@ def _ours(name: str, site: Site, plan: RunPlan, environment: list[dict[str, Any]
     }
 
 
-def _installers(plan: RunPlan, site: Site) -> Iterator[dict[str, Any]]:
+def _installers(plan: RunPlan, secret: str) -> Iterator[dict[str, Any]]:
     """The container that installs the requirements.txt beside the entry point, where there is one."""
     folder = PurePosixPath(plan.entry_point).parent
     keys = {found.key for each in plan.inputs if each.kind is InputKind.SOURCE for found in each.objects}
     if str(folder / "requirements.txt") not in keys:
         return
-    secret = run_name(plan.run_id)
     yield {
         "name": INSTALL,
         "image": plan.image.container,
@@ -292,7 +292,7 @@ def _installers(plan: RunPlan, site: Site) -> Iterator[dict[str, Any]]:
                 for name in INSTALLER_VARIABLES
             ),
         ],
-        "resources": _resources(plan),
+        "resources": worker_resources(plan),
         "securityContext": _restricted(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
@@ -309,7 +309,7 @@ def _worker(plan: RunPlan) -> dict[str, Any]:
         "image": plan.image.container,
         "command": [plan.image.container_python, "-I", "-S", f"{PROGRAMS}/pod_supervisor.py"],
         "args": [f"{ROOT}/runs/{plan.run_id}/workers/$(JOB_COMPLETION_INDEX)"],
-        "resources": _resources(plan),
+        "resources": worker_resources(plan),
         "securityContext": _restricted(),
         "volumeMounts": [
             {"name": "work", "mountPath": str(ROOT)},
@@ -321,7 +321,7 @@ def _worker(plan: RunPlan) -> dict[str, Any]:
     }
 
 
-def _resources(plan: RunPlan) -> dict[str, Any]:
+def worker_resources(plan: RunPlan) -> dict[str, dict[str, str]]:
     """Those of the flavor; what the sidecar asks for is part of it, so that an instance is a pod of that size."""
     needs, shape = plan.resources, plan.pod
     gpus = {shape.gpu_resource: str(needs.gpus)} if needs.gpus else {}
@@ -351,9 +351,9 @@ def _tolerations() -> list[dict[str, Any]]:
     ]
 
 
-def _volumes(plan: RunPlan, site: Site, secrets: int) -> list[dict[str, Any]]:
+def _volumes(plan: RunPlan, site: Site, secrets: Sequence[str]) -> list[dict[str, Any]]:
     request = {"path": "stop", "fieldRef": {"fieldPath": f"metadata.annotations['{STOP}']"}}
-    sources = [{"secret": {"name": secret_name(plan, number), "items": _items(number)}} for number in range(secrets)]
+    sources = [{"secret": {"name": name, "items": _items(number)}} for number, name in enumerate(secrets)]
     cache = {"name": "cache", "hostPath": {"path": site.node_cache, "type": "DirectoryOrCreate"}}
     return [
         # The log of each worker, the cache of an own copy of the inputs, and some room for programs and packages.

@@ -80,9 +80,12 @@ class _Step:
     def take(self) -> tuple[RunRecord, Needs]:
         if self._job is None and not self._job_is_gone:
             return self._record, Needs()
-        if self._job is not None and self._record.seen < self._attempt:
+        if self._record.seen < self._attempt:
             self._record = self._record.change(seen=self._attempt)
         self._tell_queue()
+        if self._job_is_gone and self._record.stop is not None and not any(map(has_started, self._known.values())):
+            self._finish(Outcome(ExitCause.STOPPED, "It was stopped before its workers were started."))
+            return self._record, Needs()
         self._tell_staging()
         deadline = self._tell_start()
         self._tell_exits()

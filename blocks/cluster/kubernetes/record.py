@@ -29,6 +29,7 @@ class RunRecord(Frozen):
 
     Attributes:
         workers: How many there are.
+        vcpus: What one of them asks for.
         attempt: The Job that runs, or is to run, now: from 1.
         seen: The attempt whose Job somebody has seen: one that is not there any more was deleted.
         concluded: The last attempt whose end was dealt with.
@@ -61,14 +62,14 @@ class RunRecord(Frozen):
     events: tuple[RunEvent, ...] = ()
 
     @classmethod
-    def of(cls, plan: RunPlan, secrets: int) -> "RunRecord":
+    def of(cls, plan: RunPlan, secrets: int, vcpus: float) -> "RunRecord":
         """The record of a run that is about to be launched."""
         return cls(
             run_id=plan.run_id,
             created=plan.created,
             labels=plan.labels,
             workers=plan.workers,
-            vcpus=plan.resources.vcpus,
+            vcpus=vcpus,
             time_limit_seconds=plan.time_limit_seconds,
             restarts=plan.restarts,
             secrets=secrets,

@@ -85,7 +85,8 @@ class Settling:
             with self._lock:
                 self._frames.pop(run, None)
             return None
-        missing = record.seen == record.attempt and seen.job(record.attempt) is None and not record.is_over
+        was_seen = record.seen == record.attempt or bool(seen.pods_of(record.attempt))
+        missing = was_seen and seen.job(record.attempt) is None and not record.is_over
         job = job_name(record.run_id, record.attempt)
         gone = missing and self._api.get(JOBS, job) is None
         new, needs = advance(record, seen, job_is_gone=gone, now=datetime.now(UTC))

@@ -1,0 +1,26 @@
+"""Kubernetes' quantities, and how much of what a pod asks for."""
+
+import re
+
+from blocks.cluster.capacity import Room
+from blocks.cluster.kubernetes.manifests import SIDECAR, worker_resources
+from blocks.domain.plan import RunPlan
+
+_FACTORS = {
+    "": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30,
+    "Ti": 2.0**40,
+}  # fmt: skip
+_QUANTITY = re.compile(r"([0-9.]+)([A-Za-z]*)")
+
+
+def requested(plan: RunPlan) -> Room:
+    """What the pod of one worker asks for."""
+    asked = worker_resources(plan)["requests"]
+    cpu, memory = ((quantity(asked[name]) or 0.0) + (quantity(SIDECAR[name]) or 0.0) for name in ("cpu", "memory"))
+    return Room(round(cpu, 3), int(memory) >> 20, plan.resources.gpus)
+
+
+def quantity(text: str) -> float | None:
+    """What a quantity of Kubernetes, such as `500m` or `2Gi`, stands for; None for no quantity."""
+    found = _QUANTITY.fullmatch(text)
+    return float(found[1]) * _FACTORS[found[2]] if found and found[2] in _FACTORS else None
