@@ -1,0 +1,1 @@
+"""The platform on Kubernetes: its image, what its containers run, and the manifests of both."""
