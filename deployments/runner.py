@@ -58,9 +58,9 @@ class DeploymentRunner(Runner):
     asks for by its pace.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, pulse: Path) -> None:
         super().__init__(name=DEPLOYMENT, limit=None, query_seconds=POLL_SECONDS, pause_on_shutdown=False)
-        self._log = log
+        self._log, self._pulse = log, pulse
         self._pace = Pace()
 
     async def aadd_deployment(self, deployment: RunnerDeployment) -> UUID:
@@ -88,6 +88,8 @@ class DeploymentRunner(Runner):
 
     async def _to_be_started(self) -> list[FlowRun]:
         """What is asked for, the longest due first, without what a schedule asks for more often than it may."""
+        with suppress(OSError):  # a full disk, or no `makerflow up` here
+            self._pulse.touch()
         found = []
         for run in await self._not_outdated():
             if self._pace.lets(run):
@@ -124,7 +126,7 @@ async def serve() -> None:
     log.parent.mkdir(exist_ok=True, mode=0o700)
     use_temporary_directory(layout.temporary)
     prepare_forking()
-    runner = DeploymentRunner(log)
+    runner = DeploymentRunner(log, layout.pulse)
     # Also wakes the loop when the signal reaches another thread, which Prefect's own way does not.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, runner.handle_sigterm)
     deployments = [await _deployment(entry) for entry in catalogue()]

@@ -63,6 +63,11 @@ class Layout:
         return self.directory / "arrival.json"
 
     @property
+    def pulse(self) -> Path:
+        """Touched by the runner each time it looks what it is asked for."""
+        return self.directory / "pulse"
+
+    @property
     def supervisor_config(self) -> Path:
         """What supervisord is started with."""
         return self.directory / "supervisord.conf"

@@ -80,7 +80,7 @@ def test_of_more_missed_flow_runs_than_a_runner_is_told_of_at_once_the_newest_is
 ) -> None:
     first = datetime.now(UTC) - NOON - timedelta(hours=12)
     waiting = {run.id: run for run in (planned(first.total_seconds() + minute * 60) for minute in range(450))}
-    newest, runner = list(waiting.values())[-1], DeploymentRunner(tmp_path / "log")
+    newest, runner = list(waiting.values())[-1], DeploymentRunner(tmp_path / "log", tmp_path / "pulse")
 
     async def told() -> list[FlowRun]:
         return list(waiting.values())[:200]
