@@ -42,9 +42,9 @@ logger = logging.getLogger("makerflow")
 def create_app() -> "FastAPI":
     """The application, for `uvicorn --factory`."""
     url = get_current_settings().server.database.connection_url
-    file = sa.make_url(url.get_secret_value()).database if url else None
-    if file:
-        make_tables(Path(file))
+    place = sa.make_url(url.get_secret_value()) if url else None
+    if place and place.database and place.get_backend_name() == "sqlite":
+        make_tables(Path(place.database))
     app = create_prefect_app()
     collect_garbage_in_a_thread()
     return app

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_settings
 
 from blocks.connections import workflow_server
 from blocks.connections.workflow_server import make_tables
@@ -72,6 +73,18 @@ def test_what_fails_is_left_to_prefect(
     make_tables(tmp_path / "a.db")
     assert (tmp_path / "a.db").stat().st_size == 0
     assert "takes longer" in caplog.text
+
+
+def test_the_tables_of_another_kind_of_database_are_left_to_prefect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workflow_server, "create_prefect_app", object)
+    monkeypatch.setattr(workflow_server, "collect_garbage_in_a_thread", lambda: None)
+    url = "postgresql+asyncpg://makerflow@database/prefect"
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: url}):
+        workflow_server.create_app()
+    assert not list(tmp_path.iterdir())
 
 
 COLLECTS = """
