@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,6 +26,7 @@ def why_no_kubectl() -> str:
     return "" if shutil.which("kubectl") else "there is no kubectl on PATH"
 
 
+@cache
 def why_no_cluster() -> str:
     """Empty when KUBECONFIG names a cluster that answers."""
     if why := why_no_kubectl():
@@ -48,8 +50,8 @@ def kubectl(*arguments: str, given: str = "", fine: Sequence[int] = (0,)) -> str
 
 @contextmanager
 def namespace(labels: Mapping[str, str] | None = None) -> Iterator[str]:
-    """A new namespace; its deletion is not waited for."""
-    name = f"test-{uuid4().hex[:8]}"
+    """A new namespace; its deletion is not waited for. MAKERFLOW_TEST_NAMESPACE is what its name begins with."""
+    name = f"{os.environ.get('MAKERFLOW_TEST_NAMESPACE', 'makerflow-test')}-{uuid4().hex[:8]}"
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}}
     kubectl("create", "-f", "-", given=json.dumps(document))
     try:

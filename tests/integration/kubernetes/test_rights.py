@@ -1,0 +1,217 @@
+"""What the platform's account may do on a real cluster, and what it may not: by its token, against the API server."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.integration.kubernetes.cluster import (
+    MANIFESTS,
+    copied_manifests,
+    kubectl,
+    namespace,
+    rendered,
+    why_no_cluster,
+)
+from tests.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.xdist_group("kubernetes"),
+    pytest.mark.skipif(bool(why_no_cluster()), reason=why_no_cluster() or "there is one"),
+]
+
+OURS = ("ServiceAccount", "Role", "RoleBinding")
+HARDENED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account of a namespace, by a kubeconfig that holds its token."""
+
+    namespace: str
+    file: Path
+
+    def kubectl(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["kubectl", "-n", self.namespace, *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=os.environ | {"KUBECONFIG": str(self.file)},
+        )
+
+    def may(self, verb: str, resource: str, *further: str) -> bool:
+        """What the API server says of one right."""
+        return self.kubectl("auth", "can-i", verb, resource, *further).stdout.strip() == "yes"
+
+
+@pytest.fixture(scope="module")
+def ours() -> Iterator[str]:
+    with namespace({"pod-security.kubernetes.io/enforce": "restricted"}) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def accounts(ours: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Account]:
+    directory = tmp_path_factory.mktemp("accounts")
+    objects = [found for found in rendered(copied_manifests(directory)) if found["kind"] in OURS]
+    for found in objects:
+        found["metadata"]["namespace"] = ours
+        for subject in found.get("subjects", ()):
+            subject["namespace"] = ours
+    kubectl("apply", "-f", "-", given=yaml.safe_dump_all(objects))
+    return {name: _account(name, ours, directory / name) for name in ("makerflow", "makerflow-worker")}
+
+
+def _account(name: str, namespace: str, file: Path) -> Account:
+    config = json.loads(kubectl("config", "view", "--raw", "--minify", "--output=json"))
+    token = kubectl("-n", namespace, "create", "token", name, "--duration=20m").strip()
+    config["users"] = [{"name": "account", "user": {"token": token}}]
+    config["contexts"] = [
+        {"name": "test", "context": {"cluster": config["clusters"][0]["name"], "user": "account"}},
+    ]
+    config["current-context"] = "test"
+    file.write_text(json.dumps(config))
+    file.chmod(0o600)
+    return Account(namespace, file)
+
+
+@pytest.fixture
+def account(accounts: dict[str, Account]) -> Account:
+    return accounts["makerflow"]
+
+
+def pod(image: str = "registry.example.com/never:1") -> dict[str, Any]:
+    return {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {
+                "name": "main",
+                "image": image,
+                "command": ["python", "-c", "print('hello from a job')"],
+                "resources": {"requests": {"cpu": "10m"}},
+                "securityContext": HARDENED,
+            }
+        ],
+    }
+
+
+def job(name: str, image: str = "registry.example.com/never:1") -> str:
+    spec = {"backoffLimit": 0, "template": {"spec": pod(image)}}
+    return json.dumps({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec})
+
+
+def test_it_may_make_a_job_read_what_its_pod_prints_and_delete_it(account: Account) -> None:
+    image = os.environ.get("MAKERFLOW_TEST_IMAGE")
+    if not image:
+        pytest.skip("MAKERFLOW_TEST_IMAGE names no image with Python that the cluster has")
+    for arguments in (
+        ("apply", "--server-side", "--field-manager=makerflow", "-f", "-"),
+        ("wait", "--for=condition=complete", "job/hello", "--timeout=60s"),
+    ):
+        ended = account.kubectl(*arguments, given=job("hello", image))
+        assert ended.returncode == 0, ended.stderr
+    assert account.kubectl("logs", "job/hello").stdout == "hello from a job\n"
+    assert account.kubectl("delete", "job", "hello", "--cascade=foreground").returncode == 0
+    assert account.kubectl("get", "pods", "--output=name").stdout == ""
+
+
+def test_it_may_keep_a_secret_for_a_run_and_remove_it_by_label(account: Account) -> None:
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "of-a-run", "labels": {"makerflow/run": "r1"}},
+        "stringData": {"key": "value"},
+    }
+    made = account.kubectl("apply", "--server-side", "--field-manager=makerflow", "-f", "-", given=json.dumps(secret))
+    assert made.returncode == 0, made.stderr
+    path = f"/api/v1/namespaces/{account.namespace}/secrets?labelSelector=makerflow/run=r1"
+    assert account.kubectl("delete", "--raw", path).returncode == 0
+    assert "NotFound" in account.kubectl("get", "secret", "of-a-run").stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "secrets"),
+        ("get", "nodes"),
+        ("get", "namespaces"),
+        ("get", "jobs", "--all-namespaces"),
+        ("-n", "kube-system", "get", "secrets"),
+        ("-n", "default", "get", "jobs"),
+        ("-n", "default", "get", "configmaps"),
+        ("create", "role", "more", "--verb=*", "--resource=*"),
+        ("create", "rolebinding", "more", "--clusterrole=admin", "--serviceaccount=default:default"),
+        ("create", "serviceaccount", "more"),
+        ("create", "token", "makerflow"),
+        ("create", "namespace", "more"),
+        ("create", "deployment", "more", "--image=x"),
+        ("delete", "role", "makerflow"),
+        ("delete", "networkpolicy", "--all"),
+    ],
+    ids=" ".join,
+)
+def test_it_may_not(arguments: tuple[str, ...], account: Account) -> None:
+    ended = account.kubectl(*arguments)
+    assert ended.returncode != 0, ended.stdout
+    assert "forbidden" in ended.stderr.lower()
+
+
+def test_it_may_make_no_pod_but_through_a_job(account: Account) -> None:
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare"}, "spec": pod()}
+    assert "forbidden" in account.kubectl("create", "-f", "-", given=json.dumps(document)).stderr.lower()
+
+
+def test_it_may_run_nothing_in_a_pod_nor_give_itself_rights(account: Account) -> None:
+    asked = {
+        **{
+            f"{verb} {what}": account.may(verb, "pods", f"--subresource={what}")
+            for verb in ("create", "get")
+            for what in ("exec", "attach", "portforward", "proxy", "ephemeralcontainers")
+        },
+        "escalate": account.may("escalate", "roles.rbac.authorization.k8s.io"),
+        "bind": account.may("bind", "roles.rbac.authorization.k8s.io"),
+        "impersonate": account.may("impersonate", "serviceaccounts"),
+        "watch secrets": account.may("watch", "secrets"),
+        "other namespace": account.may("create", "jobs.batch", "--namespace=default"),
+        "statefulsets": account.may("patch", "statefulsets.apps"),
+    }
+    assert [what for what, is_allowed in asked.items() if is_allowed] == []
+
+
+def test_a_job_that_asks_for_privileges_makes_no_pod(account: Account) -> None:
+    document = json.loads(job("privileged"))
+    document["spec"]["template"]["spec"]["containers"][0]["securityContext"] = {"privileged": True}
+    made = account.kubectl("create", "-f", "-", given=json.dumps(document))
+    assert made.returncode == 0, made.stderr
+    about_it = ("get", "events", "--field-selector=involvedObject.name=privileged")
+    wait_until(lambda: "violates PodSecurity" in account.kubectl(*about_it).stdout, "the refusal of its pod")
+    assert account.kubectl("delete", "job", "privileged").returncode == 0
+
+
+def test_the_account_of_trainings_has_none_of_these_rights(accounts: dict[str, Account]) -> None:
+    worker = accounts["makerflow-worker"]
+    rights = [(verb, resource) for rule in _rules() for resource in rule["resources"] for verb in rule["verbs"]]
+    assert [right for right in rights if worker.may(right[0], *_as_options(right[1]))] == []
+
+
+def _as_options(resource: str) -> tuple[str, ...]:
+    """As `kubectl auth can-i` takes it, for which `pods/log` is a pod of the name `log`."""
+    kind, _, subresource = resource.partition("/")
+    return (kind, f"--subresource={subresource}") if subresource else (kind,)
+
+
+def _rules() -> list[dict[str, Any]]:
+    documents = yaml.safe_load_all((MANIFESTS / "base" / "rights.yaml").read_text())
+    rules: list[dict[str, Any]] = next(found["rules"] for found in documents if found["kind"] == "Role")
+    return rules
