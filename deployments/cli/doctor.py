@@ -26,7 +26,8 @@ def doctor(
     """Check this installation; each finding comes with its remedy. The exit code is 1 when there is a problem.
 
     Looked at: versions, settings, the database, the stores, disk and cache, whether workers can be held to their
-    flavor, and what dead processes left behind. What they left half made or half removed is removed.
+    flavor, the cluster and one's rights on it, and what dead processes left behind. What they left half made or half
+    removed is removed.
     """
     from deployments.cli.doctor_checks import CHECKS, DEEP_CHECKS
 

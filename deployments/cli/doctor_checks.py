@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from deployments.cli.access import open_registry, read_settings
+from deployments.cli.doctor_cluster import cluster
 from deployments.cli.doctor_leftovers import dead_flows, half_done_work, leftover_runs
 from deployments.cli.fields import count_text, size_text
 from deployments.cli.findings import Finding, fine, problem, warning
@@ -100,7 +101,9 @@ def disk() -> Iterator[Finding]:
 
 
 def limits() -> Iterator[Finding]:
-    """Whether the machine holds workers to the CPU and memory of their flavor."""
+    """Whether the machine holds workers to the CPU and memory of their flavor; elsewhere the cluster does."""
+    if read_settings().cluster != "local":
+        return
     from blocks.cluster.cgroups import enforcement
 
     held = enforcement()
@@ -212,6 +215,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     database,
     prefect_server,
     stores,
+    cluster,
     disk,
     limits,
     cache,

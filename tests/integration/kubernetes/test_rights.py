@@ -2,21 +2,16 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.integration.kubernetes.accounts import Account, make_accounts
 from tests.integration.kubernetes.cluster import (
     MANIFESTS,
-    copied_manifests,
-    kubectl,
     namespace,
-    rendered,
     why_no_cluster,
 )
 from tests.waiting import wait_until
@@ -26,62 +21,13 @@ pytestmark = [
     pytest.mark.skipif(bool(why_no_cluster()), reason=why_no_cluster() or "there is one"),
 ]
 
-OURS = ("ServiceAccount", "Role", "RoleBinding")
 HARDENED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 
 
-@dataclass(frozen=True)
-class Account:
-    """An account of a namespace, by a kubeconfig that holds its token."""
-
-    namespace: str
-    file: Path
-
-    def kubectl(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["kubectl", "-n", self.namespace, *arguments],
-            input=given,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=os.environ | {"KUBECONFIG": str(self.file)},
-        )
-
-    def may(self, verb: str, resource: str, *further: str) -> bool:
-        """What the API server says of one right."""
-        return self.kubectl("auth", "can-i", verb, resource, *further).stdout.strip() == "yes"
-
-
 @pytest.fixture(scope="module")
-def ours() -> Iterator[str]:
+def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Account]]:
     with namespace({"pod-security.kubernetes.io/enforce": "restricted"}) as name:
-        yield name
-
-
-@pytest.fixture(scope="module")
-def accounts(ours: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Account]:
-    directory = tmp_path_factory.mktemp("accounts")
-    objects = [found for found in rendered(copied_manifests(directory)) if found["kind"] in OURS]
-    for found in objects:
-        found["metadata"]["namespace"] = ours
-        for subject in found.get("subjects", ()):
-            subject["namespace"] = ours
-    kubectl("apply", "-f", "-", given=yaml.safe_dump_all(objects))
-    return {name: _account(name, ours, directory / name) for name in ("makerflow", "makerflow-worker")}
-
-
-def _account(name: str, namespace: str, file: Path) -> Account:
-    config = json.loads(kubectl("config", "view", "--raw", "--minify", "--output=json"))
-    token = kubectl("-n", namespace, "create", "token", name, "--duration=20m").strip()
-    config["users"] = [{"name": "account", "user": {"token": token}}]
-    config["contexts"] = [
-        {"name": "test", "context": {"cluster": config["clusters"][0]["name"], "user": "account"}},
-    ]
-    config["current-context"] = "test"
-    file.write_text(json.dumps(config))
-    file.chmod(0o600)
-    return Account(namespace, file)
+        yield make_accounts(name, tmp_path_factory.mktemp("accounts"))
 
 
 @pytest.fixture
