@@ -25,7 +25,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     done
     pg_ctl stop --wait
 fi
-exec postgres -c "listen_addresses=*"
+exec "$@" -c "listen_addresses=*"
 """
 SHELL = Path("/bin/sh")
 ZONES = Path("/usr/share/zoneinfo")
@@ -59,6 +59,7 @@ def config(programs: Path) -> dict[str, object]:
     return {
         "Env": [f"PATH={programs}:/usr/local/bin:/usr/bin:/bin", "PGDATA=/var/lib/postgresql/data"],
         "Entrypoint": ["/usr/local/bin/entry-point"],
+        "Cmd": ["postgres"],
         "StopSignal": "SIGINT",
     }
 

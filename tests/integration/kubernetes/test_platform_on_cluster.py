@@ -162,6 +162,21 @@ def test_a_flow_run_that_is_asked_for_by_the_api_is_run_by_the_runner(deployed: 
     assert "first" in json.dumps(listed)
 
 
+def test_the_doctor_finds_nothing_wrong_with_the_cluster_and_the_runner_s_rights_on_it(deployed: Deployed) -> None:
+    # Its exit code tells of other things too.
+    asked = "import subprocess; print(subprocess.run(['makerflow', 'doctor', '--json'], stdout=-1, text=True).stdout)"
+    found = json.loads(deployed.kubectl("exec", "makerflow-0", "--", "python", "-c", asked))["findings"]
+    of_cluster = {each["check"]: each for each in found if each["check"].startswith("cluster")}
+    assert {check: each["level"] for check, each in of_cluster.items()} == {
+        "cluster": "ok",
+        "cluster image": "ok",
+        "cluster rights": "ok",
+        "cluster namespace": "ok",
+    }
+    assert "this pod's account" in of_cluster["cluster"]["message"]
+    assert deployed.namespace in of_cluster["cluster"]["message"]
+
+
 def test_the_runner_comes_back_alone_and_the_front_door_answers_meanwhile(deployed: Deployed) -> None:
     deployed.kubectl("exec", "makerflow-0", "--", "python", "-c", "import os; os.kill(1, 15)")
 
