@@ -162,6 +162,20 @@ def test_a_flow_run_that_is_asked_for_by_the_api_is_run_by_the_runner(deployed: 
     assert "first" in json.dumps(listed)
 
 
+def test_a_tensorboard_is_started_when_it_is_opened(deployed: Deployed) -> None:
+    assert _run_flow(deployed, "create-experiment", {"name": "shown"})["state"]["type"] == "COMPLETED"
+    listed = json.loads(deployed.kubectl("exec", "makerflow-0", "--", "makerflow", "experiment", "list", "--json"))
+    (id,) = [each["id"] for each in listed["items"] if each["name"] == "shown"]
+    page = wait_for(lambda: _page(deployed, f"/tensorboard/{id}/"), "the TensorBoard")
+    assert "<title>TensorBoard</title>" in page
+
+
+def _page(deployed: Deployed, path: str) -> str | None:
+    """What is there; None while the way there is being made."""
+    found = deployed.ask(path)
+    return found.text if found.status_code == 200 else None
+
+
 def test_the_doctor_finds_nothing_wrong_with_the_cluster_and_the_runner_s_rights_on_it(deployed: Deployed) -> None:
     # Its exit code tells of other things too.
     asked = "import subprocess; print(subprocess.run(['makerflow', 'doctor', '--json'], stdout=-1, text=True).stdout)"
