@@ -4,6 +4,7 @@ Each check is a pure function of what the cluster has answered; `cluster` asks.
 """
 
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -204,7 +205,7 @@ def _queue(answers: "ClusterAnswers", queue: str) -> Finding:
 def _grant(user: str, namespace: str) -> str:
     """How whoever may gives us the rights."""
     _, _, account = user.partition("system:serviceaccount:")
-    subject = f"--serviceaccount={account}" if account else f"--user={user}"
+    subject = f"--serviceaccount={account}" if account else f"--user={shlex.quote(user)}"
     return (
         f"Whoever may: kubectl -n {namespace} apply -f {MANIFESTS}/base/rights.yaml && "
         f"kubectl -n {namespace} create rolebinding makerflow-doctor --role=makerflow {subject}"

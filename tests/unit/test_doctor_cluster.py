@@ -7,6 +7,7 @@ import yaml
 
 from deployments.cli.cluster_answers import Claim, Place
 from deployments.cli.cluster_rights import DANGEROUS, FOR_QUEUES, NEEDED, Right, listed, rights
+from deployments.cli.doctor_checks import limits
 from deployments.cli.doctor_cluster import (
     ENFORCED,
     MANIFESTS,
@@ -28,6 +29,13 @@ ROOT = Path(__file__).parents[2]
 
 def test_nothing_is_said_where_trainings_run_on_this_machine(home: Path) -> None:
     assert list(cluster()) == []
+
+
+def test_this_machine_s_limits_do_not_matter_where_trainings_run_elsewhere(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAKERFLOW_CLUSTER", "kubernetes")
+    assert list(limits()) == []
 
 
 def test_without_a_cluster_it_says_how_to_name_one(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
