@@ -30,7 +30,7 @@ from tasks.engine import step
 from tasks.log_collection import collected_meanwhile
 from tasks.metric_watch import MetricWatch
 from tasks.page_log import page_log
-from tasks.planning import events_directory
+from tasks.planning import bring_events, events_directory
 from tasks.publishing import publish_report
 from tasks.report import training_report
 from tasks.scalars import ScalarWriter
@@ -110,6 +110,8 @@ class Follower:
                     pass
                 self._end(event)
         uploaded = [event] if isinstance(event, Uploaded) else []
+        for upload in uploaded:
+            bring_events(self._platform, upload, events_directory(self._platform, self._row))
         logs = any(upload.output is OutputKind.LOG for upload in uploaded)
         self._row = trainings.follow(
             self._row.id,

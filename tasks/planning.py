@@ -1,27 +1,37 @@
 """From a training's settings to the plan of its run: what it reads, and where what it makes goes."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from blocks.algorithms import algorithm_directory
 from blocks.connections.platform import Platform
-from blocks.domain.paths import StoragePath
-from blocks.domain.plan import InputKind, OutputKind, PlannedInput, PlannedOutput, RunPlan
+from blocks.domain.errors import InvalidInputError, PermanentError
+from blocks.domain.paths import Scheme, StoragePath
+from blocks.domain.plan import InputKind, OutputKind, PlannedInput, PlannedOutput, RunPlan, Uploaded
 from blocks.domain.planning import check_entry_point, entry_point_of, training_plan, trial_plan
 from blocks.domain.specs import ProvidedAlgorithm, TrainingSpec
 from blocks.domain.templates import TemplateUse, named_by
 from blocks.registry.records import LearnedTrial, Training, TrainingSummary, Trial, Tuning, TuningSummary
+from blocks.storage import transfer
 from blocks.storage.base import Rights
 from blocks.upkeep.runs import REGISTRY
 from blocks.upkeep.scratch import mark_owner
 
 _TUNING = "tuning"
 
+logger = logging.getLogger("makerflow")
+
 LOGS = "makerflow-logs"
 """The folder beside the output that holds each worker's output."""
 
+EVENTS = "makerflow-tensorboard"
+"""The same of what workers write for TensorBoard, where they cannot write to where it is shown from."""
+
+SOURCE = "makerflow-source"
+"""The same of an algorithm that only this machine can read."""
 
 _SETTINGS = {
     InputKind.SOURCE: "algorithm",
@@ -55,10 +65,11 @@ def keep_plan(platform: Platform, row: Training, *, replace: bool = False) -> No
     Raises:
         PermanentError: An input is missing, does not fit or cannot be staged.
     """
-    inputs = [_planned_input(platform, *place) for place in _input_places(row.spec)]
     with ExitStack() as claims:  # what is found free stays so until the plan that claims it is kept
         for claim in sorted({_claim_of(place) for place in _places(platform, row)}):
             claims.enter_context(platform.registry.lease(claim))
+        outputs = _planned_outputs(platform, row)
+        inputs = [_planned_input(platform, *place) for place in _reached(platform, row.spec, outputs)]
         plan = training_plan(
             row.id,
             row.spec,
@@ -71,7 +82,7 @@ def keep_plan(platform: Platform, row: Training, *, replace: bool = False) -> No
             },
             catalogue=platform.catalogue,
             inputs=inputs,
-            outputs=_planned_outputs(platform, row),
+            outputs=outputs,
         )
         platform.registry.trainings.keep_plan(row.id, plan, replace=replace)
     mark_owner(events_directory(platform, row).parent, platform.registry.id)
@@ -84,11 +95,11 @@ def keep_tuning_plan(platform: Platform, row: Tuning, learned: Sequence[LearnedT
         PermanentError: An input is missing, does not fit or cannot be staged.
     """
     spec = row.spec.training_spec(row.spec.first_point(), 0)
-    inputs = [_planned_input(platform, *place) for place in _input_places(spec)]
     outputs = [
         PlannedOutput(kind=kind, path=str(place), connection=platform.connection_name(place))
         for kind, place in _tuning_places(platform, row).items()
     ]
+    inputs = [_planned_input(platform, *place) for place in _reached(platform, spec, outputs)]
     plan = training_plan(
         row.id,
         spec,
@@ -113,15 +124,19 @@ def plan_of_trial(platform: Platform, tuning: Tuning, trial: Trial) -> RunPlan:
         trial: One of its trials.
     """
     assert tuning.plan is not None  # noqa: S101 - for the type checker: no trial is made before the plan is kept
-    roots = {output.kind: output for output in tuning.plan.outputs}
     model, checkpoints = (trial_folders(tuning, trial, kind)[-1] for kind in (OutputKind.MODEL, OutputKind.CHECKPOINT))
     places = {
         OutputKind.MODEL: model if tuning.spec.outputs.path else model / "model",
         OutputKind.CHECKPOINT: checkpoints if tuning.spec.outputs.checkpoint else checkpoints / "checkpoints",
-        OutputKind.TENSORBOARD: StoragePath.parse(f"file://{events_of_tuning(platform, tuning) / str(trial.number)}"),
     }
-    outputs = {kind: roots[kind].model_copy(update={"path": str(place)}) for kind, place in places.items()}
-    outputs[OutputKind.LOG] = roots[OutputKind.MODEL].model_copy(
+    places[OutputKind.TENSORBOARD] = _events_place(
+        platform, events_of_tuning(platform, tuning) / str(trial.number), places[OutputKind.MODEL]
+    )
+    outputs = {
+        kind: PlannedOutput(kind=kind, path=str(place), connection=platform.connection_name(place))
+        for kind, place in places.items()
+    }
+    outputs[OutputKind.LOG] = outputs[OutputKind.MODEL].model_copy(
         update={"kind": OutputKind.LOG, "path": str(places[OutputKind.MODEL] / LOGS)}
     )
     name = f"{tuning.name}/{trial.number}"
@@ -163,6 +178,61 @@ def _input_places(spec: TrainingSpec) -> list[tuple[InputKind, str, StoragePath]
     return [(kind, name, StoragePath.parse(path)) for kind, name, path in places]
 
 
+def _reached(
+    platform: Platform, spec: TrainingSpec, outputs: Sequence[PlannedOutput]
+) -> list[tuple[InputKind, str, StoragePath]]:
+    """The inputs where workers can read them: an algorithm that is on this machine alone goes beside the output."""
+    model = next(StoragePath.parse(output.path) for output in outputs if output.kind is OutputKind.MODEL)
+    places = []
+    for kind, name, path in _input_places(spec):
+        reached = path
+        if not platform.cluster.reaches(path):
+            reached = model / SOURCE
+            transfer.copy(path, reached, platform.storage, recursive=True, overwrite=True)
+        places.append((kind, name, reached))
+    return places
+
+
+def check_reach(platform: Platform, spec: TrainingSpec) -> None:
+    """Refuse paths that workers cannot reach, but for an algorithm, which is brought to where they can.
+
+    Raises:
+        InvalidInputError: It names the first.
+    """
+    inputs = [(kind, path) for kind, _, path in _input_places(spec) if kind is not InputKind.SOURCE]
+    named = [(f"The {kind} {path}", path) for kind, path in inputs]
+    named += [
+        (f"The output {path}", StoragePath.parse(path)) for path in (spec.outputs.path, spec.outputs.checkpoint) if path
+    ]
+    for what, path in named:
+        if not platform.cluster.reaches(path):
+            remedy = "Put it into an object store, or on a NAS that MAKERFLOW_NAS_VOLUMES names."
+            raise InvalidInputError(what, "the workers, which are pods of a cluster, cannot reach it", remedy)
+    if not (spec.outputs.path and spec.outputs.checkpoint):
+        _ = platform.own_place
+
+
+def bring_events(platform: Platform, uploaded: Uploaded, directory: Path) -> None:
+    """Have what workers wrote for TensorBoard where it is shown from, if this account may read it.
+
+    Raises:
+        TransientError: A store does not answer.
+    """
+    place, here = StoragePath.parse(uploaded.path), StoragePath.parse(f"file://{directory}")
+    if uploaded.output is OutputKind.TENSORBOARD and place.scheme is not Scheme.FILE:
+        rank = place.name if place.name.startswith("worker-") else ""
+        try:
+            transfer.copy(place, here / rank if rank else here, platform.storage, recursive=True, overwrite=True)
+        except PermanentError as error:  # writing is all that the outputs ask for
+            logger.warning("TensorBoard does not show what was written to %s: %s", place, error)
+
+
+def _events_place(platform: Platform, directory: Path, model: StoragePath) -> StoragePath:
+    """Where workers bring what they write for TensorBoard: where it is shown from, or else beside the model."""
+    here = StoragePath.parse(f"file://{directory}")
+    return here if platform.cluster.reaches(here) else model / EVENTS
+
+
 def _planned_input(platform: Platform, kind: InputKind, name: str, path: StoragePath) -> PlannedInput:
     return PlannedInput(
         kind=kind,
@@ -175,8 +245,12 @@ def _planned_input(platform: Platform, kind: InputKind, name: str, path: Storage
 
 def _places(platform: Platform, row: Training) -> tuple[StoragePath, StoragePath]:
     """Where the model and the checkpoints are to go."""
-    spec, own = row.spec.outputs, f"file://{platform.settings.home}/outputs/{row.name}"
-    return StoragePath.parse(spec.path or f"{own}/model"), StoragePath.parse(spec.checkpoint or f"{own}/checkpoints")
+    spec = row.spec.outputs
+    model, checkpoints = (
+        StoragePath.parse(path) if path else platform.own_place / row.name / folder
+        for path, folder in ((spec.path, "model"), (spec.checkpoint, "checkpoints"))
+    )
+    return model, checkpoints
 
 
 def _free_place(platform: Platform, row: Training, place: StoragePath) -> StoragePath:
@@ -190,7 +264,7 @@ def _planned_outputs(platform: Platform, row: Training) -> Sequence[PlannedOutpu
     places = {
         OutputKind.MODEL: model,
         OutputKind.CHECKPOINT: checkpoint,
-        OutputKind.TENSORBOARD: StoragePath.parse(f"file://{events_directory(platform, row)}"),
+        OutputKind.TENSORBOARD: _events_place(platform, events_directory(platform, row), model),
         OutputKind.LOG: model / LOGS,
     }
     return [
@@ -201,15 +275,13 @@ def _planned_outputs(platform: Platform, row: Training) -> Sequence[PlannedOutpu
 
 def _tuning_places(platform: Platform, row: Tuning) -> dict[OutputKind, StoragePath]:
     """The folders that those of the trials are in: the tuning's own, or one of its id where others' files are."""
-    spec, own = row.spec.outputs, f"file://{platform.settings.home}/outputs"
+    spec = row.spec.outputs
     roots = {OutputKind.MODEL: spec.path, OutputKind.CHECKPOINT: spec.checkpoint}
-    places = {kind: StoragePath.parse(path or own) / row.name for kind, path in roots.items()}
-    free = {kind: platform.storage(place).is_empty(place) for kind, place in places.items()}
-    tensorboard = StoragePath.parse(f"file://{events_of_tuning(platform, row)}")
-    return {
-        **{kind: place if free[kind] else place / row.id for kind, place in places.items()},
-        OutputKind.TENSORBOARD: tensorboard,
+    places = {
+        kind: (StoragePath.parse(path) if path else platform.own_place) / row.name for kind, path in roots.items()
     }
+    free = {kind: platform.storage(place).is_empty(place) for kind, place in places.items()}
+    return {kind: place if free[kind] else place / row.id for kind, place in places.items()}
 
 
 def _claim_of(place: StoragePath) -> str:

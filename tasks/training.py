@@ -26,7 +26,7 @@ from blocks.registry.records import Training
 from tasks.engine import step
 from tasks.log_collection import collect_logs
 from tasks.page_log import tell_page
-from tasks.planning import check_paths, events_directory, keep_plan
+from tasks.planning import check_paths, check_reach, events_directory, keep_plan
 from tasks.trouble import told_while_it_lasts
 
 _TAKES_UP: ContextVar[bool] = ContextVar("takes_up", default=True)
@@ -300,6 +300,7 @@ def check_settings(platform: Platform, spec: TrainingSpec, template: TemplateUse
         catalogue.image(spec.instances.image)
     check_expressions(spec.metrics.expressions)
     check_outputs(spec)
+    check_reach(platform, spec)
     if spec.algorithm.provided is not ProvidedAlgorithm.OWN:
         with named_by(template, "provided"):
             algorithm = catalogue.algorithm(spec.algorithm.provided)

@@ -15,7 +15,7 @@ from blocks.registry.records import Trial, Tuning
 from blocks.registry.tunings import Followed, TrialMove
 from tasks.following import read_ranks, reader_of, seen_at
 from tasks.metric_watch import MetricWatch
-from tasks.planning import events_directory
+from tasks.planning import bring_events, events_directory
 from tasks.scalars import ScalarWriter
 from tasks.trial_run import TrialRun
 
@@ -89,7 +89,8 @@ class TrialFollower:
         self._log_cursors, self.logs_uploaded = dict(row.log_cursors), row.logs_uploaded
         self._training = row.status
         self._readers = {rank: reader_of(row, rank) for rank in read_ranks(row)}
-        self._scalars = ScalarWriter(events_directory(platform, row) / "metrics", run.plan.hyperparameters, run.name)
+        self._events = events_directory(platform, row)
+        self._scalars = ScalarWriter(self._events / "metrics", run.plan.hyperparameters, run.name)
         self._watch = MetricWatch(
             self._objective.metric, tuning.spec.metrics.expressions, earlier=bool(row.log_cursors)
         )
@@ -125,6 +126,7 @@ class TrialFollower:
             self._pending.usage.append(event)
         elif isinstance(event, Uploaded):
             self._pending.uploaded.append(event)
+            bring_events(self._platform, event, self._events)
             self.logs_uploaded = self.logs_uploaded or event.output is OutputKind.LOG
         self._pending.seen = seen_at(event) or self._pending.seen
 

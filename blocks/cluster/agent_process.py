@@ -50,7 +50,7 @@ def start_agent(layout: RunLayout, lock: int, secrets: Secrets, modules: Collect
         modules: What the agent is going to import beside what all need.
     """
     connections = {name: dict(values) for name, values in secrets.items()}
-    document = json.dumps({"connections": connections, "environment": _confidential(os.environ)}).encode()
+    document = json.dumps({"connections": connections, "environment": confidential(os.environ)}).encode()
     environment = _environment(os.environ)
     os.ftruncate(lock, 0)
     with layout.agent_log.open("ab") as log:
@@ -146,8 +146,8 @@ def _environment(own: Mapping[str, str]) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(Path(blocks.__path__[0]).parent)}
 
 
-def _confidential(own: Mapping[str, str]) -> dict[str, str]:
-    """What the agent needs of this process's environment and nobody may read in the agent's."""
+def confidential(own: Mapping[str, str]) -> dict[str, str]:
+    """What the agent needs of a process's environment and nobody may read in the agent's: keys, accounts, proxies."""
     return {
         name: value
         for name, value in own.items()

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from blocks.domain.paths import StoragePath
 from blocks.domain.plan import LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
 
 
@@ -48,6 +49,10 @@ class Cluster(ABC):
     Implementations keep no state that the cluster itself does not hold, so any process can follow, stop or remove a
     run by its handle, and asking twice changes nothing.
     """
+
+    @abstractmethod
+    def reaches(self, path: StoragePath) -> bool:
+        """Whether workers can read and write this path, given the connection to its store."""
 
     @abstractmethod
     def launch(self, plan: RunPlan, secrets: Secrets | None = None) -> RunHandle:

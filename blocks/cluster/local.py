@@ -82,6 +82,10 @@ class LocalCluster(Cluster):
         """What runs may use together."""
         return capacity(self._vcpus, self._memory_mib)
 
+    def reaches(self, path: StoragePath) -> bool:
+        """As promised: they are on this machine."""
+        return True
+
     def launch(self, plan: RunPlan, secrets: Secrets | None = None) -> RunHandle:
         """As promised. The agent, and so the workers, outlive the calling process."""
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from functools import cached_property, lru_cache
 
+from blocks.cluster.agent_process import confidential
 from blocks.cluster.base import Cluster, Secrets
 from blocks.cluster.local import LocalCluster
 from blocks.connections.settings import ENVIRONMENT, Settings, make_home, read_settings
@@ -49,8 +50,14 @@ class Platform:
 
     @cached_property
     def cluster(self) -> Cluster:
-        """What runs workers."""
+        """What runs workers.
+
+        Raises:
+            InvalidInputError: It is to be Kubernetes, and no cluster is configured.
+        """
         settings = self.settings
+        if settings.cluster == "kubernetes":
+            return self._kubernetes()
         return LocalCluster(
             settings.home,
             vcpus=settings.cpus or None,
@@ -59,6 +66,43 @@ class Platform:
             region=settings.region,
             app_key=settings.app_key,
         )
+
+    def _kubernetes(self) -> Cluster:
+        from blocks.cluster.kubernetes.cluster import (
+            KubernetesCluster,
+        )  # its client takes a fifth of a second to import
+        from blocks.cluster.kubernetes.manifests import Site
+
+        settings = self.settings
+        site = Site(
+            image=settings.image,
+            pull_secrets=settings.image_pull_secrets,
+            service_account=settings.service_account,
+            run_as_user=settings.run_as_user,
+            queue=settings.queue,
+            node_cache=settings.node_cache,
+            cache_bytes=int(settings.cache_gb * 2**30),
+            nas_volumes=settings.nas_volumes,
+            region=settings.region,
+            app_key=settings.app_key,
+        )
+        return KubernetesCluster(site, settings.namespace, confidential(ENVIRONMENT))
+
+    @property
+    def own_place(self) -> StoragePath:
+        """Where the platform keeps what it makes itself, such as outputs for which a training names no path.
+
+        Raises:
+            InvalidInputError: Workers cannot reach this machine, and no other place is set.
+        """
+        place = StoragePath.parse(self.settings.artifacts or f"file://{self.settings.home}/outputs")
+        if not self.cluster.reaches(place):
+            raise InvalidInputError(
+                "A training without an output path",
+                "its workers cannot write to this machine's disk",
+                "Give --output and --checkpoint-output, such as obs://s3.example.com/bucket/model, or MAKERFLOW_ARTIFACTS.",
+            )
+        return place
 
     @cached_property
     def log_store(self) -> LogStore | None:
@@ -138,8 +182,16 @@ class Platform:
     def secrets(self, plan: RunPlan) -> Secrets:
         """What the workers' agent needs to open the plan's connections."""
         names = {place.connection for place in plan.inputs} | {place.connection for place in plan.outputs}
-        found = ((name, self.connection(name)) for name in sorted(names))
+        found = ((name, self._connection_of_workers(name)) for name in sorted(names))
         return {name: connection.to_mapping() for name, connection in found if connection}
+
+    def _connection_of_workers(self, name: str) -> Connection | None:
+        """The same, as it is where workers run: there a NAS may be mounted elsewhere."""
+        if name.startswith(NAS) and self.settings.cluster == "kubernetes":
+            from blocks.cluster.kubernetes.manifests import nas_directory
+
+            return Connection(directory=nas_directory(name.removeprefix(NAS)))
+        return self.connection(name)
 
     def _nas(self, path: StoragePath) -> str:
         directory = self.settings.nas.get(path.authority)

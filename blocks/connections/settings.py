@@ -60,6 +60,7 @@ class Settings(BaseSettings):
         image_pull_secrets: Names of secrets for registries, with commas between them.
         artifacts: An `obs://` or `s3://` path for what the platform keeps itself: outputs for which a training names no
             path, and algorithms that lie on this machine.
+        service_account: Of the pods of trainings; empty for the namespace's default one. None gets its token.
         queue: The Kueue queue that trainings wait in; empty for none.
         run_as_user: The user id of all containers of a run.
         node_cache: A directory of each node in which staged objects are kept for all runs; empty for none.
@@ -105,6 +106,7 @@ class Settings(BaseSettings):
     image: str = Field(default="", examples=["registry.example.com/makerflow:1.0"])
     image_pull_secrets: Annotated[tuple[str, ...], NoDecode] = Field(default=(), examples=["registry-key"])
     artifacts: str = Field(default="", examples=["obs://s3.example.com/makerflow"])
+    service_account: str = Field(default="", examples=["makerflow-worker"])
     queue: str = Field(default="", examples=["user-queue"])
     run_as_user: int = Field(default=1000, ge=1, le=2**31 - 2, examples=["1000"])
     node_cache: str = Field(default="", pattern=r"^(/[^:,]*)?$", examples=["/var/cache/makerflow"])

@@ -33,6 +33,7 @@ from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View, record_of
 from blocks.cluster.outcome import Outcome
 from blocks.cluster.output import Piece, lines_of
 from blocks.domain.errors import InUseError, InvalidInputError, NotFoundError
+from blocks.domain.paths import Scheme, StoragePath
 from blocks.domain.plan import ExitCause, LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
 
 CLUSTER = "kubernetes"
@@ -102,6 +103,12 @@ class KubernetesCluster(Cluster):
         if self._shared.settling is None:
             self._shared.settling = Settling(self._api, self._view, self._launch_job)
         return self._shared.settling
+
+    def reaches(self, path: StoragePath) -> bool:
+        """As promised: no pod sees this machine's disk."""
+        if path.scheme is Scheme.NAS:
+            return path.authority in self._site.nas_volumes
+        return path.is_object_store
 
     def launch(self, plan: RunPlan, secrets: Secrets | None = None) -> RunHandle:
         """As promised. The workers outlive the calling process, and the machine that it is on."""

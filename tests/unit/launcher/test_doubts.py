@@ -58,20 +58,20 @@ def test_a_doubt_lasts_over_attempts_until_the_file_changes(layout):
     checkpoint = layout.worker(0) / "checkpoints" / "step-1"
     checkpoint.write_text("half")
     end(layout, 1)
-    note_doubts(layout, plan, 1)
+    note_doubts(layout, range(1), 1)
     (half,) = look(checkpoint.parent).files
     assert known_doubts(layout, 0) == {half.version}
     end(layout, 2, code=1)
-    note_doubts(layout, plan, 2)
+    note_doubts(layout, range(1), 2)
     assert known_doubts(layout, 0) == {half.version}
     checkpoint.write_text("whole")
     end(layout, 3, code=1)
-    note_doubts(layout, plan, 3)
+    note_doubts(layout, range(1), 3)
     assert known_doubts(layout, 0) == set()
 
 
 def test_a_worker_that_ended_by_itself_has_finished_its_files(layout):
     (layout.worker(0) / "checkpoints" / "step-1").write_text("whole")
     end(layout, 1, code=3)
-    note_doubts(layout, RunPlan.model_construct(workers=1), 1)
+    note_doubts(layout, range(1), 1)
     assert known_doubts(layout, 0) == set()
