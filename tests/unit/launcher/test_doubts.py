@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from blocks.cluster.layout import RunLayout, write_json
-from blocks.domain.plan import ExitCause, ExitRecord, RunPlan
+from blocks.domain.plan import ExitCause, ExitRecord
 from blocks.launcher.doubts import Death, half_written, known_doubts, note_doubts
 from blocks.launcher.tree import FoundFile, look
 
@@ -54,7 +54,6 @@ def end(layout: RunLayout, attempt: int, *, code: int | None = None) -> None:
 
 
 def test_a_doubt_lasts_over_attempts_until_the_file_changes(layout):
-    plan = RunPlan.model_construct(workers=1)
     checkpoint = layout.worker(0) / "checkpoints" / "step-1"
     checkpoint.write_text("half")
     end(layout, 1)
