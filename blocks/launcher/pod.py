@@ -124,6 +124,13 @@ class Pod:
         document = json.loads(record.read_bytes())
         return Outcome(document["cause"], document["message"])
 
+    def staged_bytes(self) -> dict[str, int]:
+        """How much was staged, and how much of it the node had already."""
+        told = [
+            event for event in map(json.loads, self.layout.events.read_bytes().splitlines()) if event.get("finished")
+        ]
+        return {name: told[-1][name] for name in ("done_bytes", "total_bytes", "cached_bytes")} if told else {}
+
     def arrivals(self) -> list[dict[str, object]]:
         """What has been uploaded, as the journal tells it."""
         told = map(json.loads, self.layout.events.read_bytes().splitlines())
@@ -140,7 +147,7 @@ def main(arguments: list[str]) -> int:
     pod = Pod(os.environ)
     if arguments == ["stage"]:
         outcome = pod.stage()
-        _leave({"cause": outcome.cause, "message": outcome.message[:3000]})
+        _leave({"cause": outcome.cause, "message": outcome.message[:3000], "bytes": pod.staged_bytes()})
         return 0 if outcome.cause == ExitCause.OK else 1
     outcome = pod.sync()
     _leave({"cause": outcome.cause, "message": outcome.message[:1000], "uploads": pod.arrivals()})

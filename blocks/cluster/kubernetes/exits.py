@@ -66,6 +66,12 @@ def is_staged(pod: Object) -> bool:
     return _terminated(pod, STAGE).get("exitCode") == 0
 
 
+def staged_bytes(pod: Object) -> dict[str, Any]:
+    """What the container that brings the inputs said it had brought."""
+    found: dict[str, Any] = _document(_terminated(pod, STAGE).get("message")).get("bytes") or {}
+    return found
+
+
 def is_staging(pod: Object) -> bool:
     """Whether one of its init containers runs, or has."""
     return any("running" in s or "terminated" in s for s in (_state(pod, STAGE), _state(pod, INSTALL)))

@@ -20,6 +20,7 @@ from blocks.cluster.kubernetes.exits import (
     is_staged,
     is_staging,
     lost_record,
+    staged_bytes,
     started_at,
 )
 from blocks.cluster.kubernetes.names import Object, job_name, name_of, rank_of
@@ -118,9 +119,8 @@ class _Step:
         return diagnose(self._job, list(self._pods.values()), self._warnings, self._record.vcpus)
 
     def _tell_staging(self) -> None:
-        done = any(e.step == "inputs" and e.finished for e in self._record.told("staging"))
-        if not done and self._attempt == 1 and is_staged(self._known.get(0, _NOTHING)):
-            self._tell("staging", step="inputs", finished=True)
+        if not self._record.is_staged and self._attempt == 1 and is_staged(self._known.get(0, _NOTHING)):
+            self._tell("staging", step="inputs", finished=True, **staged_bytes(self._known[0]))
 
     def _tell_start(self) -> bool:
         """Told once all workers run; whether that is news."""

@@ -82,6 +82,11 @@ class RunRecord(Frozen):
         return bool(self.events) and self.events[-1].kind == "finished"
 
     @property
+    def is_staged(self) -> bool:
+        """Whether it is told that the inputs are there."""
+        return any(event.finished for event in self.told("staging") if event.step == "inputs")
+
+    @property
     def outcome(self) -> Outcome:
         """How it ended, once it is over."""
         last = self.events[-1]
@@ -113,7 +118,7 @@ class RunRecord(Frozen):
             if frame["sequence"] <= record.frames.get(key, 0) or frame["kind"] not in INFORMING:
                 continue
             fields = {name: value for name, value in frame.items() if name not in ("kind", "run_id", "sequence", "at")}
-            if not (frame["kind"] == "staging" and rank):  # one worker's progress stands for all
+            if frame["kind"] != "staging" or (rank == 0 and not record.is_staged):  # one worker's stands for all
                 record = record.tell(frame["kind"], frame["at"], **fields)
             record = record.change(frames={**record.frames, key: frame["sequence"]})
         return record._bounded()
