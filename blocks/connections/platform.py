@@ -100,7 +100,7 @@ class Platform:
             raise InvalidInputError(
                 "A training without an output path",
                 "its workers cannot write to this machine's disk",
-                "Give --output and --checkpoint-output, e.g. obs://s3.example.com/bucket/model, or MAKERFLOW_ARTIFACTS.",
+                "Give --output and --checkpoint-output, e.g. obs://store.example.com/bucket/a, or MAKERFLOW_ARTIFACTS.",
             )
         return place
 

@@ -3,9 +3,10 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import urllib3
 
@@ -15,6 +16,11 @@ from blocks.cluster.kubernetes.manifests import SYNC
 from blocks.domain.errors import ClusterUnavailableError
 
 BUFFER_BYTES = 8 << 20
+"""Of output that nobody has read yet."""
+
+KEPT_BYTES = 1 << 20
+"""Of output that somebody has read."""
+
 CHUNK_BYTES = 1 << 16
 FIRST_SECONDS = 1.0
 """How long whoever begins to read waits for what is there already."""
@@ -30,8 +36,22 @@ Told = Callable[[dict[str, Any]], None]
 logger = logging.getLogger("makerflow")
 
 
+class _Piece(NamedTuple):
+    """What lies between two positions; a mark for what is missing is not as long as what it stands for."""
+
+    begin: int
+    end: int
+    data: bytes
+
+    @property
+    def is_mark(self) -> bool:
+        return not 0 <= len(self.data) - (self.end - self.begin) <= 1
+
+
 class Stream:
-    """The output of one worker's attempt from a position on.
+    """The output of one worker's attempt from a position on, for whoever reads it.
+
+    What has been read is kept for a while, as others may be a little behind; what nobody has read bounds what is taken.
 
     Args:
         api: Where the log is.
@@ -45,12 +65,12 @@ class Stream:
     def __init__(
         self, api: Api, pod: str, position: int, told: Told, over: Callable[[], bool], *, silent: bool = False
     ) -> None:
-        self.position = position
         self.used = time.monotonic()
-        self._api, self._pod, self._over = api, pod, over
-        self.silent, self._told = silent, told
+        self.silent = silent
+        self._api, self._pod, self._over, self._told = api, pod, over, told
         self._frames = Frames(position, told)
-        self._buffer: list[tuple[bytes, int, int]] = []
+        self._pieces: deque[_Piece] = deque()
+        self._begin = self._end = self._read = position
         self._skipped = 0
         self._ended = self._closed = False
         self._response: urllib3.HTTPResponse | None = None
@@ -58,28 +78,22 @@ class Stream:
         self._opened = time.monotonic()
         threading.Thread(target=self._run, name=f"log of {pod}", daemon=True).start()
 
-    @property
-    def ended(self) -> bool:
-        """Whether all that there is to read has been read."""
+    def holds(self, position: int) -> bool:
+        """Whether it can be read from there."""
         with self._changed:
-            return self._ended and not self._buffer
+            return not self.silent and self._begin <= position <= self._end
 
-    def read(self, at_most: int) -> tuple[bytes, int]:
-        """Whole lines, about that much, and the position behind them; nothing when there is nothing new."""
+    def read(self, position: int, at_most: int) -> tuple[bytes, int, bool]:
+        """Whole lines, about that much, the position behind them, and whether there is no more."""
         self.used = time.monotonic()
         with self._changed:
             patience = LAST_SECONDS if self._over() else max(0.0, self._opened + FIRST_SECONDS - self.used)
-            self._changed.wait_for(lambda: self._buffer or self._ended or self._closed, patience)
-            if not self._buffer:
-                return b"", self.position
-            data, begin, end = self._buffer.pop(0)
-            text, rest = _cut(data, at_most)
-            if rest:
-                # What a mark stands for, and a last line that lacks its end, are not as long as their text.
-                self._buffer.insert(0, (rest, begin + len(text), end))
-            self.position = begin + len(text) if rest else end
+            self._changed.wait_for(lambda: self._end > position or self._ended or self._closed, patience)
+            data, position = self._from(position, at_most)
+            self._read = max(self._read, position)
+            self._forget()
             self._changed.notify_all()
-            return text, self.position
+            return data, position, self._ended and position >= self._end
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -90,6 +104,25 @@ class Stream:
         if response is not None:
             with suppress(Exception):  # it may have ended meanwhile
                 response.shutdown()
+
+    def _from(self, position: int, at_most: int) -> tuple[bytes, int]:
+        found: list[bytes] = []
+        for piece in self._pieces:
+            if piece.end <= position:
+                continue
+            if piece.is_mark and (found or at_most < len(piece.data)):
+                break
+            data = piece.data if piece.is_mark else piece.data[position - piece.begin :]
+            if len(data) > at_most:
+                part = _whole_lines(data, at_most) if not found else data[: data.rfind(b"\n", 0, at_most) + 1]
+                return b"".join([*found, part]), position + len(part)
+            found.append(data)
+            position, at_most = piece.end, at_most - len(data)
+        return b"".join(found), position
+
+    def _forget(self) -> None:
+        while self._pieces and self._pieces[0].end < self._read - KEPT_BYTES:
+            self._begin = self._pieces.popleft().end
 
     def _run(self) -> None:
         while not self._closed:
@@ -119,23 +152,22 @@ class Stream:
         if not data or self.silent:
             return
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or sum(len(d) for d, _, _ in self._buffer) < BUFFER_BYTES)
-            begin = self._buffer[-1][2] if self._buffer else self.position
+            self._changed.wait_for(lambda: self._closed or self._end - self._read < BUFFER_BYTES)
             lost, self._skipped = self._frames.skipped - self._skipped, self._frames.skipped
             if lost:
                 mark = f"[makerflow: {lost} bytes of output are missing here: the node has kept the end of the log]\n"
-                self._buffer.append((mark.encode(), begin, begin + lost))
-                begin += lost
-            self._buffer.append((data, begin, self._frames.position))
+                self._add(mark.encode(), self._end + lost)
+            self._add(data, self._frames.position)
             self._changed.notify_all()
 
+    def _add(self, data: bytes, end: int) -> None:
+        self._pieces.append(_Piece(self._end, end, data))
+        self._end = end
 
-def _cut(data: bytes, at_most: int) -> tuple[bytes, bytes]:
-    """As many whole lines as fit; of a line that is longer as much as fits."""
-    if len(data) <= at_most:
-        return data, b""
-    end = data.rfind(b"\n", 0, at_most) + 1
-    return (data[:end], data[end:]) if end else (data[:at_most], data[at_most:])
+
+def _whole_lines(data: bytes, at_most: int) -> bytes:
+    """As many as fit; of a line that is longer as much as fits."""
+    return data[: data.rfind(b"\n", 0, at_most) + 1 or at_most]
 
 
 class Streams:
@@ -148,18 +180,17 @@ class Streams:
     def read(
         self, run: str, rank: int, pod: str, position: int, at_most: int, open_at: Callable[[int], Stream]
     ) -> tuple[bytes, int, bool]:
-        """Go on reading where somebody was; what there is, the position behind it, and whether there is no more."""
+        """Read on from a position; what there is, the position behind it, and whether there is no more."""
         key = (run, rank)
         with self._lock:
             self._close_idle()
             known = self._streams.get(key)
-            if known is None or known[0] != pod or known[1].position != position or known[1].silent:
+            if known is None or known[0] != pod or not known[1].holds(position):
                 if known:
                     known[1].close()
                 known = self._streams[key] = (pod, open_at(position))
             stream = known[1]
-        data, behind = stream.read(at_most)
-        return data, behind, stream.ended
+        return stream.read(position, at_most)
 
     def listen(self, run: str, rank: int, pod: str, open_silently: Callable[[], Stream]) -> None:
         """Hear of a sidecar's events also when nobody reads its worker's output."""
