@@ -55,7 +55,7 @@ class PlainLines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream: TextIO | None = stream
-        self._status = ""
+        self._status = self._said = ""
 
     def status(self, row: Row) -> None:
         """Print it when it is another than before."""
@@ -64,8 +64,10 @@ class PlainLines:
             self._print(f"[{row.name}] {row.status.value}" + (f": {row.reason}" if row.reason else ""))
 
     def note(self, message: str) -> None:
-        """Print it."""
-        self._print(f"[makerflow] {message}")
+        """Print it, unless it has just been said."""
+        if message != self._said:
+            self._said = message
+            self._print(f"[makerflow] {message}")
 
     def close(self) -> None:
         """Print nothing any more."""
@@ -95,7 +97,7 @@ class PlainDisplay(PlainLines):
         """Print one line for it, if it is worth one."""
         line = event_text(event)
         if line:
-            self._print(f"[makerflow] {line}")
+            self.note(line)
 
     def output(self, lines: Iterable[str]) -> None:
         """Print them, if asked to."""

@@ -139,7 +139,7 @@ class ClusterContract:
         cluster, handle = site.connect(), handles[0]
         assert set(handles) == {handle}
         until_it_prints(cluster, handle)
-        before = state_of(cluster, handle)
+        before = until(cluster, handle, lambda state: state.phase is RunPhase.RUNNING)
         assert site.connect().launch(plan) == handle
         assert state_of(cluster, handle) == before
         cluster.stop(handle, 0)
