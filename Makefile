@@ -18,6 +18,7 @@ WORKERS ?= 3
 
 help:
 	@echo "make demo             train two models and tune one, on real data from a real S3 server"
+	@echo "                      (CLUSTER=kubernetes: on the cluster that KUBECONFIG names, in MAKERFLOW_IMAGE)"
 	@echo "make check            format, lint, types, layers"
 	@echo "make test             all tests but the slow ones"
 	@echo "make test-frameworks  PyTorch and TensorFlow for real (downloads them)"
@@ -28,7 +29,7 @@ help:
 	@echo "make clean            remove what all of these made"
 
 demo: $(VENV)/demo.stamp
-	@$(RUN) -m deployments.demo
+	@$(if $(CLUSTER),MAKERFLOW_CLUSTER=$(CLUSTER)) $(RUN) -m deployments.demo
 
 check: $(VENV)/test.stamp
 	$(RUN) -m ruff format --check .

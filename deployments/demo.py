@@ -2,7 +2,8 @@
 
 The first training is the provided tabular algorithm, the second is one's own code on two workers, whose
 hyperparameters are then tuned. The S3 server is in memory and ends with the demo, so models and checkpoints go to the
-platform's own folder, which stays.
+platform's own folder, which stays; on a cluster (`make demo CLUSTER=kubernetes`), whose pods see no folder of this
+machine, they go to the S3 server, too.
 """
 
 import shlex
@@ -21,6 +22,7 @@ from deployments.cli.output import FAILED, INTERRUPTED, prepare_output, write, w
 from deployments.cli.training_metrics import write_plots
 from deployments.cli.tuning_documents import trial_name
 from deployments.cli.tuning_plot import write_plot
+from deployments.demo_cluster import store_host, use_cluster
 from deployments.demo_runs import DATA, train_own, train_provided, tune_own
 from deployments.demo_store import HELD_OUT, demo_store, store_environment
 
@@ -52,10 +54,13 @@ def main() -> int:
 
 def _run() -> "tuple[Sequence[Training], Tuning]":
     """Both trainings and the tuning, finished."""
-    with demo_store() as server:
+    settings = read_settings()
+    with demo_store(store_host(settings)) as server:
         import flows.training  # noqa: F401 - it takes two seconds, in which the server starts
 
         ENVIRONMENT.update(store_environment(server))
+        if settings.cluster != "local":
+            use_cluster(settings)
         write(f"A real S3 server is at {ENVIRONMENT['AWS_ENDPOINT_URL']}; in {DATA} are scikit-learn's digits:")
         write(f"1,437 images to train on, and {HELD_OUT} held out.")
         write("\n1. The provided tabular algorithm: gradient boosting.")
@@ -73,7 +78,8 @@ def _report(trained: "Sequence[Training]") -> None:
     write_plots({METRIC: open_platform().registry.metrics.curve(own.id, METRIC, 200)})
     write(f"\nAccuracy on the {HELD_OUT} images held out:")
     write_fields({row.name: f"{_last(row.id):.1%}" for row in trained})
-    write("\nWhat they left (the S3 server has gone; this stays):")
+    stays = "(the S3 server has gone; this stays)" if read_settings().cluster == "local" else "in the S3 server"
+    write(f"\nWhat they left {stays}:")
     write_fields(
         {
             f"{row.name}, {output.kind}": output.path.removeprefix("file://")

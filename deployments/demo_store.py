@@ -1,7 +1,7 @@
-"""The demo's S3 server: a real one, on loopback, with its objects in memory, that ends with the demo.
+"""The demo's S3 server: a real one, with its objects in memory, that ends with the demo.
 
-`python -m deployments.demo_store` fills a bucket, prints the server's URL, or in one line why there is none, and serves
-until its standard input ends: that is when the demo is over, however it ended.
+`python -m deployments.demo_store HOST` fills a bucket, prints the server's URL, or in one line why there is none, and
+serves until its standard input ends: that is when the demo is over, however it ended.
 """
 
 import gzip
@@ -28,10 +28,10 @@ ACCOUNT = {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo", "AWS_RE
 
 
 @contextmanager
-def demo_store() -> Iterator[subprocess.Popen[str]]:
-    """The server in a process of its own; `store_address` waits for it."""
+def demo_store(host: str) -> Iterator[subprocess.Popen[str]]:
+    """The server in a process of its own, listening at this address; `store_environment` waits for it."""
     with subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-m", __name__, host],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -97,7 +97,7 @@ def _put(address: tuple[str, int], path: str, body: bytes = b"") -> None:
 def main() -> int:
     """Serve; the exit code."""
     try:
-        address = _start()
+        address = _start(sys.argv[1])
     except (ImportError, OSError, http.client.HTTPException) as error:
         print(" ".join(str(error).split()), flush=True)
         return 1
@@ -106,15 +106,15 @@ def main() -> int:
     return 0
 
 
-def _start() -> tuple[str, int]:
+def _start(host: str) -> tuple[str, int]:
     """Serve in the background, the bucket filled; at this address."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+    server = make_server(host, 0, DomainDispatcherApplication(create_backend_app), threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = ("127.0.0.1", server.server_port)
+    address = (host, server.server_port)
     _put(address, "")
     for key, body in objects().items():
         _put(address, f"/{key}", body)

@@ -3,7 +3,6 @@
 from collections.abc import Hashable
 from functools import cached_property, lru_cache
 
-from blocks.cluster.agent_process import confidential
 from blocks.cluster.base import Cluster, Secrets
 from blocks.cluster.local import LocalCluster
 from blocks.connections.settings import ENVIRONMENT, Settings, make_home, read_settings
@@ -86,7 +85,7 @@ class Platform:
             region=settings.region,
             app_key=settings.app_key,
         )
-        return KubernetesCluster(site, settings.namespace, confidential(ENVIRONMENT))
+        return KubernetesCluster(site, settings.namespace, ENVIRONMENT)
 
     @property
     def own_place(self) -> StoragePath:

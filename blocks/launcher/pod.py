@@ -34,7 +34,9 @@ from blocks.launcher.usage import DataStorage
 from blocks.storage.cache import Cache
 
 TERMINATION_LOG = Path("/dev/termination-log")
-MESSAGE_BYTES = 4000
+MESSAGE_BYTES = 2900
+"""As of the supervisor's."""
+
 USAGE = "usage: python -m blocks.launcher.pod stage|sync"
 
 
@@ -147,7 +149,7 @@ def main(arguments: list[str]) -> int:
     pod = Pod(os.environ)
     if arguments == ["stage"]:
         outcome = pod.stage()
-        _leave({"cause": outcome.cause, "message": outcome.message[:3000], "bytes": pod.staged_bytes()})
+        _leave({"cause": outcome.cause, "message": outcome.message[:2000], "bytes": pod.staged_bytes()})
         return 0 if outcome.cause == ExitCause.OK else 1
     outcome = pod.sync()
     _leave({"cause": outcome.cause, "message": outcome.message[:1000], "uploads": pod.arrivals()})

@@ -19,7 +19,7 @@ from blocks.launcher.stores import Stores
 from blocks.storage.cache import Cache
 from blocks.storage.staging import stage
 
-_PROGRAMS = ("pod_supervisor.py", "supervisor.py", "accounting.py")
+_PROGRAMS = ("pod_supervisor.py", "supervisor.py", "accounting.py", "pod_installer.py")
 _LOOK_SECONDS = 0.5
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
+from blocks.cluster.agent_process import confidential
 from blocks.cluster.base import Cluster, Cursor, Secrets, Selector, Trace
 from blocks.cluster.gang import decide
 from blocks.cluster.kubernetes.api import Api
@@ -81,8 +82,13 @@ class KubernetesCluster(Cluster):
 
     def __init__(self, site: Site, namespace: str = "", environment: Mapping[str, str] | None = None) -> None:
         self._site = site
-        self._environment = environment if environment is not None else {}
+        self._process = environment if environment is not None else {}
         self._shared = _connection(namespace, os.environ.get("KUBECONFIG", ""))
+
+    @property
+    def _environment(self) -> Mapping[str, str]:
+        """What of this process's environment our own containers need, as it is now."""
+        return confidential(self._process)
 
     @property
     def requests(self) -> Mapping[str, int]:
@@ -341,15 +347,18 @@ class KubernetesCluster(Cluster):
 
     def _end_job(self, run: str, record: RunRecord) -> None:
         """End what no entry point of which runs, or what does not end otherwise."""
+        if record.ending < record.attempt or record.seen < record.attempt:  # it may never have been made
+            owner = self._view.seen(run).record
+            ending = record.change(seen=record.attempt, ending=record.attempt)
+            written = owner and self._api.replace(with_record(owner, ending))
+            if not written:
+                self._settling.settle(run)
+                return
+            self._view.put(RECORDS, written)
         self._api.delete(JOBS, job_name(record.run_id, record.attempt))
         pods = [pod for pod in self._view.seen(run).pods_of(record.attempt) if not is_over(pod)]
         for pod in pods:
             self._api.delete(PODS, name_of(pod), grace_seconds=0)
-        if record.seen < record.attempt:  # it may never have been made
-            owner = self._view.seen(run).record
-            written = owner and self._api.replace(with_record(owner, record.change(seen=record.attempt)))
-            if written:
-                self._view.put(RECORDS, written)
 
     def _report(self, run: str, before: set[int]) -> StopReport:
         record = self._view.record(run)

@@ -280,10 +280,7 @@ def _installers(plan: RunPlan, secret: str) -> Iterator[dict[str, Any]]:
     yield {
         "name": INSTALL,
         "image": plan.image.container,
-        "command": [
-            plan.image.container_python, "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check",
-            "--progress-bar", "off", "--target", str(PACKAGES), "-r", "requirements.txt",
-        ],
+        "command": [plan.image.container_python, "-I", f"{PROGRAMS}/pod_installer.py", str(PACKAGES)],
         "workingDir": f"{ROOT}/runs/{plan.run_id}/inputs/source/{folder}",
         "env": [
             {"name": "HOME", "value": "/tmp"},  # noqa: S108 - of the pod's own

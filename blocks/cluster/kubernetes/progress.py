@@ -76,6 +76,7 @@ class _Step:
         self._known = {**departed, **self._pods}
         self._warnings = seen.warnings
         self._job_is_gone = job_is_gone
+        self._is_ending = record.ending == record.attempt
         self._failed = self._job is not None and has_condition(self._job, "Failed", "FailureTarget")
 
     def take(self) -> tuple[RunRecord, Needs]:
@@ -92,7 +93,7 @@ class _Step:
         self._tell_exits()
         needs = self._conclude()
         if needs is None:
-            return self._record, self._hold(deadline)
+            needs = self._hold(deadline)
         return self._record, needs
 
     def _tell_queue(self) -> None:
@@ -160,7 +161,7 @@ class _Step:
     def _of_gone(self, rank: int, *, others: bool, stopping: bool) -> ExitRecord:
         if stopping:
             return lost_record(self._attempt, rank, "It was stopped.", ExitCause.STOPPED)
-        if self._job_is_gone:
+        if self._job_is_gone and not self._is_ending:
             name = job_name(self._record.run_id, self._attempt)
             return lost_record(self._attempt, rank, DELETED.format(what="Job", name=name))
         if self._job is not None and failure_reason(self._job) == "DeadlineExceeded":
@@ -175,7 +176,7 @@ class _Step:
         if trouble and trouble.cause and self._waits_in_vain(trouble):
             self._finish(Outcome(trouble.cause, trouble.message))
             return Needs(end_job=self._attempt)
-        if self._job_is_gone and any(not is_over(pod) for pod in self._pods.values()):
+        if self._job_is_gone and not self._is_ending and any(not is_over(pod) for pod in self._pods.values()):
             return Needs()  # LOST: what is left of it is for who launches it again, or stops it
         records = self._record.exits(self._attempt)
         if len(records) < self._record.workers or not self._all_delivered():
@@ -188,7 +189,7 @@ class _Step:
             stopping=self._record.stop is not None,
             overdue=self._record.deadline is not None and self._now.timestamp() >= self._record.deadline,
         )
-        if isinstance(decision, Restart) and self._job_is_gone:
+        if isinstance(decision, Restart) and self._job_is_gone and not self._is_ending:
             said = next(iter(records.values())).message
             decision = Outcome(ExitCause.LOST, f"{said} {REMEDY}")
         if isinstance(decision, Outcome):
@@ -251,7 +252,9 @@ class _Step:
         """While some worker goes on: end it where another has failed, and look again where time alone decides."""
         records = self._record.exits(self._attempt)
         failed = any(record.cause is not ExitCause.OK for record in records.values())
-        end = self._attempt if failed and not self._failed and not self._job_is_gone else 0
+        end = self._attempt if failed and not self._job_is_over() and not self._job_is_gone else 0
+        if end:
+            self._record = self._record.change(ending=end)
         trouble = self.trouble()
         again = 5.0 if trouble and trouble.cause else None
         return Needs(
@@ -288,6 +291,8 @@ def phase_of(record: RunRecord, seen: Seen) -> tuple[RunPhase, str]:
         return RunPhase.FINISHED, record.outcome.message
     pods = newest_pods(seen.pods_of(record.attempt))
     job = seen.job(record.attempt)
+    if job is None and record.ending == record.attempt:
+        return RunPhase.RUNNING, "its workers are being ended"
     if job is None:
         name = job_name(record.run_id, record.attempt)
         return RunPhase.LOST, f"its Job {name} is not there"

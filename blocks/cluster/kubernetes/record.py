@@ -32,6 +32,7 @@ class RunRecord(Frozen):
         vcpus: What one of them asks for.
         attempt: The Job that runs, or is to run, now: from 1.
         seen: The attempt whose Job somebody has seen: one that is not there any more was deleted.
+        ending: The last attempt whose Job we have deleted ourselves, as its workers are to end.
         concluded: The last attempt whose end was dealt with.
         deadline: Fixed when the first attempt starts.
         stop: The grace in seconds, once somebody asked the run to end.
@@ -51,6 +52,7 @@ class RunRecord(Frozen):
     logs: tuple[str, ...] = ()
     attempt: int = 1
     seen: int = 0
+    ending: int = 0
     concluded: int = 0
     restarts_used: int = 0
     out_of_memory_used: int = 0

@@ -1,0 +1,27 @@
+"""Installs a requirements.txt in a pod: `{python} -I pod_installer.py DIRECTORY`, beside the requirements.txt.
+
+It runs in a container of the user's image, before the entry point's own, with pip. What the image has already is not
+installed again, so that an image with everything in it needs no package index. Standard library only, Python 3.8 or
+later.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+REQUIREMENTS = "requirements.txt"
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+
+
+def main() -> int:
+    """Install what is missing; pip's exit code."""
+    installed = [*PIP, "install", "--quiet", "--no-index", "--dry-run", "-r", REQUIREMENTS]
+    if subprocess.call(installed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
+        return 0
+    options = ["--no-cache-dir", "--progress-bar", "off", "--target", sys.argv[-1]]
+    return subprocess.call([*PIP, "install", *options, "-r", REQUIREMENTS])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
