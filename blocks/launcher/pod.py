@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 
@@ -20,6 +21,7 @@ from blocks.cluster.layout import RunLayout, write_json
 from blocks.cluster.outcome import Outcome
 from blocks.cluster.pod_settings import CACHE, CONFIDENTIAL, PLAN, RANK, ROOT, SECRETS, PodSettings
 from blocks.domain.plan import ExitCause, RunPlan
+from blocks.files import replace_file
 from blocks.launcher.agent import Confidential, forbid_looking
 from blocks.launcher.causes import staging_outcome
 from blocks.launcher.delivery import Delivery
@@ -56,23 +58,31 @@ class Pod:
         self.settings = PodSettings.read(environment)
         self.layout = RunLayout(root, self.plan.run_id)
         self.layout.directory.mkdir(parents=True, exist_ok=True)
-        self.layout.plan.write_bytes(text)
+        replace_file(self.layout.plan, text.decode(), durable=False)
         confidential = Confidential(**json.loads((secrets / CONFIDENTIAL).read_bytes()))
         os.environ.update(confidential.environment)
         self.stores = Stores(confidential.connections)
-        self.journal = Journal(self.layout)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Of the pod: first of the one container, then of the other."""
+        return Journal(self.layout)
 
     def stage(self) -> Outcome:
         """Bring the inputs, and all that the entry point needs beside them."""
-        stream = Stream(self.layout, self.rank)
-        with stream.printed():
-            try:
-                self._stage()
-            except Exception as error:  # the top of the process: whatever it was must be on record
-                traceback.print_exc()
-                return staging_outcome(error, self.layout.home)
+        try:
+            self._stage()
+        except Exception as error:  # the top of the process: whatever it was must be on record
+            traceback.print_exc()
+            return staging_outcome(error, self.layout.home)
         wait_for_others(self.settings.addresses)
+        self._staged.touch()
         return Outcome(ExitCause.OK)
+
+    @property
+    def _staged(self) -> Path:
+        """It is there once all that the entry point needs is."""
+        return self.layout.directory / "staged"
 
     def _stage(self) -> None:
         place_programs()
@@ -83,9 +93,16 @@ class Pod:
     def _own_cache(self) -> Cache:
         return Cache(self.layout.home / "cache", self.plan.storage_mib << 20)
 
-    def sync(self) -> Outcome:
+    def sync(self, switch: StopSwitch) -> Outcome:
         """Upload, and tell, until the worker has ended and all is at its place."""
-        switch = StopSwitch(self.layout.stop)
+        with Stream(self.layout, self.rank).printed():
+            while not self._staged.exists():
+                if switch.asked():
+                    return Outcome(ExitCause.STOPPED, "It was stopped before its workers were started.")
+                switch.wait(0.05)
+            return self._sync(switch)
+
+    def _sync(self, switch: StopSwitch) -> Outcome:
         worker = self.layout.worker(self.rank)
         self.journal.change(attempt=self.settings.attempt)
         delivery = Delivery(
@@ -97,11 +114,10 @@ class Pod:
         in_background(switch, "data storage", lambda: self._hold_to_storage(storage, ended))
         monitor = PodMonitor(self.plan, self.journal, self.rank, self.settings.attempt, storage.written_bytes)
         in_background(switch, "monitoring", lambda: monitor.follow(ended, worker))
-        with Stream(self.layout, self.rank).printed():
-            with delivery.while_running():
-                self._wait_for_end(switch)
-            ended.set()
-            outcome = delivery.deliver(self._outcome())
+        with delivery.while_running():
+            self._wait_for_end(switch)
+        ended.set()
+        outcome = delivery.deliver(self._outcome())
         write_json(worker / "delivered.json", asdict(outcome), durable=False)
         return outcome
 
@@ -135,7 +151,7 @@ class Pod:
 
     def arrivals(self) -> list[dict[str, object]]:
         """What has been uploaded, as the journal tells it."""
-        told = map(json.loads, self.layout.events.read_bytes().splitlines())
+        told = map(json.loads, self.layout.events.read_bytes().splitlines() if self.layout.events.exists() else ())
         return [{k: e[k] for k in ("output", "path", "files", "bytes")} for e in told if e["kind"] == "uploaded"]
 
 
@@ -151,8 +167,11 @@ def main(arguments: list[str]) -> int:
         outcome = pod.stage()
         _leave({"cause": outcome.cause, "message": outcome.message[:2000], "bytes": pod.staged_bytes()})
         return 0 if outcome.cause == ExitCause.OK else 1
-    outcome = pod.sync()
+    switch = StopSwitch(pod.layout.stop)
+    outcome = pod.sync(switch)
     _leave({"cause": outcome.cause, "message": outcome.message[:1000], "uploads": pod.arrivals()})
+    while not switch.asked():  # one that ended before the entry point's container would be started again
+        switch.wait()
     os._exit(0)  # threads that hang in a store must not keep the pod
 
 

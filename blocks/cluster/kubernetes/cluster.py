@@ -12,7 +12,7 @@ from blocks.cluster.agent_process import confidential
 from blocks.cluster.base import Cluster, Cursor, Secrets, Selector, Trace
 from blocks.cluster.gang import decide
 from blocks.cluster.kubernetes.api import Api
-from blocks.cluster.kubernetes.exits import has_started, is_over, lost_record
+from blocks.cluster.kubernetes.exits import has_started, is_heard, is_over, lost_record
 from blocks.cluster.kubernetes.frames import cursor_of, place_of
 from blocks.cluster.kubernetes.manifests import (
     Site,
@@ -393,7 +393,7 @@ class KubernetesCluster(Cluster):
         if record is None or record.is_over:
             return
         pod = newest_pods(self._view.seen(run).pods_of(record.attempt)).get(0)
-        if pod and has_started(pod) and not is_over(pod):
+        if pod and is_heard(pod) and not is_over(pod):
             silently = lambda: self._stream(run, 0, record.attempt, pod, 0, silent=True)  # noqa: E731 - read once
             self._shared.streams.listen(run, 0, name_of(pod), silently)
 
@@ -403,7 +403,7 @@ class KubernetesCluster(Cluster):
         pod = newest_pods(seen.pods_of(attempt)).get(rank)
         if pod is None:
             return b"", position, record is None or record.is_over or record.attempt > attempt
-        if not has_started(pod):
+        if not is_heard(pod):
             return b"", position, is_over(pod)
         open_at: Callable[[int], Stream] = lambda at: self._stream(run, rank, attempt, pod, at)  # noqa: E731 - read once
         return self._shared.streams.read(run, rank, name_of(pod), position, at_most, open_at)

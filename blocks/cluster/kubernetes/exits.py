@@ -54,6 +54,12 @@ def has_started(pod: Object) -> bool:
     return "running" in state or bool(state.get("terminated", {}).get("startedAt"))
 
 
+def is_heard(pod: Object) -> bool:
+    """Whether its sidecar tells something."""
+    state = _state(pod, SYNC)
+    return "running" in state or "terminated" in state
+
+
 def started_at(pod: Object) -> datetime:
     """When its worker's container started."""
     state = _state(pod, WORKER)
