@@ -33,12 +33,14 @@ from blocks.launcher.preparation import stage_inputs
 from blocks.launcher.stopping import StopSwitch, in_background
 from blocks.launcher.stores import Stores
 from blocks.launcher.usage import DataStorage
+from blocks.locks import try_lock
 from blocks.storage.cache import Cache
 
 TERMINATION_LOG = Path("/dev/termination-log")
 MESSAGE_BYTES = 2900
 """As of the supervisor's."""
 
+LOOK_SECONDS = 0.03
 USAGE = "usage: python -m blocks.launcher.pod stage|sync"
 
 
@@ -99,7 +101,7 @@ class Pod:
             while not self._staged.exists():
                 if switch.asked():
                     return Outcome(ExitCause.STOPPED, "It was stopped before its workers were started.")
-                switch.wait(0.05)
+                switch.wait(LOOK_SECONDS)
             return self._sync(switch)
 
     def _sync(self, switch: StopSwitch) -> Outcome:
@@ -127,10 +129,21 @@ class Pod:
             write_json(self.layout.worker(self.rank) / f"stop-{self.settings.attempt}.json", request, durable=False)
 
     def _wait_for_end(self, switch: StopSwitch) -> None:
-        """Until the record of the worker's end is there, or Kubernetes says that its container has ended."""
+        """Until the record of the worker's end is there, or none is to come."""
         record = self.layout.exit_record(self.rank, self.settings.attempt)
-        while not record.exists() and not switch.asked():
-            switch.wait(0.05)
+        while not (record.exists() or switch.asked() or self.is_supervisor_gone()):
+            switch.wait(LOOK_SECONDS)
+
+    def is_supervisor_gone(self) -> bool:
+        """Whether it has lived, and does not any more."""
+        try:
+            descriptor = os.open(self.layout.worker(self.rank) / "supervisor.lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return try_lock(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _outcome(self) -> Outcome:
         """How the worker ended; one that left no record was killed with its supervisor."""
@@ -170,8 +183,8 @@ def main(arguments: list[str]) -> int:
     switch = StopSwitch(pod.layout.stop)
     outcome = pod.sync(switch)
     _leave({"cause": outcome.cause, "message": outcome.message[:1000], "uploads": pod.arrivals()})
-    while not switch.asked():  # one that ended before the entry point's container would be started again
-        switch.wait()
+    while not switch.asked() and not pod.is_supervisor_gone():  # one that ended before it would be started again
+        switch.wait(LOOK_SECONDS)
     os._exit(0)  # threads that hang in a store must not keep the pod
 
 

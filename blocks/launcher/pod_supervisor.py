@@ -9,6 +9,7 @@ Standard library only, Python 3.8 or later.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -47,6 +48,9 @@ class PodSupervisor(Supervisor):
         if self._worker["deadline"] is None:  # the first attempt's time begins now
             self._worker["deadline"] = time.time() + self._worker["time_limit_seconds"]
         self._requests: dict[str, Any] = {}
+        # Held for as long as this process lives: the sidecar, which does not see it, knows by it when it is gone.
+        self._lock = os.open(self._path("supervisor.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._report_at = 0.0
         self._code = 1
 
