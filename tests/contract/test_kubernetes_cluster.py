@@ -36,20 +36,25 @@ class KubernetesSite(ClusterSite):
     def __init__(self, namespace: TestNamespace, server: S3Server) -> None:
         self._namespace, self._server = namespace, server
         self._bucket = server.make_bucket()
-        self._connection = Connection(
+        self.connection = Connection(
             server.endpoint_url, server.access_key_id, server.secret_access_key, region=server.region
         )
         self._count = 0
 
     def connect(self) -> KubernetesCluster:
-        return _WithStore(Site(image=self._namespace.image), self._namespace.name, self._connection)
+        return _WithStore(Site(image=self._namespace.image), self._namespace.name, self.connection)
+
+    @property
+    def bucket_path(self) -> str:
+        """Where outputs of tests go."""
+        return f"obs://{self._server.address}/{self._bucket}"
 
     def plan(self, program: str, **changes: object) -> RunPlan:
         self._count += 1
         with self._server.client() as client:
             client.put_object(Bucket=self._bucket, Key=f"{self._count}/main.py", Body=program.encode())
         path = StoragePath.parse(f"obs://{self._server.address}/{self._bucket}/{self._count}")
-        objects = tuple(open_storage(path, self._connection).plan(path))
+        objects = tuple(open_storage(path, self.connection).plan(path))
         plan = {
             "run_id": f"run-{self._count}",
             "created": BEGINNING,

@@ -12,6 +12,7 @@ from typing import Any
 from blocks.cluster.base import Secrets
 from blocks.cluster.kubernetes.names import (
     ATTEMPT,
+    LIFE,
     QUEUE,
     STOP,
     Object,
@@ -180,6 +181,7 @@ def job_manifest(
     metadata = _metadata(plan, job_name(plan.run_id, attempt), owner)
     labels = metadata["labels"] | {ATTEMPT: str(attempt)}
     metadata["labels"] = labels | ({QUEUE: site.queue} if site.queue else {})
+    metadata["annotations"] = run_annotations(plan.run_id, plan.labels) | {LIFE: owner["metadata"]["uid"]}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -195,7 +197,7 @@ def job_manifest(
             "template": {
                 "metadata": {
                     "labels": labels,
-                    "annotations": run_annotations(plan.run_id, plan.labels),
+                    "annotations": metadata["annotations"],
                 },
                 "spec": _pod(plan, site, attempt, deadline, [secret_name(owner, number) for number in range(secrets)]),
             },

@@ -18,6 +18,9 @@ RUN = f"{DOMAIN}/run"
 ATTEMPT = f"{DOMAIN}/attempt"
 RUN_ID = f"{DOMAIN}/run-id"
 LABELS = f"{DOMAIN}/labels"
+LIFE = f"{DOMAIN}/record"
+"""On Jobs and pods: which record they belong to, as a run may be removed and another one launched under its name."""
+
 STOP = f"{DOMAIN}/stop"
 INDEX = "batch.kubernetes.io/job-completion-index"
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -76,6 +79,11 @@ def attempt_of(object: Object) -> int:
 def rank_of(pod: Object) -> int:
     """The rank of a pod's worker."""
     return int(pod["metadata"].get("annotations", {}).get(INDEX, 0))
+
+
+def is_of(object: Object, record: Object) -> bool:
+    """Whether a Job or pod belongs to this record, and not to an earlier one of the same name."""
+    return bool(object["metadata"].get("annotations", {}).get(LIFE) == record["metadata"]["uid"])
 
 
 def version_of(object: Object) -> int:

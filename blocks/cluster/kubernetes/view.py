@@ -19,7 +19,7 @@ import urllib3
 from kubernetes.client.exceptions import ApiException
 
 from blocks.cluster.kubernetes.api import Api, ApiError
-from blocks.cluster.kubernetes.names import MANAGED, Object, attempt_of, name_of, run_of, version_of
+from blocks.cluster.kubernetes.names import MANAGED, Object, attempt_of, is_of, name_of, run_of, version_of
 from blocks.cluster.kubernetes.record import RunRecord
 from blocks.domain.errors import ClusterUnavailableError
 
@@ -113,8 +113,11 @@ class View:
         """What there is of a run."""
         with self._changed:
             records, jobs, pods, warnings = (self._of(kind, run) for kind in (RECORDS, JOBS, PODS, WARNINGS))
-            departed = tuple(self._departed.get(run, {}).values())
-        return Seen(records[0] if records else None, tuple(jobs), tuple(pods), departed, tuple(warnings))
+            departed = list(self._departed.get(run, {}).values())
+        if not records:
+            return Seen(None, tuple(jobs), tuple(pods), (), tuple(warnings))
+        own = [tuple(each for each in found if is_of(each, records[0])) for found in (jobs, pods, departed)]
+        return Seen(records[0], *own, tuple(warnings))
 
     def record(self, run: str) -> RunRecord | None:
         """The record of a run, read."""

@@ -1,0 +1,191 @@
+"""What is done to runs behind the platform's back, on a real cluster: each ends right, and nothing is left of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from blocks.cluster.base import Selector
+from blocks.cluster.kubernetes.names import job_name, run_name
+from blocks.domain.errors import NotFoundError
+from blocks.domain.plan import ExitCause, PlannedOutput, Resources, RunHandle, RunPhase
+from tests.contract.cluster_contract import SLOW, state_of, texts, until, until_it_prints, until_over
+from tests.contract.test_kubernetes_cluster import STORE, KubernetesSite, objects_in
+from tests.kubernetes import TestNamespace, kubernetes_namespace
+from tests.servers import S3Server, moto_server
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.xdist_group("kubernetes")
+
+COUNTS = """
+import os, time
+from pathlib import Path
+given = os.environ.get("EM_CHECKPOINT_INPUT_DIR")
+done = max((int(f.stem) for f in Path(given).rglob("*.txt")), default=0) if given else 0
+print("from", done, "rank", os.environ["RANK"], flush=True)
+for step in range(done + 1, done + 400):
+    half = Path(os.environ["EM_CHECKPOINT_DIR"], f"{step}.part")
+    half.write_text("x")
+    half.rename(half.with_suffix(".txt"))
+    print("step", step, flush=True)
+    if Path(os.environ["EM_SOURCE_DIR"], "end").exists() or step >= 400:
+        break
+    time.sleep(0.5)
+"""
+HUNGRY = "print('eats', flush=True)\nfood = bytearray(4 << 30)\nfor n in range(0, len(food), 4096): food[n] = 1\n"
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[TestNamespace]:
+    with kubernetes_namespace({"requests.cpu": "400m"}) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def store(namespace: TestNamespace) -> Iterator[S3Server]:
+    with moto_server(namespace.this_machine) as server:
+        yield server
+
+
+@pytest.fixture
+def site(namespace: TestNamespace, store: S3Server) -> Iterator[KubernetesSite]:
+    site = KubernetesSite(namespace, store)
+    yield site
+    cluster = site.connect()
+    for state in cluster.find(Selector()):
+        cluster.stop(state.handle, 0)
+        cluster.remove(state.handle)
+    assert objects_in(namespace.name) == []
+
+
+@pytest.fixture
+def cluster(site):
+    return site.connect()
+
+
+def kubectl(namespace: TestNamespace, *arguments: str) -> str:
+    command = ["kubectl", "--namespace", namespace.name, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def pods_of(namespace: TestNamespace, handle: RunHandle) -> list[str]:
+    names = kubectl(namespace, "get", "pods", "-l", f"makerflow.io/run={run_name(handle.run_id)}", "-o", "name")
+    return sorted(names.split())
+
+
+def evict(namespace: TestNamespace, pod: str) -> None:
+    from kubernetes import client, config
+
+    config.load_kube_config()
+    body = client.V1Eviction(metadata=client.V1ObjectMeta(name=pod.removeprefix("pod/")))
+    client.CoreV1Api().create_namespaced_pod_eviction(pod.removeprefix("pod/"), namespace.name, body)
+
+
+def with_checkpoints(site: KubernetesSite, program: str, **changes: object):
+    place = f"{site.bucket_path}/checkpoints-{time.time_ns()}"
+    output = PlannedOutput(kind="checkpoint", path=place, connection=STORE)
+    return site.plan(program, outputs=(output,), **changes)
+
+
+@pytest.mark.req("TRN-08", "COM-04")
+def test_an_evicted_worker_has_all_go_on_from_their_checkpoints(site, cluster, namespace):
+    plan = with_checkpoints(site, COUNTS, workers=2, resources={"vcpus": 1, "memory_mib": 128})
+    handle = cluster.launch(plan)
+    events = cluster.watch(Selector(run_id=handle.run_id), idle_seconds=60)
+    seen = [next(e for e in events if e is None or e.kind == "checkpointed")]
+    evict(namespace, pods_of(namespace, handle)[1])
+    for event in events:
+        seen.append(event)
+        if event is None or (event.kind == "started" and event.attempt == 2):
+            break
+    lost = [e.record for e in seen if e and e.kind == "exited" and e.record.cause is ExitCause.LOST]
+    assert [record.rank for record in lost] == [1]
+    assert "evict" in lost[0].message.lower()
+    until_it_prints(cluster, handle)
+    wait_until(lambda: len(started_from(cluster, handle)) == 2, "the second attempt to print", 60)
+    assert started_from(cluster, handle)[0] == 0
+    assert started_from(cluster, handle)[1] > 0
+    cluster.stop(handle, 1)
+    assert until_over(cluster, handle)[-1].cause is ExitCause.STOPPED
+
+
+def started_from(cluster, handle) -> list[int]:
+    return [int(line.split()[1]) for line in texts(cluster, handle) if line.startswith("from")]
+
+
+def test_a_worker_that_runs_out_of_memory_is_tried_once_more_and_says_what_to_do(site, cluster):
+    handle = cluster.launch(site.plan(HUNGRY, resources=Resources(vcpus=1, memory_mib=200)))
+    events = until_over(cluster, handle)
+    exits = [event.record for event in events if event.kind == "exited"]
+    assert [record.cause for record in exits] == [ExitCause.OUT_OF_MEMORY] * 2
+    assert events[-1].cause is ExitCause.OUT_OF_MEMORY
+    assert "flavor with more memory" in events[-1].message
+
+
+def test_a_job_that_somebody_deletes_ends_the_run_and_says_so(site, cluster, namespace):
+    handle = cluster.launch(site.plan(SLOW))
+    until_it_prints(cluster, handle)
+    kubectl(namespace, "delete", "job", job_name(handle.run_id, 1), "--wait=false")
+    events = until_over(cluster, handle)
+    assert events[-1].cause is ExitCause.LOST
+    assert "deleted" in events[-1].message
+    assert state_of(cluster, handle).phase is RunPhase.FINISHED
+
+
+def test_a_record_that_somebody_deletes_takes_all_with_it(site, cluster, namespace):
+    handle = cluster.launch(site.plan(SLOW))
+    until_it_prints(cluster, handle)
+    kubectl(namespace, "delete", "configmap", run_name(handle.run_id))
+    wait_until(lambda: cluster.find(Selector()) == [], "the run to be gone", 60)
+    with pytest.raises(NotFoundError):
+        cluster.read_output(handle, 0, since=0, at_most=100)
+    wait_until(lambda: objects_in(namespace.name) == [], "its objects to be gone", 60)
+    assert cluster.stop(handle, 1).remaining == 0
+
+
+@pytest.mark.req("COM-04")
+def test_a_run_outlives_who_launched_it_and_the_next_one_follows_it_to_its_end(site, cluster, namespace):
+    plan = site.plan("import time\nfor n in range(12): print('line', n, flush=True); time.sleep(0.5)\n")
+    program = """
+import sys
+from blocks.cluster.base import Selector
+from blocks.cluster.kubernetes.cluster import KubernetesCluster
+from blocks.cluster.kubernetes.manifests import Site
+from blocks.domain.plan import RunPlan
+import json
+plan, image, namespace, secrets = sys.argv[1:]
+cluster = KubernetesCluster(Site(image=image), namespace)
+handle = cluster.launch(RunPlan.model_validate_json(plan), json.loads(secrets))
+for event in cluster.watch(Selector(run_id=handle.run_id)):
+    print(event.kind, flush=True)
+"""
+    import json
+
+    secrets = json.dumps({STORE: site.connection.to_mapping()})
+    command = [sys.executable, "-c", program, plan.model_dump_json(), namespace.image, namespace.name, secrets]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert any("started" in line for line in process.stdout)
+        os.kill(process.pid, signal.SIGKILL)
+    handle = RunHandle(cluster="kubernetes", run_id=plan.run_id)
+    events = until_over(cluster, handle)
+    assert events[-1].cause is ExitCause.OK
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert texts(cluster, handle) == [f"line {n}" for n in range(12)]
+
+
+def test_a_pod_that_is_killed_without_a_word_is_lost_and_all_start_again(site, cluster, namespace):
+    handle = cluster.launch(site.plan(SLOW))
+    until_it_prints(cluster, handle)
+    kubectl(namespace, "delete", *pods_of(namespace, handle), "--grace-period=0", "--force", "--wait=false")
+    for event in cluster.watch(Selector(run_id=handle.run_id), idle_seconds=60):
+        assert event is not None
+        if event.kind == "started" and event.attempt == 2:
+            break
+    until(cluster, handle, lambda state: state.phase is RunPhase.RUNNING)
+    cluster.stop(handle, 0)
+    assert until_over(cluster, handle)[-1].cause is ExitCause.STOPPED
