@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from blocks.cluster.layout import RunLayout
 from blocks.cluster.output import segment_file, segments
@@ -17,6 +18,9 @@ from blocks.storage.base import LocalFile
 from blocks.storage.local_files import collect
 
 LOG_NAME = "output.log"
+EARLIER_LOG = "earlier.log"
+"""What a worker printed in earlier attempts, where each attempt begins on an empty disk."""
+
 COPY_BYTES = 1 << 20
 
 
@@ -101,13 +105,15 @@ def _log_of_agent(layout: RunLayout) -> dict[int, Path]:
 
 def _whole_log(layout: RunLayout, rank: int, limit_mib: int) -> Path | None:
     """All of a worker's output in one file, with a mark where something was dropped; None without output."""
-    directory = layout.output(rank)
+    directory, earlier = layout.output(rank), layout.worker(rank) / EARLIER_LOG
     offsets = segments(directory)
-    if len(offsets) < 2:
+    if len(offsets) < 2 and not earlier.exists():
         return segment_file(directory, offsets[0]) if offsets else None
     whole = layout.worker(rank) / LOG_NAME
     with whole.open("wb") as stream:
         expected = 0
+        if earlier.exists():
+            _append(earlier, stream)
         for offset in offsets:
             dropped, segment = offset - expected, segment_file(directory, offset)
             if dropped > 0:
@@ -116,6 +122,10 @@ def _whole_log(layout: RunLayout, rank: int, limit_mib: int) -> Path | None:
                     % (dropped, limit_mib)
                 )
             expected = offset + segment.stat().st_size
-            with segment.open("rb") as part:
-                shutil.copyfileobj(part, stream, COPY_BYTES)
+            _append(segment, stream)
     return whole
+
+
+def _append(file: Path, to: BinaryIO) -> None:
+    with file.open("rb") as part:
+        shutil.copyfileobj(part, to, COPY_BYTES)

@@ -39,6 +39,8 @@ def place_worker(
         StorageUnavailableError: The checkpoints to go on from could not be read.
     """
     directories = make_worker_directories(layout, plan, rank, _checkpoint(layout, plan, stores, cache))
+    if settings.attempt > 1:
+        _place_earlier_log(layout, plan, rank, stores, cache)
     workers = plan.workers
     rendezvous = Rendezvous(
         addresses=settings.addresses, ports=(RENDEZVOUS_PORT,) * workers, tf_ports=(TENSORFLOW_PORT,) * workers
@@ -100,7 +102,8 @@ def requirements_of(plan: RunPlan) -> Iterable[str]:
 
 def _checkpoint(layout: RunLayout, plan: RunPlan, stores: Stores, cache: Cache) -> Path | None:
     """What the worker goes on from: what the run itself has uploaded, else the input that was asked for."""
-    own = [place for output in outputs_of(plan, OutputKind.CHECKPOINT) if (place := _uploaded(output, stores))]
+    places = [(StoragePath.parse(output.path), output) for output in outputs_of(plan, OutputKind.CHECKPOINT)]
+    own = [found for place, output in places if (found := _uploaded(place, output, stores))]
     if own:
         into = layout.inputs / "own"
         stage(own[:1], lambda i: stores.open(i.path, i.connection), cache, into, lambda _: None)

@@ -49,6 +49,12 @@ class KubernetesSite(ClusterSite):
         """Where outputs of tests go."""
         return f"obs://{self._server.address}/{self._bucket}"
 
+    def read(self, path: str) -> bytes:
+        """An object of the tests' store."""
+        with self._server.client() as client:
+            place = StoragePath.parse(path)
+            return client.get_object(Bucket=place.bucket, Key=place.key)["Body"].read()
+
     def plan(self, program: str, **changes: object) -> RunPlan:
         self._count += 1
         with self._server.client() as client:

@@ -46,6 +46,7 @@ SETTLE_SECONDS = 15.0
 UPLOAD_SECONDS = 60.0
 """For what a stopped worker left to be uploaded before it is ended by force."""
 
+GONE = "[makerflow: the output of attempt {attempt} has gone with its pod; what was uploaded of it is with the logs]\n"
 GONE_SECONDS = 30.0
 LOOK_SECONDS = 5.0
 _LINES_BYTES = 1 << 20
@@ -180,7 +181,10 @@ class KubernetesCluster(Cluster):
             data, position, ended = self._read(run, rank, attempt, position, at_most)
             if data or not ended or attempt >= record.attempt:
                 return data, cursor_of(attempt, position)
+            missing = position == 0 and not newest_pods(self._view.seen(run).pods_of(attempt)).get(rank)
             attempt, position = attempt + 1, 0
+            if missing:
+                return GONE.format(attempt=attempt - 1).encode(), cursor_of(attempt, 0)
 
     def stop(self, handle: RunHandle, grace_seconds: float, secrets: Secrets | None = None) -> StopReport:
         """As promised. What the workers left is uploaded before they are gone; so this may outlast the grace."""

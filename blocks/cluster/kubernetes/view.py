@@ -116,8 +116,10 @@ class View:
             departed = list(self._departed.get(run, {}).values())
         if not records:
             return Seen(None, tuple(jobs), tuple(pods), (), tuple(warnings))
-        own = [tuple(each for each in found if is_of(each, records[0])) for found in (jobs, pods, departed)]
-        return Seen(records[0], *own, tuple(warnings))
+        own_jobs, own_pods, own_departed = (
+            tuple(each for each in found if is_of(each, records[0])) for found in (jobs, pods, departed)
+        )
+        return Seen(records[0], own_jobs, own_pods, own_departed, tuple(warnings))
 
     def record(self, run: str) -> RunRecord | None:
         """The record of a run, read."""
