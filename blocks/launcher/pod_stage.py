@@ -112,10 +112,18 @@ def _checkpoint(layout: RunLayout, plan: RunPlan, stores: Stores, cache: Cache) 
     return given if any(i.kind is InputKind.CHECKPOINT for i in plan.inputs) else None
 
 
-def _uploaded(output: PlannedOutput, stores: Stores) -> PlannedInput | None:
-    """What is at an output's place already."""
-    store = stores.open(output.path, output.connection)
+def _place_earlier_log(layout: RunLayout, plan: RunPlan, rank: int, stores: Stores, cache: Cache) -> None:
+    """What the worker printed in earlier attempts, as it was uploaded: all of it is uploaded again at the end."""
+    for output in outputs_of(plan, OutputKind.LOG)[:1]:
+        if found := _uploaded(output_path(output, rank) / LOG_NAME, output, stores):
+            into = layout.inputs / "logs"
+            stage([found], lambda i: stores.open(i.path, i.connection), cache, into, lambda _: None)
+            shutil.copyfile(into / InputKind.CHECKPOINT / LOG_NAME, layout.worker(rank) / EARLIER_LOG)
+
+
+def _uploaded(place: StoragePath, output: PlannedOutput, stores: Stores) -> PlannedInput | None:
+    """What is at or below a place of an output already."""
     with suppress(InputMissingError):
-        objects = tuple(store.plan(StoragePath.parse(output.path)))
-        return PlannedInput(kind=InputKind.CHECKPOINT, path=output.path, connection=output.connection, objects=objects)
+        objects = tuple(stores.open(output.path, output.connection).plan(place))
+        return PlannedInput(kind=InputKind.CHECKPOINT, path=str(place), connection=output.connection, objects=objects)
     return None
