@@ -14,7 +14,8 @@ from blocks.domain.errors import InputMissingError
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import InputKind, OutputKind, PlannedInput, PlannedOutput, RunPlan
 from blocks.launcher.directories import make_worker_directories
-from blocks.launcher.outputs import outputs_of
+from blocks.launcher.mirror import output_path
+from blocks.launcher.outputs import EARLIER_LOG, LOG_NAME, outputs_of
 from blocks.launcher.stores import Stores
 from blocks.storage.cache import Cache
 from blocks.storage.staging import stage
