@@ -7,6 +7,8 @@ later.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -16,6 +18,7 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
 
 def main() -> int:
     """Install what is missing; pip's exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # which the first process of a container ignores otherwise
     installed = [*PIP, "install", "--quiet", "--no-index", "--dry-run", "-r", REQUIREMENTS]
     if subprocess.call(installed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
         return 0

@@ -31,8 +31,9 @@ REPORT_SECONDS = 1.0
 DELIVERY_SECONDS = 660.0
 """For the sidecar to upload what is left; it gives up itself before that."""
 
-MESSAGE_BYTES = 2900
-"""Kubernetes keeps 12 KiB of what the containers of a pod say of their ends, of each the same: here there are four."""
+MESSAGE_BYTES = 2400
+"""Of what the containers of a pod say of their ends Kubernetes keeps 12 KiB, an equal share for each: there are four of
+ours at most, and room is left for one that a cluster may put beside them."""
 
 TERMINATION_LOG = "/dev/termination-log"
 CODES = {"ok": 0, "stopped": 143, "time_limit": 124, "lost": 137, "out_of_memory": 137}
@@ -105,8 +106,7 @@ class PodSupervisor(Supervisor):
         with open(self._path(f"exit-{self._attempt}.json"), encoding="utf-8") as stream:
             record = json.load(stream)
         delivered = self._delivered()
-        with Ignored(OSError), open(TERMINATION_LOG, "w", encoding="utf-8") as stream:
-            stream.write(short(record))
+        tell(short(record))
         code = record["code"] or CODES.get(record["cause"], 1)
         self._code = code if record["cause"] != "ok" else CODES.get(delivered.get("cause", "ok"), 1)
 
@@ -142,12 +142,25 @@ class Echo:
             os.write(1, data)
 
 
+def tell(text: str) -> None:
+    """Have Kubernetes keep it, where there is one."""
+    with Ignored(OSError):
+        descriptor = os.open(TERMINATION_LOG, os.O_WRONLY | os.O_TRUNC)  # never make it: it is the kubelet's
+        os.write(descriptor, text.encode())
+        os.close(descriptor)
+
+
 def short(record: dict[str, Any]) -> str:
-    """The record as JSON that fits what Kubernetes keeps: of what is too long the beginning of its tail goes first."""
-    while len(text := json.dumps(record).encode()) > MESSAGE_BYTES:
-        excess = len(text) - MESSAGE_BYTES
-        field = "tail" if record["tail"] else "message"
-        record = {**record, field: record[field][max(excess // 6, 1) :] if field == "tail" else record[field][:500]}
+    """The record as JSON that fits what Kubernetes keeps: first the beginning of its tail goes, then its message's end.
+
+    A character may take twelve bytes there, or one.
+    """
+    excess = len(json.dumps(record)) - MESSAGE_BYTES
+    while excess > 0 and (record["tail"] or record["message"]):
+        cut = max(excess // 12, 1)
+        tail, message = record["tail"], record["message"]
+        record = {**record, "tail": tail[cut:]} if tail else {**record, "message": message[:-cut]}
+        excess = len(json.dumps(record)) - MESSAGE_BYTES
     return json.dumps(record)
 
 

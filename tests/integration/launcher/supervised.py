@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -48,7 +49,17 @@ class Supervised:
             return
 
 
-def supervise(directory: Path, python: str, program: str, **facts: object) -> Supervised:
+def oldest_python() -> str | None:
+    """A Python 3.8, when this machine has one."""
+    found = next((Path.home() / ".pyenv" / "versions").glob("3.8.*/bin/python"), None) or shutil.which("python3.8")
+    # A version manager's shim may be on PATH without the version behind it.
+    works = found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
+    return str(found) if works else None
+
+
+def supervise(
+    directory: Path, python: str, program: str, *, supervised_by: str = supervisor.__file__, **facts: object
+) -> Supervised:
     """Start `program` under a supervisor; `facts` replace those of its worker.json."""
     for name in ("source", "checkpoints"):
         (directory / name).mkdir(parents=True)
@@ -70,7 +81,7 @@ def supervise(directory: Path, python: str, program: str, **facts: object) -> Su
     }
     (directory / "worker.json").write_text(json.dumps(worker))
     process = subprocess.Popen(
-        [python, "-I", "-S", supervisor.__file__, str(directory)],
+        [python, "-I", "-S", supervised_by, str(directory)],
         stdin=subprocess.PIPE,
         env={"PATH": os.environ["PATH"], "MAKERFLOW_RUN": str(directory)},
         start_new_session=True,
