@@ -1,11 +1,33 @@
-"""Why a run waits, and whether waiting can help: a pure function of its objects and of Kubernetes' complaints."""
+"""Why a run waits, and whether waiting can help: a pure function of its objects and of Kubernetes' complaints.
+
+What Kubernetes complains of is looked up in the tables of `complaints`; what they do not know is quoted.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from blocks.cluster.kubernetes.names import Object
+from blocks.cluster.kubernetes.complaints import (
+    KEY,
+    MOUNTS,
+    OUR_IMAGE,
+    PATIENCE_SECONDS,
+    PULL_SECONDS,
+    PULLS,
+    QUOTA,
+    REFUSED,
+    UNMOUNTED,
+    UNPULLED,
+    UNSCHEDULED,
+    UNUSABLE,
+    USERS_IMAGE,
+    Row,
+)
+from blocks.cluster.kubernetes.conditions import condition_of
+from blocks.cluster.kubernetes.manifests import STAGE, SYNC
+from blocks.cluster.kubernetes.names import QUEUE, Object, name_of
 from blocks.domain.plan import ExitCause
 
 
@@ -17,11 +39,13 @@ class Trouble:
         message: One sentence, and what to do.
         cause: How the run is to end when this lasts; None for what may well pass.
         patience_seconds: For how long it may last.
+        since: When it began, as far as known.
     """
 
     message: str
     cause: ExitCause | None = None
     patience_seconds: float = 0.0
+    since: datetime | None = None
 
 
 def diagnose(job: Object | None, pods: Sequence[Object], warnings: Sequence[Object], vcpus: float) -> Trouble | None:
@@ -30,61 +54,155 @@ def diagnose(job: Object | None, pods: Sequence[Object], warnings: Sequence[Obje
     Args:
         job: Of the attempt.
         pods: Of the attempt.
-        warnings: Events of type Warning about them.
+        warnings: Events of type Warning about the run's objects.
         vcpus: What one worker asks for.
     """
-    for pod in pods:
-        for status in (*pod["status"].get("initContainerStatuses", ()), *pod["status"].get("containerStatuses", ())):
-            waiting = (status.get("state") or {}).get("waiting") or {}
-            if trouble := _image_trouble(waiting, status.get("image", "")):
-                return trouble
-    for pod in pods:
-        for condition in pod["status"].get("conditions") or ():
-            if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                return _unscheduled(condition.get("message", ""), vcpus)
-    for warning in sorted(warnings, key=_last_seen, reverse=True):
-        if trouble := _of_warning(warning, vcpus, pods):
-            return trouble
+    return next(_troubles(job, pods, warnings, vcpus), None)
+
+
+def _troubles(
+    job: Object | None, pods: Sequence[Object], warnings: Sequence[Object], vcpus: float
+) -> Iterator[Trouble]:
+    """The one that counts most first."""
+    waiting = [pod for pod in pods if not _is_ending(pod)]
+    for pod in waiting:
+        yield from _of_containers(pod)
+    for pod in waiting:
+        yield from _of_scheduling(pod, vcpus)
+    newest = sorted(warnings, key=_last_seen, reverse=True)
+    if job is not None and _wants_pods(job, pods):
+        yield from (_of_refusal(w) for w in newest if w["reason"] == "FailedCreate" and _about(w) == name_of(job))
     if job is not None and job["spec"].get("suspend"):
-        return Trouble("waiting for its turn in the queue of Kueue")
-    return None
+        yield _of_suspension(job)
+    begun = {name_of(pod) for pod in waiting if not _has_begun(pod)}
+    yield from (_of_mount(w) for w in newest if w["reason"] in MOUNTS and _about(w) in begun)
 
 
-def _image_trouble(waiting: dict[str, Any], image: str) -> Trouble | None:
-    reason, said = waiting.get("reason", ""), waiting.get("message", "")
-    if reason in ("InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError"):
-        return Trouble(f"The container of {image} cannot be made: {said}.", ExitCause.ENVIRONMENT_FAILED, 10)
-    if reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable"):
-        message = f"The image {image} cannot be pulled ({said.rstrip('.')[:400]}). "
-        remedy = "Check its name in the catalogue, and MAKERFLOW_IMAGE_PULL_SECRETS when its registry asks for a key."
-        return Trouble(message + remedy, ExitCause.ENVIRONMENT_FAILED, 120)
-    return None
+def _of_containers(pod: Object) -> Iterator[Trouble]:
+    for status in _containers(pod):
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        reason, said = waiting.get("reason", ""), waiting.get("message", "").rstrip(". ")
+        remedy = OUR_IMAGE if status["name"] in (STAGE, SYNC) else USERS_IMAGE
+        image, since = status.get("image", ""), _waits_since(pod)
+        if reason in UNUSABLE:
+            message = f"A container of the image {image} cannot be made: {_core(said)}. {remedy}."
+            yield Trouble(message, ExitCause.ENVIRONMENT_FAILED, PATIENCE_SECONDS, since)
+        if reason in UNPULLED:
+            why = next(words for pattern, words in PULLS.items() if re.search(pattern, said, re.IGNORECASE))
+            message = f"The image {image} cannot be pulled: {why} ({_core(said)}). {remedy}{KEY}."
+            yield Trouble(message, ExitCause.ENVIRONMENT_FAILED, PULL_SECONDS, since)
+        if reason == "CrashLoopBackOff":
+            yield Trouble(f"waiting for its container {status['name']}, which {_ended(status)} and is started again")
 
 
-def _unscheduled(said: str, vcpus: float) -> Trouble:
-    if "Insufficient cpu" in said:
-        return Trouble(f"waiting for {vcpus:g} vCPU: {said}")
-    return Trouble(f"waiting for a node: {said}")
+def _ended(status: Object) -> str:
+    last = (status.get("lastState") or {}).get("terminated") or {}
+    if last.get("reason") == "OOMKilled":
+        return "ran out of memory"
+    return f"ended with code {last.get('exitCode')}"
 
 
-def _of_warning(warning: Object, vcpus: float, pods: Sequence[Object]) -> Trouble | None:
-    reason, said = warning.get("reason"), warning.get("message", "")
-    if reason == "FailedCreate" and not pods:
-        quota = re.search(r"exceeded quota: (\S+), requested: (.*), used: (.*), limited: (.*)", said)
-        if quota and (cpu := re.search(r"requests\.cpu=(\S+?)(,|$)", quota[3])):
-            limit = re.search(r"requests\.cpu=(\S+?)(,|$)", quota[4])
-            return Trouble(
-                f"waiting for {vcpus:g} vCPU: {_cpus(cpu[1])} of {_cpus(limit[1] if limit else '?')} are used, "
-                f"which is all that the quota {quota[1]} of the namespace allows"
-            )
-        return Trouble(f"waiting for the cluster to allow its pods: {said}")
-    if reason in ("FailedMount", "FailedAttachVolume"):
-        return Trouble(f"waiting for a volume: {said}")
-    return None
+def _core(said: str) -> str:
+    """What is left of a chain of complaints without those that only repeat the image's name."""
+    return re.split(r'(?:failed to resolve reference|parse image name|Back-off pulling image) "[^"]*": ', said)[-1][
+        :400
+    ]
 
 
-def _cpus(quantity: str) -> str:
-    return f"{int(quantity[:-1]) / 1000:g}" if quantity.endswith("m") and quantity[:-1].isdigit() else quantity
+def _of_scheduling(pod: Object, vcpus: float) -> Iterator[Trouble]:
+    scheduled = condition_of(pod, "PodScheduled")
+    if scheduled.get("status") == "False":
+        said = scheduled.get("message", "")
+        found = re.match(r"0/(\d+) nodes are available: (.*?)\.(?: |$)", said)
+        reasons = found[2] if found else said
+        trouble = _looked_up(UNSCHEDULED, reasons, vcpus=vcpus)
+        several = f" Of {found[1]} nodes: {reasons}." if found and ", " in reasons else ""
+        yield _since(trouble, scheduled.get("lastTransitionTime"), several)
+
+
+def _of_refusal(warning: Object) -> Trouble:
+    said = warning.get("message", "").rstrip(". ")
+    if quota := re.search(QUOTA, said):
+        return Trouble(_of_quota(*quota.groups()))
+    return _since(_looked_up(REFUSED, said), warning.get("firstTimestamp") or warning.get("eventTime"))
+
+
+def _of_quota(name: str, requested: str, used: str, limited: str) -> str:
+    """Of the amounts that a quota does not allow the first one."""
+    what, asked = requested.split(",")[0].split("=")
+    amounts = [dict(each.split("=") for each in text.split(",")).get(what, "?") for text in (used, limited)]
+    have, whole = (_amount(what, text) for text in amounts)
+    unit = _UNITS.get(what.removeprefix("requests.").removeprefix("limits."), f" {what}")
+    return (
+        f"waiting for {_amount(what, asked)}{unit}: {have} of {whole} are used, "
+        f"which is the quota {name} of the namespace. It starts when others have ended."
+    )
+
+
+_UNITS = {"cpu": " vCPU", "memory": " of memory", "pods": " pod", "nvidia.com/gpu": " GPU"}
+
+
+def _amount(what: str, quantity: str) -> str:
+    milli = what.endswith("cpu") and re.fullmatch(r"(\d+)m", quantity)
+    return f"{int(milli[1]) / 1000:g}" if milli else quantity
+
+
+def _of_suspension(job: Object) -> Trouble:
+    queue = job["metadata"].get("labels", {}).get(QUEUE)
+    if queue:
+        return Trouble(f"waiting for its turn in the queue {queue} of Kueue")
+    return Trouble(f"waiting for its Job {name_of(job)}, which somebody has suspended, to be resumed")
+
+
+def _of_mount(warning: Object) -> Trouble:
+    said = " ".join(warning.get("message", "").split()).rstrip(". ")
+    return _since(_looked_up(UNMOUNTED, said), warning.get("firstTimestamp") or warning.get("eventTime"))
+
+
+def _looked_up(table: Sequence[Row], said: str, **more: Any) -> Trouble:
+    for row in table:
+        if found := re.search(row.pattern, said):
+            groups = [group for group in found.groups() if group is not None]
+            return Trouble(row.message.format(*groups, **more), row.cause, row.patience_seconds if row.cause else 0.0)
+    return Trouble(said)
+
+
+def _since(trouble: Trouble, moment: str | None, more: str = "") -> Trouble:
+    since = datetime.fromisoformat(moment) if moment else None
+    return Trouble(trouble.message + more, trouble.cause, trouble.patience_seconds, since)
+
+
+def _waits_since(pod: Object) -> datetime:
+    """When its last container ended or, before there was one, it got its node."""
+    ended = [(status.get("state") or {}).get("terminated", {}).get("finishedAt") for status in _containers(pod)]
+    moments = [
+        pod["metadata"]["creationTimestamp"],
+        condition_of(pod, "PodScheduled").get("lastTransitionTime"),
+        *ended,
+    ]
+    return max(datetime.fromisoformat(moment) for moment in moments if moment)
+
+
+def _is_ending(pod: Object) -> bool:
+    return pod["status"].get("phase") in ("Succeeded", "Failed") or "deletionTimestamp" in pod["metadata"]
+
+
+def _has_begun(pod: Object) -> bool:
+    return any("waiting" not in (status.get("state") or {"waiting": {}}) for status in _containers(pod))
+
+
+def _wants_pods(job: Object, pods: Sequence[Object]) -> bool:
+    """Whether the Job is still to make some."""
+    return not job["status"].get("conditions") and len(pods) < (job["spec"].get("completions") or 1)
+
+
+def _containers(pod: Object) -> list[dict[str, Any]]:
+    status = pod["status"]
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def _about(warning: Object) -> str:
+    return str(warning["involvedObject"].get("name", ""))
 
 
 def _last_seen(warning: Object) -> str:

@@ -1,35 +1,63 @@
 """From a pod's status to how its worker ended: a pure function of what the API server tells."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from blocks.cluster.kubernetes.conditions import condition_of
 from blocks.cluster.kubernetes.manifests import INSTALL, STAGE, SYNC, WORKER
 from blocks.cluster.kubernetes.names import Object, attempt_of, name_of, rank_of
 from blocks.domain.plan import ExitCause, ExitRecord
 
 OVER = ("Succeeded", "Failed")
+KILLED = (137, 143)
+_TAIL_CHARACTERS = 2000
+_EPOCH = "1970-01-01T00:00:00Z"
+"""What Kubernetes says of the start of a container that could not be started."""
+
+_OUT_OF_MEMORY = (
+    "The memory of its flavor ran out, and the system killed the entry point. "
+    "Choose a flavor with more memory, or let it use less at a time."
+)
+_UNDELIVERED = (
+    "The platform's own container that uploads did not end well, so outputs may be missing at their place. "
+    "Start it again as a copy."
+)
+_MORE_STORAGE = "Raise the data-storage size (--storage-gb), or use less."
 
 
-def exit_of(pod: Object, *, job_failed: bool = False, stopping: bool = False) -> ExitRecord | None:
+@dataclass(frozen=True)
+class _End:
+    """How a worker ended."""
+
+    cause: ExitCause
+    message: str
+    tail: str = ""
+
+
+def exit_of(pod: Object, *, ended_with_others: bool = False, stopping: bool = False) -> ExitRecord | None:
     """How the worker of a pod ended; None while it has not.
 
     Args:
         pod: As it is, or was last.
-        job_failed: Whether its Job has failed already: then it was ended with the others.
+        ended_with_others: Whether it was made to end because another one had failed.
         stopping: Whether somebody asked for the end of the run.
     """
-    for cause, message, tail in _causes(pod, others=job_failed or stopping):
-        return ExitRecord(
-            attempt=attempt_of(pod),
-            rank=rank_of(pod),
-            began=_moment(_terminated(pod, WORKER).get("startedAt")),
-            ended=_moment(_terminated(pod, WORKER).get("finishedAt")) or datetime.now(UTC),
-            cause=cause,
-            message=message,
-            tail=tail,
-        )
-    return _own_record(pod, others=job_failed or stopping)
+    asked = stopping or (ended_with_others and not condition_of(pod, "DisruptionTarget"))
+    if (end := _end_of(pod, asked)) is None:
+        return _own_record(pod, asked)
+    worker = _terminated(pod, WORKER)
+    return ExitRecord(
+        attempt=attempt_of(pod),
+        rank=rank_of(pod),
+        began=_moment(worker.get("startedAt")),
+        ended=_moment(worker.get("finishedAt")) or datetime.now(UTC),
+        cause=end.cause,
+        message=end.message,
+        tail=end.tail or _document(worker.get("message")).get("tail", ""),
+    )
 
 
 def lost_record(attempt: int, rank: int, message: str, cause: ExitCause = ExitCause.LOST) -> ExitRecord:
@@ -44,14 +72,14 @@ def is_over(pod: Object) -> bool:
 
 def is_lost(pod: Object) -> bool:
     """Whether its node does not answer, and Kubernetes has given it up: nobody can tell what runs there."""
-    evicted = _condition(pod, "DisruptionTarget").get("reason") == "DeletionByTaintManager"
-    return evicted and not is_over(pod) and _condition(pod, "Ready").get("status") != "True"
+    evicted = condition_of(pod, "DisruptionTarget").get("reason") == "DeletionByTaintManager"
+    return evicted and not is_over(pod) and condition_of(pod, "Ready").get("status") != "True"
 
 
 def has_started(pod: Object) -> bool:
     """Whether its worker's container has run, or runs."""
     state = _state(pod, WORKER)
-    return "running" in state or bool(state.get("terminated", {}).get("startedAt"))
+    return "running" in state or (state.get("terminated", {}).get("startedAt") or _EPOCH) != _EPOCH
 
 
 def is_heard(pod: Object) -> bool:
@@ -84,67 +112,158 @@ def is_staging(pod: Object) -> bool:
 
 
 def delivery_of(pod: Object) -> dict[str, Any]:
-    """What its sidecar said when it had uploaded what there was: `cause`, `message`, `uploads`."""
-    return _document(_terminated(pod, SYNC).get("message"))
+    """What its sidecar said when it had uploaded what there was: `cause`, `message`, `uploads`.
+
+    One that said nothing is doubted where the worker's supervisor had waited for it in vain, too.
+    """
+    said, worker = _document(_terminated(pod, SYNC).get("message")), _terminated(pod, WORKER)
+    if said or not worker.get("exitCode") or _document(worker.get("message")).get("cause") != ExitCause.OK:
+        return said
+    return {"cause": ExitCause.LAUNCHER_ERROR, "message": _UNDELIVERED}
 
 
-def _causes(pod: Object, *, others: bool) -> "list[tuple[ExitCause, str, str]]":
-    """The first of these decides; none when the worker's own record does."""
-    status, found = pod["status"], []
-    reason, said = status.get("reason", ""), status.get("message", "").rstrip(".")
-    stage, install, worker = (_terminated(pod, name) for name in (STAGE, INSTALL, WORKER))
+def _end_of(pod: Object, asked: bool) -> _End | None:
+    """The first rule that knows decides; none when the worker's own record does, or when it goes on."""
+    return next((end for rule in _RULES if (end := rule(pod, asked))), None)
+
+
+def _of_node(pod: Object, asked: bool) -> _End | None:
+    """Of a node that is away, or is no more."""
+    node = pod["spec"].get("nodeName")
     if is_lost(pod):
-        found.append((ExitCause.LOST, f"Its node {pod['spec'].get('nodeName')} does not answer any more.", ""))
-    if reason == "Evicted":
-        full = "ephemeral" in said or "emptyDir" in said.lower() or "EmptyDir" in said
-        remedy = "Raise the data-storage size (--storage-gb), or use less." if full else ""
-        cause = ExitCause.DISK_FULL if full and "node was low" not in said else ExitCause.LOST
-        found.append((cause, f"The node evicted its pod: {said}. {remedy}".strip(), ""))
-    if reason == "DeadlineExceeded":
-        found.append((ExitCause.TIME_LIMIT, "The time limit was reached.", ""))
-    if stage.get("exitCode"):
-        document = _document(stage.get("message"))
-        own = f"The container that brings the inputs ended with code {stage['exitCode']} ({stage.get('reason')})."
-        found.append((ExitCause(document.get("cause", ExitCause.LAUNCHER_ERROR)), document.get("message", own), ""))
-    if install.get("exitCode"):
-        words = (install.get("message") or "").strip()
-        message = f"requirements.txt could not be installed. The installer says:\n{words[-1500:]}"
-        found.append((ExitCause.ENVIRONMENT_FAILED, message, ""))
-    if not found and worker and not _document(worker.get("message")):
-        found.append(_without_a_word(pod, worker))
-    if not found and is_over(pod) and not worker:
-        cause = ExitCause.STOPPED if others else ExitCause.LOST
-        found.append((cause, f"Its pod ended before the entry point was started. {said}".strip(), ""))
-    return found
+        return _End(ExitCause.LOST, f"Its node {node} does not answer any more.")
+    if condition_of(pod, "DisruptionTarget").get("reason") == "DeletionByPodGC" and not _terminated(pod, WORKER):
+        return _End(ExitCause.LOST, f"Its node {node} is no longer part of the cluster.")
+    return None
 
 
-def _without_a_word(pod: Object, worker: Object) -> tuple[ExitCause, str, str]:
-    """Of a container that was killed with its supervisor, or could not start it."""
+def _of_eviction(pod: Object, asked: bool) -> _End | None:
+    """Of what the node itself ended because it, or the pod, used too much."""
+    status = pod["status"]
+    if status.get("reason") != "Evicted":
+        return None
+    said = status.get("message", "").strip().rstrip(".")
+    own = "exceeds the" in said and ("ephemeral" in said or "EmptyDir" in said)
+    if own and "memory" not in said:
+        return _End(ExitCause.DISK_FULL, f"Its files took more room than it has: {said}. {_MORE_STORAGE}")
+    return _End(ExitCause.LOST, f"Its node evicted it: {said}.")
+
+
+def _of_deadline(pod: Object, asked: bool) -> _End | None:
+    if pod["status"].get("reason") == "DeadlineExceeded":
+        return _End(ExitCause.TIME_LIMIT, "The time limit was reached.")
+    return None
+
+
+def _of_staging(pod: Object, asked: bool) -> _End | None:
+    stage = _terminated(pod, STAGE)
+    if not stage.get("exitCode"):
+        return None
+    if document := _document(stage.get("message")):
+        return _End(ExitCause(document.get("cause", ExitCause.LAUNCHER_ERROR)), document.get("message", ""))
+    if stage.get("reason") == "OOMKilled":
+        return _End(ExitCause.LAUNCHER_ERROR, "The platform's own container ran out of memory bringing the inputs.")
+    if stage["exitCode"] in KILLED:
+        return _killed(pod, asked, "while its inputs were brought")
+    said = _unstarted(stage) or f"it ended with code {stage['exitCode']}"
+    message = f"The platform's own container cannot run: {said}. Check MAKERFLOW_IMAGE."
+    return _End(ExitCause.LAUNCHER_ERROR, message)
+
+
+def _of_installation(pod: Object, asked: bool) -> _End | None:
+    install = _terminated(pod, INSTALL)
+    if not install.get("exitCode"):
+        return None
+    if install.get("reason") == "OOMKilled":
+        return _End(ExitCause.OUT_OF_MEMORY, _OUT_OF_MEMORY.replace("the entry point", "the installer", 1))
+    if said := _unstarted(install):
+        return _no_python(said)
+    if install["exitCode"] in KILLED:
+        return _killed(pod, asked, "while its requirements.txt was installed")
+    words = (install.get("message") or "").strip()
+    errors = [line.strip() for line in words.splitlines() if line.startswith("ERROR:")]
+    said = (errors or words.splitlines() or [f"code {install['exitCode']}"])[-1].removeprefix("ERROR:").strip()
+    message = f"requirements.txt could not be installed: {said[:500].rstrip('.')}. Correct it, or the package index."
+    return _End(ExitCause.ENVIRONMENT_FAILED, message, words[-_TAIL_CHARACTERS:])
+
+
+def _of_silence(pod: Object, asked: bool) -> _End | None:
+    """Of a worker's container that was killed with its supervisor, or could not start it."""
+    worker = _terminated(pod, WORKER)
+    if not worker or _document(worker.get("message")):
+        return None
     if worker.get("reason") == "OOMKilled":
-        return ExitCause.OUT_OF_MEMORY, (
-            "The memory of its flavor ran out, and the system killed the entry point. "
-            "Choose a flavor with more memory, or let it use less at a time."
-        ), ""  # fmt: skip
-    code, said = worker.get("exitCode"), worker.get("message") or ""
-    if code in (126, 127, 128) or worker.get("reason") in ("StartError", "ContainerCannotRun"):
-        message = f"The image's Python could not be started: {said or f'code {code}'}. "
-        return ExitCause.ENVIRONMENT_FAILED, message + "Name it as container_python of the image's catalogue entry.", ""
-    disruption = _condition(pod, "DisruptionTarget").get("message", "")
-    return ExitCause.LOST, f"Its container was killed from outside (code {code}). {disruption}".strip(), ""
+        return _End(ExitCause.OUT_OF_MEMORY, _OUT_OF_MEMORY)
+    if said := _unstarted(worker):
+        return _no_python(said)
+    if worker.get("exitCode") in KILLED:
+        return _killed(pod, asked, "")
+    said = (worker.get("message") or "").strip()[-500:] or f"it ended with code {worker.get('exitCode')}"
+    return _End(ExitCause.ENVIRONMENT_FAILED, f"The image's Python could not supervise the entry point: {said}.")
 
 
-def _own_record(pod: Object, *, others: bool) -> ExitRecord | None:
+def _of_the_unstarted(pod: Object, asked: bool) -> _End | None:
+    if not is_over(pod) or _terminated(pod, WORKER):
+        return None
+    return _killed(pod, asked, "before the entry point was started")
+
+
+_RULES: tuple[Callable[[Object, bool], _End | None], ...] = (
+    _of_node,
+    _of_eviction,
+    _of_deadline,
+    _of_staging,
+    _of_installation,
+    _of_silence,
+    _of_the_unstarted,
+)
+
+
+def _unstarted(container: Object) -> str:
+    """Why a container could not be started; empty when it was."""
+    if container.get("reason") not in ("StartError", "ContainerCannotRun") and container.get("exitCode") not in (
+        126,
+        127,
+        128,
+    ):
+        return ""
+    said = (container.get("message") or "").strip().rstrip(".") or f"code {container.get('exitCode')}"
+    return said.split("unable to start container process: ")[-1].removesuffix(": unknown")[:400]
+
+
+def _no_python(said: str) -> _End:
+    remedy = "Name the interpreter as container_python of the image's entry in the catalogue."
+    return _End(ExitCause.ENVIRONMENT_FAILED, f"The image's Python could not be started: {said}. {remedy}")
+
+
+def _killed(pod: Object, asked: bool, when: str) -> _End:
+    """Of what somebody ended from outside: that is what stopping is, and a loss when nobody meant to."""
+    if asked:
+        return _End(ExitCause.STOPPED, "It was stopped.")
+    return _End(ExitCause.LOST, " ".join(f"{_fate(pod)} {when}".split()) + ".")
+
+
+def _fate(pod: Object) -> str:
+    disruption = condition_of(pod, "DisruptionTarget")
+    if disruption.get("reason") == "EvictionByEvictionAPI":
+        return f"Its pod {name_of(pod)} was evicted from its node"
+    if disruption:
+        said = disruption.get("message") or disruption.get("reason", "")
+        return f"Its pod {name_of(pod)} had to go ({said.rstrip('.')})"
+    if "deletionTimestamp" in pod["metadata"]:
+        return f"Somebody deleted its pod {name_of(pod)}"
+    return f"Its pod {name_of(pod)} was killed from outside"
+
+
+def _own_record(pod: Object, asked: bool) -> ExitRecord | None:
     """What its supervisor left; one that was made to end from outside was lost, unless that was asked for."""
     document = _document(_terminated(pod, WORKER).get("message"))
     if not document:
         return None
     record = ExitRecord.model_validate(document)
-    if record.cause is not ExitCause.STOPPED or others:
+    if record.cause is not ExitCause.STOPPED or asked:
         return record
-    disruption = _condition(pod, "DisruptionTarget")
-    why = f"was evicted: {disruption['message']}" if disruption.get("message") else "was deleted"
-    message = f"Its pod {name_of(pod)} {why}"
-    return record.model_copy(update={"cause": ExitCause.LOST, "message": f"{message.rstrip('.')}."})
+    return record.model_copy(update={"cause": ExitCause.LOST, "message": f"{_fate(pod)}."})
 
 
 def _terminated(pod: Object, container: str) -> dict[str, Any]:
@@ -161,12 +280,6 @@ def _state(pod: Object, container: str) -> dict[str, Any]:
     return {}
 
 
-def _condition(pod: Object, kind: str) -> dict[str, Any]:
-    conditions = pod["status"].get("conditions") or ()
-    found: dict[str, Any] = next((c for c in conditions if c["type"] == kind), {})
-    return found
-
-
 def _document(text: str | None) -> dict[str, Any]:
     try:
         document = json.loads(text or "")
@@ -176,4 +289,4 @@ def _document(text: str | None) -> dict[str, Any]:
 
 
 def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    return datetime.fromisoformat(text) if text and text != _EPOCH else None

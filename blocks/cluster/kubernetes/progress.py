@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from blocks.cluster.gang import Restart, decide
+from blocks.cluster.kubernetes.conditions import culprit, failure_reason, has_condition
 from blocks.cluster.kubernetes.diagnosis import Trouble, diagnose
 from blocks.cluster.kubernetes.exits import (
     delivery_of,
@@ -30,6 +31,7 @@ from blocks.cluster.outcome import Outcome
 from blocks.domain.plan import ExitCause, ExitRecord, RunPhase
 
 DELETED = "Somebody else deleted its {what}, {name}, from the cluster."
+OVERDUE = "The time limit was reached."
 REMEDY = "Start it again as a copy; what it had uploaded is at its place."
 
 
@@ -136,18 +138,40 @@ class _Step:
 
     def _tell_exits(self) -> None:
         told = self._record.exits(self._attempt)
-        stopping = self._record.stop is not None
-        found: list[ExitRecord] = []
-        for rank in sorted(set(range(self._record.workers)) - set(told)):
-            pod = self._known.get(rank)
-            others = self._failed or any(r.cause is not ExitCause.OK for r in told.values())
-            record = exit_of(pod, job_failed=others, stopping=stopping) if pod else None
-            if record is None and self._is_gone(rank):
-                record = self._of_gone(rank, others=others, stopping=stopping)
-            if record:
-                found.append(record)
+        missing = sorted(set(range(self._record.workers)) - set(told))
+        others = any(r.cause is not ExitCause.OK for r in told.values()) or self._some_failed(missing)
+        found = [record for rank in missing if (record := self._exit(rank, others))]
         for record in sorted(found, key=lambda each: (each.ended, each.rank)):
             self._tell("exited", record=record.model_dump(mode="json"))
+
+    def _some_failed(self, ranks: Sequence[int]) -> bool:
+        """Whether one of them ended for a reason of its own, not because it was made to."""
+        ends = [exit_of(self._known[rank], ended_with_others=True) for rank in ranks if rank in self._known]
+        return any(end and end.cause not in (ExitCause.OK, ExitCause.STOPPED) for end in ends)
+
+    def _exit(self, rank: int, others: bool) -> ExitRecord | None:
+        """How a worker ended; None while it has not.
+
+        Args:
+            rank: The worker.
+            others: Whether another one has failed.
+        """
+        pod, stopping = self._known.get(rank), self._record.stop is not None
+        ended = exit_of(pod, ended_with_others=self._is_made_to_end(pod, others), stopping=stopping) if pod else None
+        if ended and ended.cause is ExitCause.STOPPED and not stopping and self._is_overdue():
+            return ended.model_copy(update={"cause": ExitCause.TIME_LIMIT, "message": OVERDUE})
+        if ended is None and self._is_gone(rank):
+            return self._of_gone(rank, others=others or self._failed, stopping=stopping)
+        return ended
+
+    def _is_made_to_end(self, pod: Object, others: bool) -> bool:
+        """Whether a pod has to end because another one failed, or because all of them are late."""
+        named = culprit(self._job) if self._job is not None else ""
+        return self._is_overdue() or (named != name_of(pod) if named else others)
+
+    def _is_overdue(self) -> bool:
+        """Whether Kubernetes itself ended all of it at the deadline."""
+        return self._job is not None and failure_reason(self._job) == "DeadlineExceeded"
 
     def _is_gone(self, rank: int) -> bool:
         """Whether a worker that had a pod has none any more, and none is to come."""
@@ -162,13 +186,17 @@ class _Step:
         if stopping:
             return lost_record(self._attempt, rank, "It was stopped.", ExitCause.STOPPED)
         if self._job_is_gone and not self._is_ending:
-            name = job_name(self._record.run_id, self._attempt)
-            return lost_record(self._attempt, rank, DELETED.format(what="Job", name=name))
-        if self._job is not None and failure_reason(self._job) == "DeadlineExceeded":
-            return lost_record(self._attempt, rank, "The time limit was reached.", ExitCause.TIME_LIMIT)
+            return lost_record(self._attempt, rank, self._job_was_deleted())
+        if self._job is not None and has_condition(self._job, "Complete"):
+            return lost_record(self._attempt, rank, "", ExitCause.OK)  # its pod was removed since
+        if self._is_overdue():
+            return lost_record(self._attempt, rank, OVERDUE, ExitCause.TIME_LIMIT)
         if others and self._record.exits(self._attempt):
             return lost_record(self._attempt, rank, "It was ended with the others.", ExitCause.STOPPED)
         return lost_record(self._attempt, rank, "Its pod is gone: somebody, or its node's failure, deleted it.")
+
+    def _job_was_deleted(self) -> str:
+        return DELETED.format(what="Job", name=job_name(self._record.run_id, self._attempt))
 
     def _conclude(self) -> Needs | None:
         """What follows when all workers have ended, or none can be had; None while some go on."""
@@ -190,17 +218,19 @@ class _Step:
             overdue=self._record.deadline is not None and self._now.timestamp() >= self._record.deadline,
         )
         if isinstance(decision, Restart) and self._job_is_gone and not self._is_ending:
-            said = next(iter(records.values())).message
-            decision = Outcome(ExitCause.LOST, f"{said} {REMEDY}")
+            decision = Outcome(ExitCause.LOST, f"{self._job_was_deleted()} {REMEDY}")
         if isinstance(decision, Outcome):
             self._finish(self._delivered(decision))
             return Needs()
         return self._restart(decision)
 
     def _waits_in_vain(self, trouble: Trouble) -> bool:
-        began = [pod["metadata"]["creationTimestamp"] for pod in self._pods.values()]
-        oldest = min(map(datetime.fromisoformat, began), default=self._now)
-        return (self._now - oldest).total_seconds() >= trouble.patience_seconds
+        """Whether it has lasted for too long; what has started, or is to stop, ends otherwise."""
+        if self._record.told("started", self._attempt) or self._record.stop is not None:
+            return False
+        made = self._job["metadata"]["creationTimestamp"] if self._job else self._now.isoformat()
+        since = trouble.since or datetime.fromisoformat(made)
+        return (self._now - since).total_seconds() >= trouble.patience_seconds
 
     def _restart(self, decision: Restart) -> Needs:
         record = self._record
@@ -252,7 +282,8 @@ class _Step:
         """While some worker goes on: end it where another has failed, and look again where time alone decides."""
         records = self._record.exits(self._attempt)
         failed = any(record.cause is not ExitCause.OK for record in records.values())
-        end = self._attempt if failed and not self._job_is_over() and not self._job_is_gone else 0
+        others = failed and len(records) < self._record.workers
+        end = self._attempt if others and not self._job_is_over() and not self._job_is_gone else 0
         if end:
             self._record = self._record.change(ending=end)
         trouble = self.trouble()
@@ -271,18 +302,6 @@ _NOTHING: Object = {"metadata": {}, "spec": {}, "status": {}}
 def newest_pods(pods: Sequence[Object]) -> dict[int, Object]:
     """Rank to the pod that was made last."""
     return {rank_of(pod): pod for pod in sorted(pods, key=lambda each: str(each["metadata"]["creationTimestamp"]))}
-
-
-def has_condition(job: Object, *kinds: str) -> bool:
-    """Whether a Job has come so far."""
-    conditions = job["status"].get("conditions") or ()
-    return any(c["type"] in kinds and c["status"] == "True" for c in conditions)
-
-
-def failure_reason(job: Object) -> str:
-    """Kubernetes' word for why a Job failed."""
-    conditions = job["status"].get("conditions") or ()
-    return next((str(c.get("reason", "")) for c in conditions if c["type"] in ("Failed", "FailureTarget")), "")
 
 
 def phase_of(record: RunRecord, seen: Seen) -> tuple[RunPhase, str]:

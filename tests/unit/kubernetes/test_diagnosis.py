@@ -1,0 +1,304 @@
+import copy
+from datetime import UTC, datetime
+
+import pytest
+
+from blocks.cluster.kubernetes.diagnosis import Trouble, diagnose
+from blocks.cluster.kubernetes.view import Seen
+from tests.unit.kubernetes.recordings import FILES, recorded, saying
+
+PULL = "environment_failed"
+REFUSED = "launcher_error"
+ROOM = "It starts when one has; if none is that large, choose a smaller flavor."
+
+
+def diagnosed(seen: Seen) -> Trouble | None:
+    return diagnose(seen.jobs[0], seen.pods, seen.warnings, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "seconds", "message"),
+    [
+        (
+            "image_backs_off", PULL, 120,
+            "The image registry.example/team/trainer:1.2 cannot be pulled: its registry cannot be reached (failed to "
+            'do request: Head "https://registry.example/v2/team/trainer/manifests/1.2": dial tcp: lookup '
+            "registry.example on 192.0.2.1:53: dial udp 192.0.2.1:53: connect: no route to host). Check the container "
+            "of the image's entry in the catalogue, and MAKERFLOW_IMAGE_PULL_SECRETS if its registry asks for a key.",
+        ),
+        (
+            "platform_image_cannot_be_pulled", PULL, 120,
+            "The image registry.example/makerflow:0.9 cannot be pulled: its registry cannot be reached (failed to "
+            'do request: Head "https://registry.example/v2/makerflow/manifests/0.9": dial tcp: lookup registry.example '
+            "on 192.0.2.1:53: dial udp 192.0.2.1:53: connect: no route to host). Check MAKERFLOW_IMAGE, and "
+            "MAKERFLOW_IMAGE_PULL_SECRETS if its registry asks for a key.",
+        ),
+        (
+            "image_name_is_invalid", PULL, 30,
+            "A container of the image Registry.example/Team/trainer::1 cannot be made: invalid reference format: "
+            "repository name (Team/trainer) must be lowercase. Check the container of the image's entry in the "
+            "catalogue.",
+        ),
+        ("unschedulable_cpu", None, 0, f"waiting for 0.5 vCPU: no node has as many left. {ROOM}"),
+        (
+            "unschedulable_memory", None, 0,
+            f"waiting for memory: no node has as much left as the flavor asks for. {ROOM}",
+        ),
+        (
+            "unschedulable_gpu", None, 0,
+            f"waiting for nvidia.com/gpu: no node has as many left as the flavor asks for. {ROOM}",
+        ),
+        (
+            "unschedulable_node_selector", None, 0,
+            "waiting for a node: none has the labels that the flavor asks for. Label one, or correct the node_selector "
+            "of the flavor in the catalogue.",
+        ),
+        (
+            "unschedulable_taint", None, 0,
+            "waiting for a node: those there are have the taint nvidia.com/gpu: present, which the flavor does not "
+            "tolerate. Add it to the tolerations of the flavor in the catalogue, if it may use them.",
+        ),
+        (
+            "unschedulable_several", None, 0,
+            f"waiting for 0.5 vCPU: no node has as many left. {ROOM} Of 6 nodes: 1 node(s) had untolerated taint "
+            "{node.kubernetes.io/unreachable: }, 2 node(s) didn't match Pod's node affinity/selector, 3 Insufficient "
+            "cpu.",
+        ),
+        (
+            "claim_not_found", "input_missing", 120,
+            "The NAS has no volume here: there is no PersistentVolumeClaim shared-data in the namespace. Make it, or "
+            "correct MAKERFLOW_NAS_VOLUMES.",
+        ),
+        (
+            "claim_pending", None, 0,
+            "waiting for the volume of the NAS: its PersistentVolumeClaim is not bound to one. Ask `kubectl describe "
+            "pvc` for what it lacks.",
+        ),
+        (
+            "quota_cpu", None, 0,
+            "waiting for 0.03 vCPU: 0.03 of 0.04 are used, which is the quota room of the namespace. It starts when "
+            "others have ended.",
+        ),
+        (
+            "quota_memory", None, 0,
+            "waiting for 256Mi of memory: 256Mi of 400Mi are used, which is the quota memory of the namespace. It "
+            "starts when others have ended.",
+        ),
+        (
+            "quota_gpu", None, 0,
+            "waiting for 1 GPU: 2 of 2 are used, which is the quota gpus of the namespace. It starts when others have "
+            "ended.",
+        ),
+        (
+            "quota_pods", None, 0,
+            "waiting for 1 pod: 1 of 1 are used, which is the quota pods of the namespace. It starts when others have "
+            "ended.",
+        ),
+        (
+            "quota_needs_limits", REFUSED, 30,
+            "The quota limits of the namespace takes only pods that say limits.cpu. Have it changed, or give the "
+            "namespace a LimitRange with defaults.",
+        ),
+        (
+            "limit_range", REFUSED, 30,
+            "A LimitRange of the namespace refuses its pods: the maximum memory usage per Container is 128Mi, and the "
+            "flavor's limit is 256Mi. Choose another flavor, or have the LimitRange changed.",
+        ),
+        (
+            "pod_security", REFUSED, 30,
+            "The namespace's Pod Security standard restricted allows no cache on nodes (restricted volume types "
+            '(volume "cache" uses restricted volume type "hostPath")). Unset MAKERFLOW_NODE_CACHE, or have the '
+            "standard changed.",
+        ),
+        (
+            "pod_security_root", REFUSED, 30,
+            "The namespace's Pod Security standard restricted refuses its pods: runAsUser=0 (pod must not set "
+            "runAsUser=0). Have one of the two changed.",
+        ),
+        (
+            "service_account_missing", REFUSED, 30,
+            "There is no service account trainer in the namespace. Have it made.",
+        ),
+        (
+            "priority_class_missing", REFUSED, 30,
+            "The cluster has no priority class urgent. Correct the priority_class of the flavor in the catalogue.",
+        ),
+        (
+            "secret_missing", REFUSED, 120,
+            "Somebody deleted its Secret mf-secret-missing-c8470b31-0. Start it again as a copy.",
+        ),
+        ("suspended", None, 0, "waiting for its turn in the queue research of Kueue"),
+    ],
+)  # fmt: skip
+def test_what_is_in_the_way_is_one_sentence_and_what_to_do(name, cause, seconds, message):
+    trouble = diagnosed(recorded(name))
+    assert trouble is not None
+    assert (trouble.message, trouble.cause, trouble.patience_seconds) == (message, cause, seconds)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "running",
+        "running_two",
+        "staging",
+        "finished",
+        "user_error",  # the kubelet had complained of a Secret that it had not seen yet
+        "evicted_before_start",  # its image could not be pulled either
+        "two_workers_one_fails",
+        "node_lost",
+    ],
+)
+def test_nothing_is_in_the_way_of_what_runs_or_is_over(name):
+    assert diagnosed(recorded(name)) is None
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_no_message_is_left_half_made(file):
+    trouble = diagnosed(recorded(file.stem))
+    if trouble:
+        assert not set("\n{}") & set(trouble.message.replace("{node.kubernetes.io/unreachable: }", ""))
+        assert "  " not in trouble.message
+        assert ".." not in trouble.message
+
+
+def test_patience_with_an_image_begins_when_it_is_its_turn():
+    seen = recorded("image_backs_off")
+    trouble = diagnosed(seen)
+    assert trouble is not None
+    staged = seen.pods[0]["status"]["initContainerStatuses"][0]["state"]["terminated"]["finishedAt"]
+    assert trouble.since == datetime.fromisoformat(staged)
+    assert seen.pods[0]["metadata"]["creationTimestamp"] < staged
+
+
+def test_patience_with_a_refusal_begins_with_the_first_one():
+    trouble = diagnosed(recorded("limit_range"))
+    assert trouble is not None
+    assert trouble.since == datetime.fromisoformat(recorded("limit_range").warnings[0]["firstTimestamp"])
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ('failed to resolve reference "a.io/b:1": a.io/b:1: not found', "its registry does not have it"),
+        (
+            'failed to resolve reference "docker.io/library/b:1": pull access denied, repository does not exist or may '
+            "require authorization: server message: insufficient_scope: authorization failed",
+            "its registry refuses it to the cluster",
+        ),
+        (
+            'failed to resolve reference "a.io/b:1": unexpected status from HEAD request to https://a.io/v2/b: '
+            "401 Unauthorized",
+            "its registry refuses it to the cluster",
+        ),
+        (
+            "unexpected status from HEAD request to https://a.io/v2/b: 429 Too Many Requests: toomanyrequests",
+            "its registry allows no more downloads for now",
+        ),
+        ('Head "https://a.io/v2/": tls: failed to verify certificate: x509', "its registry cannot be reached"),
+        ("write /var/lib/containerd/x: no space left on device", "the disk of its node is full"),
+        ("something new", "the node says"),
+    ],
+)
+def test_why_an_image_cannot_be_pulled_is_told_in_words(said, why):
+    seen = copy.deepcopy(recorded("image_cannot_be_pulled"))
+    seen.pods[0]["status"]["containerStatuses"][0]["state"] = {"waiting": {"reason": "ErrImagePull", "message": said}}
+    trouble = diagnosed(seen)
+    assert trouble is not None
+    assert f"cannot be pulled: {why} (" in trouble.message
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "message"),
+    [
+        (
+            'pods "x" is forbidden: exceeded quota: q, requested: requests.cpu=1500m,requests.memory=2Gi, used: '
+            "requests.cpu=7,requests.memory=1Gi, limited: requests.cpu=8,requests.memory=2Gi",
+            None,
+            "waiting for 1.5 vCPU: 7 of 8 are used, which is the quota q of the namespace. "
+            "It starts when others have ended.",
+        ),
+        (
+            'admission webhook "validate.kyverno.svc-fail" denied the request: team label is required',
+            REFUSED,
+            "The cluster's rule validate.kyverno.svc-fail refuses its pods: team label is required. "
+            "Ask whoever keeps the cluster.",
+        ),
+        (
+            'Internal error occurred: failed calling webhook "v.example": Post "https://v.svc": context deadline '
+            "exceeded",
+            None,
+            'waiting for the cluster to make its pods: Internal error occurred: failed calling webhook "v.example": '
+            'Post "https://v.svc": context deadline exceeded',
+        ),
+        (
+            'pods "x" is forbidden: a rule of tomorrow',
+            REFUSED,
+            "The cluster refuses its pods: a rule of tomorrow. Ask whoever keeps the cluster.",
+        ),
+        (
+            'pods "x" is forbidden: maximum cpu usage per Pod is 2, but limit is 4',
+            REFUSED,
+            "A LimitRange of the namespace refuses its pods: the maximum cpu usage per Pod is 2, and the flavor's "
+            "limit is 4. Choose another flavor, or have the LimitRange changed.",
+        ),
+    ],
+)
+def test_what_can_pass_waits_and_what_cannot_ends_the_run(said, cause, message):
+    trouble = diagnosed(saying(recorded("limit_range"), said))
+    assert trouble is not None
+    assert (trouble.message, trouble.cause) == (message, cause)
+
+
+def test_complaints_of_another_attempt_say_nothing():
+    seen = copy.deepcopy(recorded("limit_range"))
+    seen.jobs[0]["metadata"]["name"] = seen.jobs[0]["metadata"]["name"][:-1] + "2"
+    assert diagnosed(seen) is None
+
+
+def test_a_complaint_is_forgotten_once_the_pods_are_there():
+    refused, running = recorded("quota_cpu"), recorded("running")
+    assert diagnose(refused.jobs[0], running.pods, refused.warnings, 0.5) is None
+
+
+def test_with_some_pods_refused_the_run_waits_for_them():
+    refused, running = copy.deepcopy(recorded("quota_cpu")), recorded("running")
+    refused.jobs[0]["spec"]["completions"] = 2
+    trouble = diagnose(refused.jobs[0], running.pods, refused.warnings, 0.5)
+    assert trouble is not None
+    assert trouble.message.startswith("waiting for 0.03 vCPU")
+
+
+def test_the_newest_complaint_counts():
+    first, last = (saying(recorded("limit_range"), f"said {word}").warnings[0] for word in ("first", "last"))
+    later = {**last, "lastTimestamp": datetime(2030, 1, 1, tzinfo=UTC).isoformat()}
+    trouble = diagnose(recorded("limit_range").jobs[0], (), (first, later), 0.5)
+    assert trouble is not None
+    assert trouble.message == "waiting for the cluster to make its pods: said last"
+
+
+def test_a_job_that_somebody_suspended_says_so():
+    seen = copy.deepcopy(recorded("suspended"))
+    del seen.jobs[0]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
+    trouble = diagnosed(seen)
+    assert trouble is not None
+    assert trouble.message == "waiting for its Job mf-suspended-1, which somebody has suspended, to be resumed"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            'MountVolume.SetUp failed for volume "nas-nas1" : mount failed: exit status 32 Mounting arguments: -t nfs '
+            "files.example:/data /var/lib/x Output: mount.nfs: access denied by server",
+            "waiting for the volume nas-nas1, which cannot be mounted: exit status 32 Mounting arguments: -t nfs "
+            "files.example:/data /var/lib/x Output: mount.nfs: access denied by server. Check MAKERFLOW_NAS_VOLUMES "
+            "and the server it names",
+        ),
+        ("Unable to attach or mount volumes", "waiting for a volume: Unable to attach or mount volumes"),
+    ],
+)
+def test_a_volume_that_cannot_be_mounted_is_named(said, message):
+    trouble = diagnosed(saying(recorded("secret_missing"), said))
+    assert trouble is not None
+    assert (trouble.message, trouble.cause) == (message, None)
