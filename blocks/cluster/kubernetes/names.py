@@ -25,8 +25,11 @@ STOP = f"{DOMAIN}/stop"
 INDEX = "batch.kubernetes.io/job-completion-index"
 QUEUE = "kueue.x-k8s.io/queue-name"
 
-_MOST = 46
-"""Of a run's name, so that `{job}-{index}` is a host's name, of at most 63 characters, also of the 999th attempt."""
+_LENGTH = 46
+"""Of a run's name at most, so that `{job}-{index}` is a host's name, of at most 63 characters, also of the 999th
+attempt; and of one with a hash just this, so that it is no other run's id."""
+
+_HASHED_FROM = 37
 
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
@@ -34,9 +37,9 @@ _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 def run_name(run_id: str) -> str:
     """The name of a run's objects: its id where that is a name, else as much of it as fits and its hash."""
     name = f"mf-{run_id}"
-    if len(name) <= _MOST and not name.endswith("-"):
+    if len(name) < _LENGTH and not name.endswith("-"):
         return name
-    return f"{name[: _MOST - 9].rstrip('-')}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+    return f"{name[:_HASHED_FROM]}-{hashlib.sha256(run_id.encode()).hexdigest()}"[:_LENGTH]
 
 
 def job_name(run_id: str, attempt: int) -> str:

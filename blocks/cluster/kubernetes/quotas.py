@@ -1,12 +1,13 @@
 """Refuses what the quotas of the namespace never allow."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from blocks.cluster.capacity import Room
 from blocks.cluster.kubernetes.api import Api, ApiError
 from blocks.cluster.kubernetes.quantities import quantity, requested
 from blocks.domain.errors import CapacityError
 from blocks.domain.plan import RunPlan
+
+_MIB = 1 << 20
 
 
 def check_quotas(api: Api, plan: RunPlan) -> None:
@@ -22,7 +23,8 @@ def check_quotas(api: Api, plan: RunPlan) -> None:
             return
         raise
     for quota in quotas:
-        check_fits(plan, str(quota["metadata"]["name"]), quota["spec"].get("hard", {}))
+        if not quota["spec"].get("scopes") and not quota["spec"].get("scopeSelector"):  # else it may be for others
+            check_fits(plan, str(quota["metadata"]["name"]), quota["spec"].get("hard", {}))
 
 
 def check_fits(plan: RunPlan, name: str, hard: Mapping[str, str]) -> None:
@@ -31,17 +33,21 @@ def check_fits(plan: RunPlan, name: str, hard: Mapping[str, str]) -> None:
     Raises:
         CapacityError: As above.
     """
-    needs = requested(plan).times(plan.workers)
-    cpu = quantity(hard.get("requests.cpu") or hard.get("cpu") or "") or needs.vcpus
-    memory = quantity(hard.get("requests.memory") or hard.get("memory") or "")
-    gpus = quantity(hard.get(f"requests.{plan.pod.gpu_resource}", ""))
-    whole = Room(
-        cpu, int(memory) >> 20 if memory is not None else needs.memory_mib, needs.gpus if gpus is None else int(gpus)
-    )
-    if not needs.fits(whole):
-        raise CapacityError(
-            f"The run {plan.run_id} can never be placed in this namespace",
-            str(needs),
-            f"{whole} by its quota {name}",
-            "Use a smaller flavor or fewer workers, or have the quota raised.",
-        )
+    for resources, needed, per_unit, unit in _needs(plan):
+        limits = [limit for each in resources if (limit := quantity(hard.get(each, ""))) is not None]
+        if limits and needed > min(limits):
+            raise CapacityError(
+                f"The run {plan.run_id} can never be placed in this namespace",
+                f"{needed / per_unit:g} {unit}",
+                f"{min(limits) / per_unit:g} {unit} by its quota {name}",
+                "Use a smaller flavor or fewer workers, or have the quota raised.",
+            )
+
+
+def _needs(plan: RunPlan) -> Iterator[tuple[tuple[str, ...], float, int, str]]:
+    """The names by which quotas call a resource, how much of it all workers need, and how that is told."""
+    room = requested(plan).times(plan.workers)
+    yield ("requests.cpu", "cpu"), room.vcpus, 1, "vCPU"
+    yield ("requests.memory", "memory"), room.memory_mib * _MIB, _MIB, "MiB of memory"
+    yield (f"requests.{plan.pod.gpu_resource}",), room.gpus, 1, "GPU"
+    yield ("pods", "count/pods"), plan.workers, 1, "pods"

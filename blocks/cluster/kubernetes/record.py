@@ -5,23 +5,45 @@ names the version that it replaces, so of two that write at once one finds that 
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field, TypeAdapter
 
 from blocks.cluster.outcome import Outcome
-from blocks.domain.plan import ExitRecord, Frozen, RestartPolicy, RunEvent, RunPlan
+from blocks.domain.plan import (
+    Checkpointed,
+    ExitRecord,
+    Frozen,
+    RestartPolicy,
+    RunEvent,
+    RunPlan,
+    Staging,
+    Usage,
+)
 
 EVENTS: TypeAdapter[tuple[RunEvent, ...]] = TypeAdapter(tuple[RunEvent, ...])
 _EVENT: TypeAdapter[RunEvent] = TypeAdapter(RunEvent)
 
-INFORMING = ("usage", "checkpointed", "staging")
-"""Events that only inform: of very many the oldest are dropped, as an object of Kubernetes holds no more than 1 MiB."""
+_ENVELOPE = {"kind", "run_id", "sequence", "at"}
+_INFORMING: dict[str, set[str]] = {
+    "usage": set(Usage.model_fields) - _ENVELOPE,
+    "checkpointed": set(Checkpointed.model_fields) - _ENVELOPE,
+    "staging": set(Staging.model_fields) - _ENVELOPE,
+}
+"""Events of sidecars that only inform, and their fields."""
 
-MOST_INFORMING = 600
-TAIL_BYTES = 64_000
+_PASSING = (*_INFORMING, "queued")
+"""Of very many of these the oldest are dropped, as an object of Kubernetes holds no more than 1 MiB."""
+
+MOST_PASSING = 600
+PASSING_BYTES = 300_000
+TAIL_BYTES = 40_000
 """Of what all exit records of one attempt keep of their workers' output."""
+
+MESSAGE_BYTES = 80_000
+"""Of their messages, which so are whole up to some hundred workers."""
 
 
 class RunRecord(Frozen):
@@ -39,7 +61,7 @@ class RunRecord(Frozen):
         secrets: How many Secrets hold the plan.
         frames: `{attempt}/{rank}` to the number of the last event of its sidecar that was taken over.
         sequence: The number of the last event.
-        events: In order; see `INFORMING`.
+        events: In order, and all of them but the oldest of very many that only inform.
     """
 
     run_id: str
@@ -108,30 +130,51 @@ class RunRecord(Frozen):
         if self.is_over:
             return self
         number = self.sequence + 1
+        if kind == "exited":
+            fields["record"] = self._shortened(ExitRecord.model_validate(fields["record"]))
         event = _EVENT.validate_python(
             {"kind": kind, "run_id": self.run_id, "sequence": number, "at": at or datetime.now(UTC), **fields}
         )
-        return self.change(sequence=number, events=(*self.events, event))
+        return self.change(sequence=number, events=(*self.events, event))._bounded(kind)
 
     def take(self, attempt: int, rank: int, frames: Iterable[dict[str, Any]]) -> "RunRecord":
-        """With those events of a sidecar that only inform and are not taken over yet."""
+        """With those events of a sidecar that only inform and are not taken over yet.
+
+        An entry point can write where its sidecar reads them: what is no event is left out.
+        """
         key, record = f"{attempt}/{rank}", self
         for frame in frames:
-            if frame["sequence"] <= record.frames.get(key, 0) or frame["kind"] not in INFORMING:
+            kind, number = str(frame.get("kind")), frame.get("sequence")
+            if kind not in _INFORMING or not isinstance(number, int) or number <= record.frames.get(key, 0):
                 continue
-            fields = {name: value for name, value in frame.items() if name not in ("kind", "run_id", "sequence", "at")}
-            if frame["kind"] != "staging" or (rank == 0 and not record.is_staged):  # one worker's stands for all
-                record = record.tell(frame["kind"], frame["at"], **fields)
-            record = record.change(frames={**record.frames, key: frame["sequence"]})
-        return record._bounded()
+            fields = {name: frame[name] for name in _INFORMING[kind] & set(frame)}
+            if kind != "staging" or (rank == 0 and not record.is_staged):  # one worker's stands for all
+                with suppress(ValueError):
+                    record = record.tell(kind, frame.get("at"), **fields)
+            record = record.change(frames={**record.frames, key: number})
+        return record
 
     def change(self, **changes: object) -> "RunRecord":
         """With other values."""
         return self.model_copy(update=changes)
 
-    def _bounded(self) -> "RunRecord":
-        informing = [event.sequence for event in self.events if event.kind in INFORMING]
-        if len(informing) <= MOST_INFORMING:
+    def _shortened(self, exit: ExitRecord) -> ExitRecord:
+        """With as much of its tail as there is room for when there are many workers."""
+        tail = exit.tail.encode()[-(TAIL_BYTES // self.workers) :].decode("utf-8", "ignore")
+        message = exit.message.encode()[: MESSAGE_BYTES // self.workers].decode("utf-8", "ignore")
+        return exit.model_copy(update={"tail": tail, "message": message})
+
+    def _bounded(self, kind: str) -> "RunRecord":
+        """Without the older half of what only informs, when that is too much. That all is staged is no such thing."""
+        if kind not in _PASSING:
             return self
-        dropped = set(informing[: len(informing) - MOST_INFORMING // 2])
+        passing = [e for e in self.events if e.kind in _PASSING and not (e.kind == "staging" and e.finished)]
+        if len(passing) <= MOST_PASSING and (len(passing) < 100 or _bytes_of(passing) <= PASSING_BYTES):
+            return self
+        dropped = {event.sequence for event in passing[: len(passing) // 2]}
         return self.change(events=tuple(event for event in self.events if event.sequence not in dropped))
+
+
+def _bytes_of(events: Iterable[RunEvent]) -> int:
+    """About what they take as JSON."""
+    return sum(len(event.path.encode()) + 200 if event.kind == "checkpointed" else 600 for event in events)

@@ -1,0 +1,147 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks.cluster.kubernetes.record import MOST_PASSING, RunRecord
+from blocks.domain.plan import ExitRecord
+from tests.unit.kubernetes.plans import make_plan
+
+BEGINNING = datetime(2030, 1, 1, tzinfo=UTC)
+CONFIG_MAP_BYTES = 1_000_000
+
+
+def record(**changes: object) -> RunRecord:
+    return RunRecord.of(make_plan(**changes), 1, 2.0)
+
+
+def usage(number: int, rank: int = 0) -> dict[str, object]:
+    """An event of a sidecar, as it comes."""
+    values = {"cpu": 97.25, "memory": 12345.1, "disk": 1.5, "disk_read": 0.25, "disk_write": 0.125}
+    return {
+        "kind": "usage", "run_id": "training-7", "sequence": number,
+        "at": (BEGINNING + timedelta(seconds=number)).isoformat(),
+        "attempt": 1, "seconds": 10.0, "host": "a-node-of-the-cluster.example.com", "network": "worker",
+        "workers": [{"rank": rank, "values": values}],
+    }  # fmt: skip
+
+
+def checkpoint(number: int, path: str = "obs://store.example/b/c") -> dict[str, object]:
+    return {"kind": "checkpointed", "sequence": number, "at": BEGINNING.isoformat(), "path": path, "size": 5}
+
+
+def exit_of(rank: int, attempt: int = 1, *, tail: str = "", message: str = "It ended.") -> dict[str, object]:
+    return {
+        "attempt": attempt, "rank": rank, "began": None, "ended": BEGINNING.isoformat(), "cause": "user_error",
+        "message": message, "tail": tail,
+    }  # fmt: skip
+
+
+def test_events_are_numbered_without_gaps_in_the_order_they_are_told():
+    told = record().tell("queued", reason="full").tell("placed", where="node1").take(1, 0, [usage(1), usage(2)])
+    told = told.tell("finished", cause="ok")
+    assert [event.sequence for event in told.events] == [1, 2, 3, 4, 5] == list(range(1, told.sequence + 1))
+
+
+def test_nothing_is_told_after_the_end():
+    over = record().tell("finished", cause="ok")
+    assert over.tell("placed", where="node1") == over
+    assert over.take(1, 0, [usage(1)]).events == over.events
+    assert (over.is_over, over.outcome.cause) == (True, "ok")
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(0, 2))
+def test_what_a_sidecar_says_is_taken_once_however_often_it_comes(numbers, rank):
+    """Its log is read again from its beginning whenever a connection breaks."""
+    frames = [usage(number) for number in range(1, 31)]
+    told = record(workers=3)
+    for number in numbers:
+        told = told.take(1, rank, frames[:number])
+    assert [event.at for event in told.events] == [
+        BEGINNING + timedelta(seconds=number) for number in range(1, max(numbers) + 1)
+    ]
+
+
+def test_each_rank_and_attempt_counts_its_own_events():
+    told = record(workers=2).take(1, 0, [usage(1)]).take(1, 1, [usage(1)]).take(2, 0, [usage(1)])
+    assert len(told.events) == 3
+    assert told.frames == {"1/0": 1, "1/1": 1, "2/0": 1}
+
+
+def test_only_what_informs_is_taken_and_staging_is_told_of_one_worker():
+    staging = {"kind": "staging", "sequence": 1, "at": BEGINNING.isoformat(), "step": "inputs", "finished": True}
+    forged = {"kind": "finished", "sequence": 2, "at": BEGINNING.isoformat(), "cause": "ok"}
+    told = record(workers=2).take(1, 1, [staging]).take(1, 0, [staging, forged]).take(2, 0, [staging])
+    assert [event.kind for event in told.events] == ["staging"]
+    assert told.is_staged
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {},
+        {"kind": "usage"},
+        {"kind": "usage", "sequence": "many"},
+        {"kind": "usage", "sequence": 5, "at": "yesterday"},
+        {"kind": "checkpointed", "sequence": 5, "path": 5, "size": -1, "colour": "red"},
+        {"kind": ["usage"], "sequence": 5},
+        {"kind": "usage", "sequence": 5, "seconds": 0, "record": {}, "self": 1},
+    ],
+)
+def test_what_is_no_event_is_left_out(frame):
+    told = record().take(1, 0, [usage(1), frame, usage(6)])
+    assert [event.kind for event in told.events] == ["usage", "usage"]
+
+
+def test_of_very_many_the_oldest_that_only_inform_are_dropped_and_nothing_else():
+    told = record().tell("placed", where="node1")
+    told = told.take(1, 0, [{"kind": "staging", "sequence": 1, "at": BEGINNING, "step": "inputs", "finished": True}])
+    for number in range(2, 3 * MOST_PASSING):
+        told = told.take(1, 0, [usage(number)])
+    assert [event.kind for event in told.events[:2]] == ["placed", "staging"]
+    assert told.is_staged
+    assert MOST_PASSING // 2 <= len(told.events) <= MOST_PASSING + 2
+    assert told.events[-1].sequence == told.sequence == 3 * MOST_PASSING
+    numbers = [event.sequence for event in told.events[2:]]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def test_one_that_waits_for_weeks_stays_small():
+    told = record()
+    for number in range(3 * MOST_PASSING):
+        told = told.tell("queued", reason=f"waiting for 1 vCPU: {number} of 8 are used")
+    assert len(told.events) <= MOST_PASSING
+    assert told.events[-1].reason.startswith(f"waiting for 1 vCPU: {3 * MOST_PASSING - 1}")
+
+
+@pytest.mark.parametrize("workers", [1, 64, 200])
+def test_the_record_of_a_large_run_is_an_object_that_kubernetes_takes(workers):
+    told = record(workers=workers).tell("placed", where=", ".join(f"node{n}" for n in range(workers)))
+    for attempt in range(1, 5):
+        told = told.take(attempt, 0, [usage(number) for number in range(1, 1000)])
+        told = told.take(attempt, 1, [checkpoint(number, "obs://s/" + "p" * 1000) for number in range(1, 1000)])
+        for rank in range(workers):
+            tail = "\N{HANGUL SYLLABLE HAN}" * 1300
+            told = told.tell("exited", record=exit_of(rank, attempt, tail=tail, message="x" * 560))
+        told = told.tell("restarted", attempt=attempt + 1, cause="It was lost.")
+    told = told.tell("finished", cause="lost", message="x" * 560)
+    assert len(told.model_dump_json().encode()) < CONFIG_MAP_BYTES
+
+
+def test_the_exit_of_one_worker_keeps_its_tail_and_its_message():
+    told = record().tell("exited", record=exit_of(0, tail="the last line\n", message="It said so."))
+    assert told.exits(1)[0] == ExitRecord.model_validate(exit_of(0, tail="the last line\n", message="It said so."))
+
+
+def test_a_record_is_read_as_it_was_written():
+    told = record().tell("placed", where="node1").take(1, 0, [usage(1), checkpoint(2)])
+    assert RunRecord.model_validate_json(told.model_dump_json()) == told
+
+
+def test_events_are_asked_for_by_kind_and_attempt():
+    told = record().tell("started", attempt=1, deadline=BEGINNING).tell("restarted", attempt=2, cause="lost")
+    told = told.tell("started", attempt=2, deadline=BEGINNING).tell("placed", where="node1")
+    assert [event.attempt for event in told.told("started")] == [1, 2]
+    assert [event.attempt for event in told.told("started", 2)] == [2]
+    assert len(told.told("placed", 2)) == 1
