@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -397,7 +398,9 @@ def _nas_volumes(plan: RunPlan, site: Site) -> Iterator[dict[str, Any]]:
 
 
 def _volume_name(nas: str) -> str:
-    return "nas-" + re.sub(r"[^a-z0-9]", "-", nas.lower()).strip("-")
+    """Its ID where that is a name, else something like it and its hash: no two may have the same."""
+    like = re.sub(r"[^a-z0-9]+", "-", nas.lower()).strip("-")[:40]
+    return f"nas-{nas}" if like == nas else f"nas-{like}-{hashlib.sha256(nas.encode()).hexdigest()[:8]}"
 
 
 def _metadata(plan: RunPlan, name: str, owner: Object | None = None) -> dict[str, Any]:
