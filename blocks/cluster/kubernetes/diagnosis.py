@@ -5,7 +5,7 @@ What Kubernetes complains of is looked up in the tables of `complaints`; what th
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -71,11 +71,11 @@ def _troubles(
         yield from _of_scheduling(pod, vcpus)
     newest = sorted(warnings, key=_last_seen, reverse=True)
     if job is not None and _wants_pods(job, pods):
-        yield from (_of_refusal(w) for w in newest if w["reason"] == "FailedCreate" and _about(w) == name_of(job))
+        yield from _of_refusals([w for w in newest if w["reason"] == "FailedCreate" and _is_about(w, job)])
     if job is not None and job["spec"].get("suspend"):
         yield _of_suspension(job)
-    begun = {name_of(pod) for pod in waiting if not _has_begun(pod)}
-    yield from (_of_mount(w) for w in newest if w["reason"] in MOUNTS and _about(w) in begun)
+    unbegun = [pod for pod in waiting if not _has_begun(pod)]
+    yield from (_of_mount(w) for w in newest if w["reason"] in MOUNTS and any(_is_about(w, pod) for pod in unbegun))
 
 
 def _of_containers(pod: Object) -> Iterator[Trouble]:
@@ -118,6 +118,14 @@ def _of_scheduling(pod: Object, vcpus: float) -> Iterator[Trouble]:
         trouble = _looked_up(UNSCHEDULED, reasons, vcpus=vcpus)
         several = f" Of {found[1]} nodes: {reasons}." if found and ", " in reasons else ""
         yield _since(trouble, scheduled.get("lastTransitionTime"), several)
+
+
+def _of_refusals(newest: Sequence[Object]) -> Iterator[Trouble]:
+    """The last one, which counts from the first of its kind: each names another pod."""
+    troubles = [_of_refusal(warning) for warning in newest]
+    for last in troubles[:1]:
+        same = [trouble.since for trouble in troubles if trouble.message == last.message and trouble.since]
+        yield replace(last, since=min(same, default=None))
 
 
 def _of_refusal(warning: Object) -> Trouble:
@@ -169,7 +177,7 @@ def _looked_up(table: Sequence[Row], said: str, **more: Any) -> Trouble:
 
 def _since(trouble: Trouble, moment: str | None, more: str = "") -> Trouble:
     since = datetime.fromisoformat(moment) if moment else None
-    return Trouble(trouble.message + more, trouble.cause, trouble.patience_seconds, since)
+    return replace(trouble, message=trouble.message + more, since=since)
 
 
 def _waits_since(pod: Object) -> datetime:
@@ -201,8 +209,11 @@ def _containers(pod: Object) -> list[dict[str, Any]]:
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
 
-def _about(warning: Object) -> str:
-    return str(warning["involvedObject"].get("name", ""))
+def _is_about(warning: Object, object: Object) -> bool:
+    """Whether it is about this object, and not about an earlier one of the same name."""
+    about = warning["involvedObject"]
+    own = object["metadata"].get("uid")
+    return bool(about.get("name") == name_of(object) and about.get("uid", own) == own)
 
 
 def _last_seen(warning: Object) -> str:

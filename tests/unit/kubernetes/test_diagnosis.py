@@ -171,10 +171,15 @@ def test_patience_with_an_image_begins_when_it_is_its_turn():
     assert seen.pods[0]["metadata"]["creationTimestamp"] < staged
 
 
-def test_patience_with_a_refusal_begins_with_the_first_one():
-    trouble = diagnosed(recorded("limit_range"))
+def test_patience_with_a_refusal_begins_with_the_first_one_of_its_kind():
+    """Kubernetes tells each of another pod, whose name it made up."""
+    seen = recorded("limit_range")
+    [first] = seen.warnings
+    later = {**first, "message": first["message"].replace("6kl75", "zzzzz")}
+    later |= {"firstTimestamp": "2030-01-01T00:00:10Z", "lastTimestamp": "2030-01-01T00:00:10Z"}
+    trouble = diagnose(seen.jobs[0], (), (later, first), 0.5)
     assert trouble is not None
-    assert trouble.since == datetime.fromisoformat(recorded("limit_range").warnings[0]["firstTimestamp"])
+    assert trouble.since == datetime.fromisoformat(first["firstTimestamp"])
 
 
 @pytest.mark.parametrize(
@@ -253,6 +258,14 @@ def test_what_can_pass_waits_and_what_cannot_ends_the_run(said, cause, message):
 def test_complaints_of_another_attempt_say_nothing():
     seen = copy.deepcopy(recorded("limit_range"))
     seen.jobs[0]["metadata"]["name"] = seen.jobs[0]["metadata"]["name"][:-1] + "2"
+    assert diagnosed(seen) is None
+
+
+def test_complaints_of_an_earlier_job_of_the_same_name_say_nothing():
+    seen = copy.deepcopy(recorded("limit_range"))
+    seen.warnings[0]["involvedObject"]["uid"] = seen.jobs[0]["metadata"]["uid"]
+    assert diagnosed(seen) is not None
+    seen.warnings[0]["involvedObject"]["uid"] = "another"
     assert diagnosed(seen) is None
 
 
