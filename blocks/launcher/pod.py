@@ -8,6 +8,7 @@ what else there is to tell, as a stream that whoever follows the run reads (`blo
 import gzip
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -20,6 +21,7 @@ from threading import Event
 from blocks.cluster.layout import RunLayout, write_json
 from blocks.cluster.outcome import Outcome
 from blocks.cluster.pod_settings import CACHE, CONFIDENTIAL, PLAN, RANK, ROOT, SECRETS, PodSettings
+from blocks.domain.errors import InvalidInputError
 from blocks.domain.plan import ExitCause, RunPlan
 from blocks.files import replace_file
 from blocks.launcher.agent import Confidential, forbid_looking
@@ -41,6 +43,7 @@ MESSAGE_BYTES = 2900
 """As of the supervisor's."""
 
 LOOK_SECONDS = 0.03
+TERMINATED = 143
 USAGE = "usage: python -m blocks.launcher.pod stage|sync"
 
 
@@ -88,6 +91,10 @@ class Pod:
 
     def _stage(self) -> None:
         place_programs()
+        if self.settings.cache_bytes and not os.access(CACHE, os.W_OK):
+            why = f"the user {os.getuid()}, as whom it runs, cannot write to it"
+            remedy = f"On each node: `install -d -o {os.getuid()} DIRECTORY`."
+            raise InvalidInputError("The directory of MAKERFLOW_NODE_CACHE", why, remedy)
         cache = Cache(CACHE, self.settings.cache_bytes) if self.settings.cache_bytes else self._own_cache()
         stage_inputs(self.layout, self.plan, cache, self.stores, self.journal.emit)
         place_worker(self.layout, self.plan, self.rank, self.settings, self.stores, cache)
@@ -175,25 +182,28 @@ def main(arguments: list[str]) -> int:
         return 2
     forbid_looking()
     os.umask(0o022)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))  # the first process of a container ignores it else
     pod = Pod(os.environ)
     if arguments == ["stage"]:
         outcome = pod.stage()
-        _leave({"cause": outcome.cause, "message": outcome.message[:2000], "bytes": pod.staged_bytes()})
+        _leave(outcome, {"bytes": pod.staged_bytes()})
         return 0 if outcome.cause == ExitCause.OK else 1
     switch = StopSwitch(pod.layout.stop)
     outcome = pod.sync(switch)
-    _leave({"cause": outcome.cause, "message": outcome.message[:1000], "uploads": pod.arrivals()})
+    _leave(outcome, {"uploads": pod.arrivals()})
     while not switch.asked() and not pod.is_supervisor_gone():  # one that ended before it would be started again
         switch.wait(LOOK_SECONDS)
     os._exit(0)  # threads that hang in a store must not keep the pod
 
 
-def _leave(message: dict[str, object]) -> None:
-    """What Kubernetes keeps of this container; without the uploads where that is too much."""
-    text = json.dumps(message)
-    if len(text) > MESSAGE_BYTES:
-        text = json.dumps({**message, "uploads": None})
-    TERMINATION_LOG.write_text(text)
+def _leave(outcome: Outcome, facts: dict[str, object]) -> None:
+    """What Kubernetes keeps of this container: of what is too long the facts go first, then the message's end."""
+    message, document = outcome.message, {"cause": outcome.cause, "message": outcome.message, **facts}
+    if len(json.dumps(document)) > MESSAGE_BYTES:
+        document = {"cause": outcome.cause}
+        while len(json.dumps({**document, "message": message})) > MESSAGE_BYTES:
+            message = message[: -max(len(message) // 12, 1)]
+    TERMINATION_LOG.write_text(json.dumps({**document, "message": message}))
 
 
 if __name__ == "__main__":

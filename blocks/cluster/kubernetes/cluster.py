@@ -11,8 +11,8 @@ from typing import Any
 from blocks.cluster.agent_process import confidential
 from blocks.cluster.base import Cluster, Cursor, Secrets, Selector, Trace
 from blocks.cluster.gang import decide
-from blocks.cluster.kubernetes.api import Api
-from blocks.cluster.kubernetes.exits import has_started, is_heard, is_over, lost_record
+from blocks.cluster.kubernetes.api import Api, ApiError
+from blocks.cluster.kubernetes.exits import is_heard, is_over, lost_record, may_run
 from blocks.cluster.kubernetes.frames import cursor_of, place_of
 from blocks.cluster.kubernetes.manifests import (
     Site,
@@ -127,7 +127,12 @@ class KubernetesCluster(Cluster):
             self._launch_again(plan, secrets or {})
         else:
             self._view.put(RECORDS, owner)
-            self._make(plan, secrets or {}, record, owner)
+            try:
+                self._make(plan, secrets or {}, record, owner)
+            except ApiError:
+                self._api.delete(RECORDS, name_of(owner))
+                self._view.drop(RECORDS, name_of(owner))
+                raise
         return RunHandle(cluster=CLUSTER, run_id=plan.run_id)
 
     def watch(
@@ -338,12 +343,12 @@ class KubernetesCluster(Cluster):
             pods = list(newest_pods(seen.pods_of(record.attempt)).values())
             alive = [pod for pod in pods if not is_over(pod)]
             for pod in alive:
-                if has_started(pod) and name_of(pod) not in asked:
+                if may_run(pod) and name_of(pod) not in asked:
                     asked.add(name_of(pod))
                     annotations = {"annotations": {STOP: stop_annotation(grace_seconds)}}
                     self._api.merge(PODS, name_of(pod), {"metadata": annotations})
             late = time.monotonic() > began + grace_seconds + SETTLE_SECONDS + UPLOAD_SECONDS
-            if not any(map(has_started, alive)) or (late and not forced):
+            if not any(map(may_run, alive)) or (late and not forced):
                 forced = late
                 self._end_job(run, record)
             self._settling.settle(run)

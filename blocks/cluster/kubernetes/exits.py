@@ -37,6 +37,9 @@ class _End:
     tail: str = ""
 
 
+_STARTING = ("", "PodInitializing", "ContainerCreating")
+
+
 def exit_of(pod: Object, *, ended_with_others: bool = False, stopping: bool = False) -> ExitRecord | None:
     """How the worker of a pod ended; None while it has not.
 
@@ -80,6 +83,13 @@ def has_started(pod: Object) -> bool:
     """Whether its worker's container has run, or runs."""
     state = _state(pod, WORKER)
     return "running" in state or (state.get("terminated", {}).get("startedAt") or _EPOCH) != _EPOCH
+
+
+def may_run(pod: Object) -> bool:
+    """Whether its entry point runs, has run, or may have been started by now: a status is a second old."""
+    installing = {"running", "waiting"} & _state(pod, INSTALL).keys()
+    waiting = _state(pod, WORKER).get("waiting", {}).get("reason", "")
+    return has_started(pod) or (is_staged(pod) and not installing and waiting in _STARTING)
 
 
 def is_heard(pod: Object) -> bool:

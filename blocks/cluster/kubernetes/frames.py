@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 MARK = b"\x1e"
 
@@ -19,6 +19,20 @@ def place_of(cursor: int) -> tuple[int, int]:
     """The attempt and the position that a cursor stands for."""
     attempt, position = divmod(cursor, MOST_BYTES)
     return attempt + 1, position
+
+
+class Piece(NamedTuple):
+    """Output up to a position.
+
+    Attributes:
+        data: Whole lines; the last one's end is ours where the output has none there.
+        end: The position behind it.
+        is_note: Whether it is not output, but says how much is missing up to there.
+    """
+
+    data: bytes
+    end: int
+    is_note: bool = False
 
 
 class Frames:
@@ -42,11 +56,16 @@ class Frames:
         self._rest = b""
         self._begin: int | None = None  # of the lines that no mark has followed yet; unknown before the first mark
         self._lines: list[bytes] = []
+        self._is_note = False
 
-    def take(self, data: bytes) -> bytes:
-        """The new lines of output in it; the last one may lack its end when the output does."""
+    def take(self, data: bytes) -> list[Piece]:
+        """The new output in it, each piece of which ends where a mark says."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return b"".join(found for line in lines if (found := self._line(line)))
+        found = []
+        for line in lines:
+            if text := self._line(line):
+                found.append(Piece(text, self.position, self._is_note))
+        return found
 
     def _line(self, line: bytes) -> bytes:
         if not line.startswith(MARK):
@@ -78,5 +97,5 @@ class Frames:
         if end <= self.position:
             return b""
         known, self.position = max(self.position - begin, 0), end
-        stands_for_more = not 0 <= len(text) - (end - begin) <= 1  # it says what the supervisor has dropped
-        return text if stands_for_more else text[known:]
+        self._is_note = not 0 <= len(text) - (end - begin) <= 1  # it says what the supervisor has dropped
+        return text if self._is_note else text[known:]

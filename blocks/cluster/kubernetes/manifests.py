@@ -362,7 +362,7 @@ def _volumes(plan: RunPlan, site: Site, secrets: Sequence[str]) -> list[dict[str
         {"name": "work", "emptyDir": {"sizeLimit": f"{2 * plan.storage_mib + plan.logs.limit_mib + 4096}Mi"}},
         {"name": "secrets", "projected": {"sources": sources, "defaultMode": 0o440}},
         {"name": "requests", "downwardAPI": {"items": [request]}},
-        {"name": "tmp", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": f"{plan.storage_mib}Mi"}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{max(plan.resources.memory_mib // 2, 64)}Mi"}},
         *([cache] if site.node_cache else []),
     ]  # fmt: skip

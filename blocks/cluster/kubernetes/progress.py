@@ -87,7 +87,7 @@ class _Step:
         if self._record.seen < self._attempt:
             self._record = self._record.change(seen=self._attempt)
         self._tell_queue()
-        if self._job_is_gone and self._record.stop is not None and not any(map(has_started, self._known.values())):
+        if self._job_is_gone and self._record.stop is not None and not any(map(may_run, self._known.values())):
             self._finish(Outcome(ExitCause.STOPPED, "It was stopped before its workers were started."))
             return self._record, Needs()
         self._tell_staging()

@@ -4,14 +4,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import urllib3
 
 from blocks.cluster.kubernetes.api import Api, ApiError
-from blocks.cluster.kubernetes.frames import Frames
+from blocks.cluster.kubernetes.frames import Frames, Piece
 from blocks.cluster.kubernetes.manifests import SYNC
 from blocks.domain.errors import ClusterUnavailableError
 
@@ -37,15 +37,12 @@ logger = logging.getLogger("makerflow")
 
 
 class _Piece(NamedTuple):
-    """What lies between two positions; a mark for what is missing is not as long as what it stands for."""
+    """What lies between two positions; a note of what is missing is not as long as what it stands for."""
 
     begin: int
     end: int
     data: bytes
-
-    @property
-    def is_mark(self) -> bool:
-        return not 0 <= len(self.data) - (self.end - self.begin) <= 1
+    is_note: bool
 
 
 class Stream:
@@ -110,9 +107,11 @@ class Stream:
         for piece in self._pieces:
             if piece.end <= position:
                 continue
-            if piece.is_mark and (found or at_most < len(piece.data)):
+            if piece.is_note and found:
                 break
-            data = piece.data if piece.is_mark else piece.data[position - piece.begin :]
+            data = piece.data if piece.is_note else piece.data[position - piece.begin :]
+            if piece.is_note:
+                return data, piece.end
             if len(data) > at_most:
                 part = _whole_lines(data, at_most) if not found else data[: data.rfind(b"\n", 0, at_most) + 1]
                 return b"".join([*found, part]), position + len(part)
@@ -131,7 +130,7 @@ class Stream:
             if self._frames.ended or over:
                 break
             time.sleep(PAUSE_SECONDS)
-            self._frames = Frames(self._frames.position, self._told)
+            self._frames, self._skipped = Frames(self._frames.position, self._told), 0
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -141,28 +140,29 @@ class Stream:
         try:
             with self._api.stream("pods", self._pod, "log", query=query) as response:
                 self._response = response
-                for piece in response.stream(CHUNK_BYTES):
-                    self._put(self._frames.take(piece))
+                for data in response.stream(CHUNK_BYTES):
+                    self._put(self._frames.take(data))
                     if self._closed or self._frames.ended:
                         return
         except (ApiError, ClusterUnavailableError, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             logger.debug("The log of %s broke: %s", self._pod, error)
 
-    def _put(self, data: bytes) -> None:
-        if not data or self.silent:
+    def _put(self, pieces: Sequence[Piece]) -> None:
+        lost, self._skipped = self._frames.skipped - self._skipped, self._frames.skipped
+        if self.silent or not (pieces or lost):
             return
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._end - self._read < BUFFER_BYTES)
-            lost, self._skipped = self._frames.skipped - self._skipped, self._frames.skipped
             if lost:
-                mark = f"[makerflow: {lost} bytes of output are missing here: the node has kept the end of the log]\n"
-                self._add(mark.encode(), self._end + lost)
-            self._add(data, self._frames.position)
+                note = f"[makerflow: {lost} bytes of output are missing here: the node has kept the end of the log]\n"
+                self._add(Piece(note.encode(), self._end + lost, is_note=True))
+            for piece in pieces:
+                self._add(piece)
             self._changed.notify_all()
 
-    def _add(self, data: bytes, end: int) -> None:
-        self._pieces.append(_Piece(self._end, end, data))
-        self._end = end
+    def _add(self, piece: Piece) -> None:
+        self._pieces.append(_Piece(self._end, piece.end, piece.data, piece.is_note))
+        self._end = piece.end
 
 
 def _whole_lines(data: bytes, at_most: int) -> bytes:

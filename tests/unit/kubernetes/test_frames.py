@@ -67,6 +67,10 @@ class Sidecar:
 
 
 @pytest.fixture
+def joined(pieces) -> bytes:
+    return b"".join(piece.data for piece in pieces)
+
+
 def sidecar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sidecar:
     monkeypatch.setattr(pod_stream, "PIECE_BYTES", PIECE_BYTES)
     return Sidecar(tmp_path)
@@ -94,7 +98,7 @@ def read(
 ) -> tuple[bytes, Frames, list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
     frames = Frames(since, events.append)
-    return b"".join(frames.take(piece) for piece in cut(text, list(sizes))), frames, events
+    return b"".join(joined(frames.take(piece)) for piece in cut(text, list(sizes))), frames, events
 
 
 @given(WRITES, CUTS)
@@ -112,7 +116,7 @@ def test_a_reader_that_comes_back_goes_on_where_it_was(tmp_path_factory, written
     sidecar.write(written)
     text = sidecar.prints()
     first = Frames(0, lambda _: None)
-    data = b"".join(first.take(piece) for piece in cut(text, sizes)[:when])
+    data = b"".join(joined(first.take(piece)) for piece in cut(text, sizes)[:when])
     again, frames, _ = read(text, since=first.position)
     assert data + again == sidecar.expected
     assert frames.position == len(written)
@@ -136,9 +140,9 @@ def test_a_sidecar_that_was_started_again_says_nothing_twice(tmp_path_factory, f
     before = sidecar.prints().partition(MARK + b'{"end"')[0][:killed_at]
     sidecar.write(second)
     frames = Frames(0, lambda _: None)
-    data = frames.take(before)  # the log of a container that was started again is another one
+    data = joined(frames.take(before))  # the log of a container that was started again is another one
     frames = Frames(frames.position, lambda _: None)
-    data += frames.take(sidecar.prints())
+    data += joined(frames.take(sidecar.prints()))
     assert data.replace(b"\n", b"") == sidecar.written.replace(b"\n", b"")
     assert frames.position == len(sidecar.written)
 
@@ -164,11 +168,11 @@ def test_the_last_line_of_a_worker_that_goes_on_waits_for_its_end(sidecar):
     while stream._print_output():
         pass
     frames = Frames(0, lambda _: None)
-    assert frames.take(stream.text) == b"first\n"
+    assert joined(frames.take(stream.text)) == b"first\n"
     stream.text = b""
     sidecar.write(b"ond\n")
     stream._print_output()
-    assert frames.take(stream.text) == b"second\n"
+    assert joined(frames.take(stream.text)) == b"second\n"
     assert not frames.ended
 
 
