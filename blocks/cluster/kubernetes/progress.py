@@ -21,6 +21,7 @@ from blocks.cluster.kubernetes.exits import (
     is_staged,
     is_staging,
     lost_record,
+    may_run,
     staged_bytes,
     started_at,
 )

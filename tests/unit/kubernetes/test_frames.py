@@ -67,10 +67,6 @@ class Sidecar:
 
 
 @pytest.fixture
-def joined(pieces) -> bytes:
-    return b"".join(piece.data for piece in pieces)
-
-
 def sidecar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sidecar:
     monkeypatch.setattr(pod_stream, "PIECE_BYTES", PIECE_BYTES)
     return Sidecar(tmp_path)
@@ -219,3 +215,7 @@ def test_a_cursor_holds_attempt_and_position(attempt, position):
 
 def test_the_output_starts_at_zero():
     assert (cursor_of(1, 0), place_of(0)) == (0, (1, 0))
+
+
+def joined(pieces) -> bytes:
+    return b"".join(piece.data for piece in pieces)
