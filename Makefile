@@ -5,7 +5,7 @@
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-frameworks check format bench soak lock clean
+.PHONY: help demo test test-kubernetes test-frameworks check format bench soak lock clean
 
 VENV ?= .venv
 RUN := $(VENV)/bin/python
@@ -21,6 +21,7 @@ help:
 	@echo "                      (CLUSTER=kubernetes: on the cluster that KUBECONFIG names, in MAKERFLOW_IMAGE)"
 	@echo "make check            format, lint, types, layers"
 	@echo "make test             all tests but the slow ones"
+	@echo "make test-kubernetes  those of them that need the cluster which KUBECONFIG names, one after the other"
 	@echo "make test-frameworks  PyTorch and TensorFlow for real (downloads them)"
 	@echo "make soak             the long fault campaigns, and every form in a browser"
 	@echo "make bench            the benchmarks, with their targets"
@@ -39,6 +40,9 @@ check: $(VENV)/test.stamp
 
 test: $(VENV)/test.stamp
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup
+
+test-kubernetes: $(VENV)/test.stamp
+	$(RUN) -m pytest -m kubernetes
 
 test-frameworks: $(VENV)/test.stamp $(FRAMEWORKS)/stamp
 	MAKERFLOW_TEST_FRAMEWORKS=$(abspath $(FRAMEWORKS))/bin/python $(RUN) -m pytest -m frameworks

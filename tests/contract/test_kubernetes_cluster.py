@@ -96,6 +96,7 @@ def store(namespace: TestNamespace) -> Iterator[S3Server]:
         yield server
 
 
+@pytest.mark.kubernetes
 @pytest.mark.xdist_group("kubernetes")
 class TestKubernetesCluster(ClusterContract):
     @pytest.fixture

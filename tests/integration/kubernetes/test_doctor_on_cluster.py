@@ -11,6 +11,7 @@ from tests.integration.kubernetes.accounts import Account, make_accounts
 from tests.integration.kubernetes.cluster import kubectl, namespace, why_no_cluster
 
 pytestmark = [
+    pytest.mark.kubernetes,
     pytest.mark.xdist_group("kubernetes"),
     pytest.mark.skipif(bool(why_no_cluster()), reason=why_no_cluster() or "there is one"),
 ]

@@ -38,6 +38,7 @@ def why_not() -> str:
 
 
 pytestmark = [
+    pytest.mark.kubernetes,
     pytest.mark.xdist_group("kubernetes"),
     pytest.mark.timeout(600),
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is all of it"),

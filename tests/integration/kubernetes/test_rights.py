@@ -17,6 +17,7 @@ from tests.integration.kubernetes.cluster import (
 from tests.waiting import wait_until
 
 pytestmark = [
+    pytest.mark.kubernetes,
     pytest.mark.xdist_group("kubernetes"),
     pytest.mark.skipif(bool(why_no_cluster()), reason=why_no_cluster() or "there is one"),
 ]
