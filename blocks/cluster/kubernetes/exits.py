@@ -208,8 +208,17 @@ def _of_silence(pod: Object, asked: bool) -> _End | None:
         return _no_python(said)
     if worker.get("exitCode") in KILLED:
         return _killed(pod, asked, "")
+    if not worker.get("message") and not delivery_of(pod):
+        return _by_code(worker.get("exitCode", 1)) if is_over(pod) else None  # its sidecar may still have its say
     said = (worker.get("message") or "").strip()[-500:] or f"it ended with code {worker.get('exitCode')}"
     return _End(ExitCause.ENVIRONMENT_FAILED, f"The image's Python could not supervise the entry point: {said}.")
+
+
+def _by_code(code: int) -> _End:
+    """Of a pod of which nobody has said anything, as of one on a simulated node: Kubernetes' own word is all there is."""
+    if code == 0:
+        return _End(ExitCause.OK, "")
+    return _End(ExitCause.USER_ERROR, f"The entry point exited with code {code}.")
 
 
 def _of_the_unstarted(pod: Object, asked: bool) -> _End | None:
