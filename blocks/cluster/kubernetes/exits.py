@@ -215,7 +215,7 @@ def _of_silence(pod: Object, asked: bool) -> _End | None:
 
 
 def _by_code(code: int) -> _End:
-    """Of a pod of which nobody has said anything, as of one on a simulated node: Kubernetes' own word is all there is."""
+    """Of a pod of which nobody has said anything, as of one on a simulated node: Kubernetes alone has a word."""
     if code == 0:
         return _End(ExitCause.OK, "")
     return _End(ExitCause.USER_ERROR, f"The entry point exited with code {code}.")
