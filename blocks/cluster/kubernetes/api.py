@@ -132,15 +132,17 @@ class Api:
         self._call("DELETE", self._path(kind), query={"labelSelector": selector}, body=body)
 
     @contextmanager
-    def stream(self, kind: str, name: str = "", sub: str = "", *, query: Query) -> Iterator[urllib3.HTTPResponse]:
-        """What an endpoint goes on telling: a watch, or a log.
+    def stream(
+        self, kind: str, name: str = "", sub: str = "", *, query: Query, idle_seconds: float
+    ) -> Iterator[urllib3.HTTPResponse]:
+        """What an endpoint goes on telling: a watch, or a log; it breaks where nothing has come for so long.
 
         Raises:
             ApiError: It refuses.
             ClusterUnavailableError: It does not answer.
         """
         path = self._path(kind, name) + (f"/{sub}" if sub else "")
-        response = self._request("GET", path, query, None, "", (CONNECT_SECONDS, None))
+        response = self._request("GET", path, query, None, "", (CONNECT_SECONDS, idle_seconds))
         with closing(response):
             if response.status >= 300:
                 _refuse(response.status, response.read())
@@ -192,7 +194,7 @@ class Api:
         query: Query,
         body: Mapping[str, Any] | None,
         media: str,
-        timeout: tuple[float, float | None],
+        timeout: tuple[float, float],
     ) -> Any:
         headers = {"Accept": "application/json", **({"Content-Type": media} if body is not None else {})}
         asked = [(name, str(value)) for name, value in query.items()]

@@ -29,6 +29,9 @@ LAST_SECONDS = 30.0
 """The same when the worker is over, and so all is there."""
 
 IDLE_SECONDS = 120.0
+SILENT_SECONDS = 900.0
+"""A connection that has told nothing for so long may be dead: it is made anew."""
+
 PAUSE_SECONDS = 0.3
 
 Told = Callable[[dict[str, Any]], None]
@@ -138,7 +141,7 @@ class Stream:
     def _take_all(self) -> None:
         query: Mapping[str, str] = {"container": SYNC, "follow": "true"}
         try:
-            with self._api.stream("pods", self._pod, "log", query=query) as response:
+            with self._api.stream("pods", self._pod, "log", query=query, idle_seconds=SILENT_SECONDS) as response:
                 self._response = response
                 for data in response.stream(CHUNK_BYTES):
                     self._put(self._frames.take(data))

@@ -211,7 +211,8 @@ class View:
         """Until the stream ends; the version to go on from."""
         query: dict[str, str | int] = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
         try:
-            with self._api.stream(kind, query={**query, **_selection(kind), "resourceVersion": version}) as response:
+            asked = {**query, **_selection(kind), "resourceVersion": version}
+            with self._api.stream(kind, query=asked, idle_seconds=WATCH_SECONDS + 30) as response:
                 for line in _lines(response):
                     version = self._take(kind, json.loads(line)) or version
         except (urllib3.exceptions.HTTPError, OSError, ApiException, ValueError) as error:
