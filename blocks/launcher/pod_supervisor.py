@@ -18,10 +18,10 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
+if __package__:
     from blocks.launcher.accounting import account_below, host_traffic
     from blocks.launcher.supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
-else:
+elif not TYPE_CHECKING:  # a program, beside copies of these
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     from accounting import account_below, host_traffic
     from supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
