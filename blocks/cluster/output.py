@@ -4,6 +4,7 @@ The cursor is a byte offset in that stream, which never starts over: not with an
 supervisor dropped a segment for the sake of the limit, the reader puts one line that says how much is missing.
 """
 
+import errno
 import os
 import re
 from bisect import bisect_right
@@ -91,7 +92,13 @@ class Output:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces), None
 
     def _pread(self, segment: int, position: int, size: int) -> bytes:
-        descriptor = os.open(segment_file(self.directory, segment), os.O_RDONLY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            descriptor = os.open(segment_file(self.directory, segment), flags)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise FileNotFoundError(errno.ENOENT, "an entry point put a link there") from error
         try:
             return os.pread(descriptor, size, position)
         finally:
@@ -106,9 +113,10 @@ class Output:
 
 
 def segments(directory: Path) -> list[int]:
-    """The offsets of the segments in a directory, in which an entry point may have written other files."""
-    with suppress(FileNotFoundError):
-        return sorted(int(name[:-4]) for name in os.listdir(directory) if _SEGMENT.fullmatch(name))
+    """The offsets of the segments in a directory, in which an entry point may have put other files, and links."""
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        found = [each.name for each in entries if _SEGMENT.fullmatch(each.name) and each.is_file(follow_symlinks=False)]
+        return sorted(int(name[:-4]) for name in found)
     return []
 
 

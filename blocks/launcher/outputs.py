@@ -15,7 +15,7 @@ from blocks.launcher.mirror import output_path
 from blocks.launcher.stores import Stores
 from blocks.launcher.tree import RefusedOutputError, look
 from blocks.storage.base import LocalFile
-from blocks.storage.local_files import collect
+from blocks.storage.local_files import collect, open_collected
 
 LOG_NAME = "output.log"
 EARLIER_LOG = "earlier.log"
@@ -100,7 +100,10 @@ def _log_of_agent(layout: RunLayout) -> dict[int, Path]:
     """A copy, as the agent may have more to say."""
     if not layout.agent_log.exists() or not layout.agent_log.stat().st_size:
         return {}
-    return {0: Path(shutil.copyfile(layout.agent_log, layout.directory / LOG_NAME))}
+    copy = layout.directory / LOG_NAME
+    with _made_anew(copy) as stream:
+        _append(layout.agent_log, stream)
+    return {0: copy}
 
 
 def _whole_log(layout: RunLayout, rank: int, limit_mib: int) -> Path | None:
@@ -110,7 +113,7 @@ def _whole_log(layout: RunLayout, rank: int, limit_mib: int) -> Path | None:
     if len(offsets) < 2 and not earlier.exists():
         return segment_file(directory, offsets[0]) if offsets else None
     whole = layout.worker(rank) / LOG_NAME
-    with whole.open("wb") as stream:
+    with _made_anew(whole) as stream:
         expected = 0
         if earlier.exists():
             _append(earlier, stream)
@@ -126,6 +129,12 @@ def _whole_log(layout: RunLayout, rank: int, limit_mib: int) -> Path | None:
     return whole
 
 
+def _made_anew(file: Path) -> BinaryIO:
+    """An empty file, also where an entry point has put a link: who has more rights must not write through it."""
+    file.unlink(missing_ok=True)
+    return file.open("xb")
+
+
 def _append(file: Path, to: BinaryIO) -> None:
-    with file.open("rb") as part:
+    with open(open_collected(file), "rb") as part:
         shutil.copyfileobj(part, to, COPY_BYTES)

@@ -11,8 +11,9 @@ from threading import Event, Lock
 from blocks.domain.errors import MakerflowError
 from blocks.launcher.mirror import Mirror
 from blocks.launcher.stores import Stores
-from blocks.launcher.tree import FoundFile
+from blocks.launcher.tree import FoundFile, RefusedOutputError
 from blocks.storage.base import LocalFile
+from blocks.storage.local_files import open_collected
 
 PAUSE_SECONDS = 1.0
 SHARE_OF_TIME = 20
@@ -20,6 +21,7 @@ SHARE_OF_TIME = 20
 
 FIRST_BACKOFF_SECONDS = 2.0
 LAST_BACKOFF_SECONDS = 60.0
+COPY_BYTES = 1 << 20
 
 OpenFiles = Callable[[Path], set[str]]
 """The files below a directory that a process of the run has open for writing, relative to it."""
@@ -104,5 +106,10 @@ class Synchroniser:
             return Path(file.path)
         copy = self._scratch / mirror.output.kind / str(mirror.rank) / file.key
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file.path, copy)
+        path = os.path.realpath(file.path)
+        if not path.startswith(os.path.realpath(mirror.root) + os.sep):  # a link that came after the look
+            raise RefusedOutputError(file.key, "it became a link out of its directory", "Leave plain files.")
+        copy.unlink(missing_ok=True)
+        with open(open_collected(Path(path)), "rb") as source, copy.open("xb") as target:
+            shutil.copyfileobj(source, target, COPY_BYTES)
         return copy

@@ -13,6 +13,7 @@ from blocks.storage.open import open_storage
 from tests.contract.cluster_contract import BEGINNING, ClusterContract, ClusterSite
 from tests.kubernetes import TestNamespace, kubernetes_namespace
 from tests.servers import S3Server, moto_server
+from tests.waiting import wait_until
 
 STORE = "store"
 
@@ -107,7 +108,7 @@ class TestKubernetesCluster(ClusterContract):
         for state in cluster.find(Selector()):
             cluster.stop(state.handle, 0)
             cluster.remove(state.handle)
-        assert objects_in(namespace.name) == []
+        wait_until(lambda: objects_in(namespace.name) == [], "the runs' objects to be gone", 60)
 
 
 def objects_in(namespace: str) -> list[str]:
@@ -121,5 +122,7 @@ def objects_in(namespace: str) -> list[str]:
         core.list_namespaced_config_map,
         batch.list_namespaced_job,
         core.list_namespaced_pod,
+        core.list_namespaced_secret,
+        core.list_namespaced_service,
     )
     return [item.metadata.name for each in lists for item in each(namespace, **selector).items]

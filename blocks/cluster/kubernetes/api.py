@@ -206,7 +206,7 @@ class Api:
         return self._client.call_api(method, url, headers, content, _request_timeout=timeout).response
 
     def _path(self, kind: str, name: str = "") -> str:
-        prefix = {"jobs": "/apis/batch/v1", "events": "/api/v1"}.get(kind, "/api/v1")
+        prefix = "/apis/batch/v1" if kind == "jobs" else "/api/v1"
         return f"{prefix}/namespaces/{self.namespace}/{kind}" + (f"/{name}" if name else "")
 
 

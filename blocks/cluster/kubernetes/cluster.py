@@ -10,7 +10,6 @@ from typing import Any
 
 from blocks.cluster.agent_process import confidential
 from blocks.cluster.base import Cluster, Cursor, Secrets, Selector, Trace
-from blocks.cluster.gang import decide
 from blocks.cluster.kubernetes.api import Api, ApiError
 from blocks.cluster.kubernetes.exits import is_heard, is_over, lost_record, may_run
 from blocks.cluster.kubernetes.frames import cursor_of, place_of
@@ -22,9 +21,16 @@ from blocks.cluster.kubernetes.manifests import (
     secret_manifests,
     service_manifest,
 )
-from blocks.cluster.kubernetes.names import RUN, STOP, Object, job_name, name_of, run_name
+from blocks.cluster.kubernetes.names import RUN, STOP, Object, is_of, job_name, name_of, run_name
 from blocks.cluster.kubernetes.plans import plan_of
-from blocks.cluster.kubernetes.progress import DELETED, newest_pods, phase_of, stop_annotation
+from blocks.cluster.kubernetes.progress import (
+    DELETED,
+    newest_pods,
+    phase_of,
+    restarted,
+    stop_annotation,
+    verdict,
+)
 from blocks.cluster.kubernetes.quantities import requested
 from blocks.cluster.kubernetes.quotas import check_quotas
 from blocks.cluster.kubernetes.record import RunRecord
@@ -33,7 +39,7 @@ from blocks.cluster.kubernetes.streams import Stream, Streams
 from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View, record_of
 from blocks.cluster.outcome import Outcome
 from blocks.cluster.output import Piece, lines_of
-from blocks.domain.errors import InUseError, InvalidInputError, NotFoundError
+from blocks.domain.errors import ClusterUnavailableError, InUseError, InvalidInputError, NotFoundError
 from blocks.domain.paths import Scheme, StoragePath
 from blocks.domain.plan import ExitCause, LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
 
@@ -51,7 +57,6 @@ GONE_SECONDS = 30.0
 LOOK_SECONDS = 5.0
 _LINES_BYTES = 1 << 20
 _LINES_SECONDS = 0.2
-_SECRETS = "secrets"
 
 
 class _Connection:
@@ -260,7 +265,13 @@ class KubernetesCluster(Cluster):
         manifest = job_manifest(
             plan, self._site, record.attempt, owner, deadline=record.deadline, secrets=record.secrets
         )
-        self._view.put(JOBS, self._api.apply(manifest))
+        try:
+            self._view.put(JOBS, self._api.apply(manifest))
+        except ApiError as error:
+            there = self._api.get(JOBS, name_of(manifest)) if error.status == 422 else None
+            if there is None or is_of(there, owner):
+                raise
+            raise ClusterUnavailableError(f"the Job {name_of(manifest)} of an earlier run is still there") from error
 
     def _launch_job(self, record: RunRecord, owner: Object) -> None:
         """The Job of an attempt that follows another."""
@@ -276,7 +287,8 @@ class KubernetesCluster(Cluster):
                 return
             self._view.put(RECORDS, owner)
             record = record_of(owner)
-            if record.is_over or self._api.get(JOBS, job_name(plan.run_id, record.attempt)) is not None:
+            job = self._api.get(JOBS, job_name(plan.run_id, record.attempt))
+            if record.is_over or (job is not None and is_of(job, owner)):
                 return
             if record.seen < record.attempt:  # whoever launched it died before it came so far
                 self._make(plan, secrets, record, owner)
@@ -296,22 +308,10 @@ class KubernetesCluster(Cluster):
         for rank in sorted(set(range(record.workers)) - set(record.exits(record.attempt))):
             lost = lost_record(record.attempt, rank, why)
             record = record.tell("exited", record=lost.model_dump(mode="json"))
-        decision = decide(
-            list(record.exits(record.attempt).values()),
-            record.restarts,
-            restarts_used=record.restarts_used,
-            out_of_memory_used=record.out_of_memory_used,
-            stopping=record.stop is not None,
-            overdue=record.deadline is not None and time.time() >= record.deadline,
-        )
+        decision = verdict(record, time.time())
         if isinstance(decision, Outcome):
             return record.tell("finished", cause=decision.cause, message=decision.message)
-        attempt = record.attempt + 1
-        used = record.out_of_memory_used + (decision.cause is ExitCause.OUT_OF_MEMORY)
-        restarted = record.change(
-            attempt=attempt, concluded=record.attempt, restarts_used=record.restarts_used + 1, out_of_memory_used=used
-        )
-        return restarted.tell("restarted", attempt=attempt, cause=decision.message)
+        return restarted(record, decision)
 
     def _end_pods(self, run: str) -> None:
         if self._view.seen(run).pods:
@@ -321,7 +321,8 @@ class KubernetesCluster(Cluster):
     def _ask(self, run: str, grace_seconds: float) -> None:
         """Write down that the run is to end; asked again, it only ever ends sooner."""
         while True:
-            record, owner = self._view.record(run), self._view.seen(run).record
+            owner = self._view.seen(run).record
+            record = record_of(owner) if owner else None  # of this very version
             if record is None or owner is None or record.is_over:
                 return
             least = min(grace_seconds, record.stop if record.stop is not None else grace_seconds)
@@ -349,25 +350,30 @@ class KubernetesCluster(Cluster):
                     self._api.merge(PODS, name_of(pod), {"metadata": annotations})
             late = time.monotonic() > began + grace_seconds + SETTLE_SECONDS + UPLOAD_SECONDS
             if not any(map(may_run, alive)) or (late and not forced):
-                forced = late
-                self._end_job(run, record)
+                forced = self._end_job(run) and late
             self._settling.settle(run)
             self._view.wait(turn, 1.0)
 
-    def _end_job(self, run: str, record: RunRecord) -> None:
-        """End what no entry point of which runs, or what does not end otherwise."""
+    def _end_job(self, run: str) -> bool:
+        """End what no entry point of which runs, or what does not end otherwise; whether nobody wrote meanwhile."""
+        owner = self._view.seen(run).record
+        if owner is None:
+            return False
+        record = record_of(owner)  # of this very version: an older one would undo what was told since
+        if record.is_over:
+            return False
         if record.ending < record.attempt or record.seen < record.attempt:  # it may never have been made
-            owner = self._view.seen(run).record
             ending = record.change(seen=record.attempt, ending=record.attempt)
-            written = owner and self._api.replace(with_record(owner, ending))
+            written = self._api.replace(with_record(owner, ending))
             if not written:
                 self._settling.settle(run)
-                return
+                return False
             self._view.put(RECORDS, written)
         self._api.delete(JOBS, job_name(record.run_id, record.attempt))
         pods = [pod for pod in self._view.seen(run).pods_of(record.attempt) if not is_over(pod)]
         for pod in pods:
             self._api.delete(PODS, name_of(pod), grace_seconds=0)
+        return True
 
     def _report(self, run: str, before: set[int]) -> StopReport:
         record = self._view.record(run)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from blocks.cluster.kubernetes.conditions import condition_of
 from blocks.cluster.kubernetes.manifests import INSTALL, STAGE, SYNC, WORKER
 from blocks.cluster.kubernetes.names import Object, attempt_of, name_of, rank_of
@@ -127,7 +129,11 @@ def delivery_of(pod: Object) -> dict[str, Any]:
     One that said nothing is doubted where the worker's supervisor had waited for it in vain, too.
     """
     said, worker = _document(_terminated(pod, SYNC).get("message")), _terminated(pod, WORKER)
-    if said or not worker.get("exitCode") or _document(worker.get("message")).get("cause") != ExitCause.OK:
+    words = (said.get("cause", ExitCause.OK) in tuple(ExitCause), isinstance(said.get("message", ""), str))
+    if not all(words):  # it read them where the entry point can write, too
+        said = {**said, "cause": ExitCause.LAUNCHER_ERROR, "message": _UNDELIVERED}
+    own = _own_words(pod)
+    if said or not worker.get("exitCode") or own is None or own.cause is not ExitCause.OK:
         return said
     return {"cause": ExitCause.LAUNCHER_ERROR, "message": _UNDELIVERED}
 
@@ -200,7 +206,7 @@ def _of_installation(pod: Object, asked: bool) -> _End | None:
 def _of_silence(pod: Object, asked: bool) -> _End | None:
     """Of a worker's container that was killed with its supervisor, or could not start it."""
     worker = _terminated(pod, WORKER)
-    if not worker or _document(worker.get("message")):
+    if not worker or _own_words(pod):
         return None
     if worker.get("reason") == "OOMKilled":
         return _End(ExitCause.OUT_OF_MEMORY, _OUT_OF_MEMORY)
@@ -276,13 +282,20 @@ def _fate(pod: Object) -> str:
 
 def _own_record(pod: Object, asked: bool) -> ExitRecord | None:
     """What its supervisor left; one that was made to end from outside was lost, unless that was asked for."""
-    document = _document(_terminated(pod, WORKER).get("message"))
-    if not document:
-        return None
-    record = ExitRecord.model_validate(document)
-    if record.cause is not ExitCause.STOPPED or asked:
+    record = _own_words(pod)
+    if record is None or record.cause is not ExitCause.STOPPED or asked:
         return record
     return record.model_copy(update={"cause": ExitCause.LOST, "message": f"{_fate(pod)}."})
+
+
+def _own_words(pod: Object) -> ExitRecord | None:
+    """What its supervisor left; an entry point can write there, too: what is no record counts as nothing."""
+    document = _document(_terminated(pod, WORKER).get("message"))
+    try:
+        record = ExitRecord.model_validate({**document, "attempt": attempt_of(pod), "rank": rank_of(pod)})
+    except ValidationError:
+        return None
+    return record if record.ended.tzinfo else None
 
 
 def _terminated(pod: Object, container: str) -> dict[str, Any]:

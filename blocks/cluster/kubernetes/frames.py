@@ -73,12 +73,14 @@ class Frames:
             return b""
         try:
             document = json.loads(line[1:])
-        except ValueError:
+        except (ValueError, RecursionError):
             return b""
+        if not isinstance(document, dict) or not _is_position(document.get("at", document.get("end", 0))):
+            return b""  # an entry point can write where the sidecar reads its events
         if isinstance(event := document.get("event"), dict):
             self._told(event)
-        elif "line" in document:
-            self._lines.append(document["line"].encode("utf-8", "surrogateescape"))
+        elif isinstance(text := document.get("line"), str):
+            self._lines.append(text.encode("utf-8", "surrogateescape"))
         elif "at" in document:
             return self._mark(document["at"])
         elif "end" in document:
@@ -99,3 +101,7 @@ class Frames:
         known, self.position = max(self.position - begin, 0), end
         self._is_note = not 0 <= len(text) - (end - begin) <= 1  # it says what the supervisor has dropped
         return text if self._is_note else text[known:]
+
+
+def _is_position(number: object) -> bool:
+    return type(number) is int and 0 <= number < MOST_BYTES

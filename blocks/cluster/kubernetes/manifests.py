@@ -169,7 +169,7 @@ def job_manifest(
 ) -> dict[str, Any]:
     """The Indexed Job of one attempt.
 
-    Any pod that fails ends it: what follows for all workers together is decided by `blocks.domain.gang`.
+    Any pod that fails ends it: what follows for all workers together is decided by `blocks.cluster.gang`.
 
     Args:
         plan: The run's.
@@ -262,7 +262,8 @@ def _ours(name: str, site: Site, plan: RunPlan, environment: list[dict[str, Any]
         {"name": "work", "mountPath": str(ROOT)},
         {"name": "secrets", "mountPath": str(SECRETS), "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - of the pod's own
-        *([{"name": "cache", "mountPath": str(CACHE)}] if site.node_cache else []),
+        # Not in the sidecar: what it writes below the volume that it shares an entry point may lead elsewhere.
+        *([{"name": "cache", "mountPath": str(CACHE)}] if site.node_cache and name == STAGE else []),
         *_nas_mounts(plan),
     ]
     return {

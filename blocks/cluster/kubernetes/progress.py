@@ -5,6 +5,7 @@ Nothing depends on who looks, or how often: what has happened since is told in o
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -65,8 +66,14 @@ def advance(record: RunRecord, seen: Seen, *, job_is_gone: bool, now: datetime) 
         now: The time.
     """
     if record.is_over:
-        return record, Needs()
+        return record, Needs(end_job=_late_job(record, seen))
     return _Step(record, seen, job_is_gone, now).take()
+
+
+def _late_job(record: RunRecord, seen: Seen) -> int:
+    """The attempt whose Job was ended, and is there: whoever launched it was slower than whoever stopped it."""
+    job = seen.job(record.attempt) if record.ending == record.attempt else None
+    return record.attempt if job is not None and "deletionTimestamp" not in job["metadata"] else 0
 
 
 class _Step:
@@ -203,6 +210,7 @@ class _Step:
         """What follows when all workers have ended, or none can be had; None while some go on."""
         trouble = self.trouble()
         if trouble and trouble.cause and self._waits_in_vain(trouble):
+            self._record = self._record.change(ending=self._attempt)
             self._finish(Outcome(trouble.cause, trouble.message))
             return Needs(end_job=self._attempt)
         if self._job_is_gone and not self._is_ending and any(not is_over(pod) for pod in self._pods.values()):
@@ -210,14 +218,7 @@ class _Step:
         records = self._record.exits(self._attempt)
         if len(records) < self._record.workers or not self._all_delivered():
             return None
-        decision = decide(
-            list(records.values()),
-            self._record.restarts,
-            restarts_used=self._record.restarts_used,
-            out_of_memory_used=self._record.out_of_memory_used,
-            stopping=self._record.stop is not None,
-            overdue=self._record.deadline is not None and self._now.timestamp() >= self._record.deadline,
-        )
+        decision = verdict(self._record, self._now.timestamp())
         if isinstance(decision, Restart) and self._job_is_gone and not self._is_ending:
             decision = Outcome(ExitCause.LOST, f"{self._job_was_deleted()} {REMEDY}")
         if isinstance(decision, Outcome):
@@ -234,13 +235,7 @@ class _Step:
         return (self._now - since).total_seconds() >= trouble.patience_seconds
 
     def _restart(self, decision: Restart) -> Needs:
-        record = self._record
-        self._record = record.change(
-            concluded=self._attempt,
-            attempt=self._attempt + 1,
-            restarts_used=record.restarts_used + 1,
-            out_of_memory_used=record.out_of_memory_used + (decision.cause is ExitCause.OUT_OF_MEMORY),
-        ).tell("restarted", attempt=self._attempt + 1, cause=decision.message)
+        self._record = restarted(self._record, decision)
         return Needs(
             job=self._attempt + 1, end_job=0 if self._job_is_over() else self._attempt, force=self._unanswered()
         )
@@ -258,8 +253,11 @@ class _Step:
         for rank, pod in sorted(self._known.items()):
             delivery = delivery_of(pod)
             for upload in delivery.get("uploads") or ():
-                told = told or upload["output"] == "log"
-                self._tell("uploaded", **upload)
+                if not self._record.is_place(upload.get("path"), rank):
+                    continue
+                with suppress(ValueError, TypeError):
+                    self._tell("uploaded", **upload)
+                    told = told or upload.get("output") == "log"
             cause, message = delivery.get("cause", ExitCause.OK), delivery.get("message", "")
             if outcome.cause == ExitCause.OK and cause != ExitCause.OK:
                 outcome = Outcome(cause, message)
@@ -295,6 +293,34 @@ class _Step:
 
     def _tell(self, kind: str, **fields: Any) -> None:
         self._record = self._record.tell(kind, **fields)
+
+
+def verdict(record: RunRecord, now: float) -> Restart | Outcome:
+    """What follows from how all workers of a record's attempt ended.
+
+    Args:
+        record: It tells how each ended.
+        now: Seconds of the epoch.
+    """
+    return decide(
+        list(record.exits(record.attempt).values()),
+        record.restarts,
+        restarts_used=record.restarts_used,
+        out_of_memory_used=record.out_of_memory_used,
+        stopping=record.stop is not None,
+        overdue=record.deadline is not None and now >= record.deadline,
+    )
+
+
+def restarted(record: RunRecord, decision: Restart) -> RunRecord:
+    """The record of the attempt that follows."""
+    attempt = record.attempt + 1
+    return record.change(
+        concluded=record.attempt,
+        attempt=attempt,
+        restarts_used=record.restarts_used + 1,
+        out_of_memory_used=record.out_of_memory_used + (decision.cause is ExitCause.OUT_OF_MEMORY),
+    ).tell("restarted", attempt=attempt, cause=decision.message)
 
 
 _NOTHING: Object = {"metadata": {}, "spec": {}, "status": {}}

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field, TypeAdapter
 
 from blocks.cluster.outcome import Outcome
+from blocks.domain.paths import StoragePath
 from blocks.domain.plan import (
     Checkpointed,
     ExitRecord,
@@ -23,7 +24,6 @@ from blocks.domain.plan import (
     Usage,
 )
 
-EVENTS: TypeAdapter[tuple[RunEvent, ...]] = TypeAdapter(tuple[RunEvent, ...])
 _EVENT: TypeAdapter[RunEvent] = TypeAdapter(RunEvent)
 
 _ENVELOPE = {"kind", "run_id", "sequence", "at"}
@@ -58,6 +58,8 @@ class RunRecord(Frozen):
         concluded: The last attempt whose end was dealt with.
         deadline: Fixed when the first attempt starts.
         stop: The grace in seconds, once somebody asked the run to end.
+        logs: Where logs go.
+        places: Where outputs go; None in a record of an earlier version.
         secrets: How many Secrets hold the plan.
         frames: `{attempt}/{rank}` to the number of the last event of its sidecar that was taken over.
         sequence: The number of the last event.
@@ -72,6 +74,7 @@ class RunRecord(Frozen):
     time_limit_seconds: float
     restarts: RestartPolicy
     logs: tuple[str, ...] = ()
+    places: tuple[str, ...] | None = None
     attempt: int = 1
     seen: int = 0
     ending: int = 0
@@ -98,7 +101,13 @@ class RunRecord(Frozen):
             restarts=plan.restarts,
             secrets=secrets,
             logs=tuple(output.path for output in plan.outputs if output.kind == "log"),
+            places=tuple(output.path for output in plan.outputs),
         )
+
+    def is_place(self, path: object, rank: int) -> bool:
+        """Whether an output of a worker goes there: its sidecar reads that where the entry point can write, too."""
+        roots = [StoragePath.parse(place) for place in self.places or ()]
+        return self.places is None or path in [str(r) for root in roots for r in (root, root / f"worker-{rank}")]
 
     @property
     def is_over(self) -> bool:

@@ -120,9 +120,9 @@ class Settling:
     def _do(self, record: RunRecord, needs: Needs, owner: Object) -> None:
         run = name_of(owner)
         with self._lock:
-            self._again.pop(run, None)
             if needs.look_again_seconds is not None:
-                self._again[run] = time.monotonic() + needs.look_again_seconds
+                at = time.monotonic() + needs.look_again_seconds
+                self._again[run] = min(at, self._again.get(run, at))
         for pod in needs.force:
             self._api.delete(PODS, pod, grace_seconds=0)
         if needs.end_job:
@@ -146,24 +146,29 @@ class Settling:
         while True:
             now = self._view.turn()
             for run in sorted(self._view.changed_since(turn) | self._due()):
-                if self._is_followed(run):
-                    self._settle_safely(run)
+                self._settle_safely(run)
             self._view.wait(now, self._patience())
             turn = now
 
     def _settle_safely(self, run: str) -> None:
         try:
-            self.settle(run)
+            if self._is_followed(run):
+                self.settle(run)
+            return
         except MakerflowError as error:  # it is tried again, and whoever follows hears of what lasts
             logger.debug("The run %s could not be settled: %s", run, error)
-            with self._lock:
-                self._again[run] = time.monotonic() + IDLE_SECONDS
         except Exception:  # the top of a thread that must live
             logger.exception("The run %s could not be settled", run)
+        with self._lock:
+            self._again[run] = time.monotonic() + IDLE_SECONDS
 
     def _due(self) -> set[str]:
+        """Those whose time has come; each is told once, also when nobody here follows it."""
         with self._lock:
-            return {run for run, at in self._again.items() if at <= time.monotonic()}
+            due = {run for run, at in self._again.items() if at <= time.monotonic()}
+            for run in due:
+                del self._again[run]
+            return due
 
     def _patience(self) -> float:
         with self._lock:

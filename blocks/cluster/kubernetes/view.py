@@ -12,7 +12,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import urllib3
@@ -122,7 +121,7 @@ class View:
         return Seen(records[0], own_jobs, own_pods, own_departed, tuple(warnings))
 
     def record(self, run: str) -> RunRecord | None:
-        """The record of a run, read."""
+        """The record of a run, read; None also when nobody here can read it."""
         with self._changed:
             found = self._of(RECORDS, run)
             if not found:
@@ -132,7 +131,11 @@ class View:
             known = self._records.get(run)
         if known and known[0] == version:
             return known[1]
-        record = record_of(found[0])
+        try:
+            record = record_of(found[0])
+        except (ValueError, KeyError) as error:  # somebody edited it, or a later version of ours wrote it
+            logger.warning("The record of the run %s cannot be read: %s", run, error)
+            return None
         with self._changed:
             self._records[run] = (version, record)
         return record
@@ -200,7 +203,7 @@ class View:
             known = self._kinds[kind]
             items = {name_of(item): item for item in answer.get("items", ())}
             for name in set(known.objects) - set(items):
-                self._drop(kind, name)
+                self._drop(kind, name, version_of(answer))
             for item in items.values():
                 self._put(kind, item)
             self._listed.add(kind)
@@ -209,6 +212,7 @@ class View:
 
     def _watch(self, kind: str, version: str) -> str:
         """Until the stream ends; the version to go on from."""
+        began = version
         query: dict[str, str | int] = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
         try:
             asked = {**query, **_selection(kind), "resourceVersion": version}
@@ -216,6 +220,8 @@ class View:
                 for line in _lines(response):
                     version = self._take(kind, json.loads(line)) or version
         except (urllib3.exceptions.HTTPError, OSError, ApiException, ValueError) as error:
+            if version == began:  # it told nothing: the server may be away, and the pause has to grow
+                raise
             logger.debug("The watch of %s broke: %s", kind, error)
             time.sleep(FIRST_PAUSE_SECONDS)
         return version
@@ -248,9 +254,10 @@ class View:
 
     def _drop(self, kind: str, name: str, version: int = 0) -> None:
         known = self._kinds[kind]
-        object = known.objects.pop(name, None)
-        if object is None:
+        object = known.objects.get(name)
+        if object is None or 0 < version < version_of(object):  # made again since
             return
+        del known.objects[name]
         known.gone[name] = max(version, version_of(object))
         if len(known.gone) > 4096:
             known.gone.pop(next(iter(known.gone)))
@@ -270,12 +277,6 @@ class View:
         if len(self._turns) > 100_000:
             self._turns.pop(next(iter(self._turns)))
         self._changed.notify_all()
-
-
-@lru_cache(maxsize=8)
-def view_of(namespace: str, api: Api) -> View:
-    """The view that all of this process share."""
-    return View(api)
 
 
 def record_of(object: Object) -> RunRecord:

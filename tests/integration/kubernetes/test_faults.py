@@ -59,7 +59,7 @@ def site(namespace: TestNamespace, store: S3Server) -> Iterator[KubernetesSite]:
     for state in cluster.find(Selector()):
         cluster.stop(state.handle, 0)
         cluster.remove(state.handle)
-    assert objects_in(namespace.name) == []
+    wait_until(lambda: objects_in(namespace.name) == [], "the runs' objects to be gone", 60)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_it_imports_the_standard_library_and_its_neighbours_alone(file):
 
 
 def imported(tree: ast.AST) -> set[str]:
-    """The names of the modules that it imports as a program: neither as a part of the package nor for a type checker."""
+    """The names of the modules that it imports as a program, not as part of the package or for a type checker."""
     if isinstance(tree, ast.If) and ast.unparse(tree.test) in ("TYPE_CHECKING", "__package__"):
         return {name for each in tree.orelse for name in imported(each)}
     names = {alias.name.split(".")[0] for alias in tree.names} if isinstance(tree, ast.Import) else set()
