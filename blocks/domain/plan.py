@@ -6,6 +6,7 @@ user's interpreter with the standard library only, reads and writes the same JSO
 
 from datetime import datetime
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -177,6 +178,12 @@ class RunPlan(Frozen):
     stop_grace_seconds: float = Field(default=10, ge=0)
     restarts: RestartPolicy = RestartPolicy()
     logs: LogPolicy = LogPolicy()
+
+    @property
+    def has_requirements(self) -> bool:
+        """Whether a requirements.txt is beside the entry point."""
+        beside = str(PurePosixPath(self.entry_point).parent / "requirements.txt")
+        return any(found.key == beside for i in self.inputs if i.kind is InputKind.SOURCE for found in i.objects)
 
 
 class RunHandle(Frozen):

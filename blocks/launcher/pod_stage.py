@@ -3,7 +3,7 @@
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def place_worker(
         "OMP_NUM_THREADS": str(max(1, int(plan.resources.vcpus))),
     }
     (layout.home / "home").mkdir(exist_ok=True)
-    if PACKAGES.is_dir() or _requirements(plan):
+    if plan.has_requirements:
         environment["PYTHONPATH"] = str(PACKAGES)
     environment |= entry_point_environment(
         plan, rank, directories, rendezvous, region=settings.region, app_key=settings.app_key
@@ -87,18 +87,6 @@ def _has_place(address: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _requirements(plan: RunPlan) -> bool:
-    return any(True for _ in requirements_of(plan))
-
-
-def requirements_of(plan: RunPlan) -> Iterable[str]:
-    """The requirements.txt beside the entry point, when there is one."""
-    wanted = str(Path(plan.entry_point).parent / "requirements.txt")
-    for planned in plan.inputs:
-        if planned.kind is InputKind.SOURCE:
-            yield from (found.key for found in planned.objects if found.key == wanted)
 
 
 def _checkpoint(layout: RunLayout, plan: RunPlan, stores: Stores, cache: Cache) -> Path | None:

@@ -85,6 +85,17 @@ class KubernetesSite(ClusterSite):
         client.BatchV1Api().delete_namespaced_job(job_name(handle.run_id, 1), self._namespace.name, body=body)
 
 
+def swept_site(namespace: TestNamespace, store: S3Server) -> Iterator[KubernetesSite]:
+    """A site for one test; afterwards its runs are removed, and nothing is left of them."""
+    site = KubernetesSite(namespace, store)
+    yield site
+    cluster = site.connect()
+    for state in cluster.find(Selector()):
+        cluster.stop(state.handle, 0)
+        cluster.remove(state.handle)
+    wait_until(lambda: objects_in(namespace.name) == [], "the runs' objects to be gone", 60)
+
+
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[TestNamespace]:
     with kubernetes_namespace({"requests.cpu": "200m"}) as made:
@@ -102,13 +113,7 @@ def store(namespace: TestNamespace) -> Iterator[S3Server]:
 class TestKubernetesCluster(ClusterContract):
     @pytest.fixture
     def site(self, namespace: TestNamespace, store: S3Server) -> Iterator[KubernetesSite]:
-        site = KubernetesSite(namespace, store)
-        yield site
-        cluster = site.connect()
-        for state in cluster.find(Selector()):
-            cluster.stop(state.handle, 0)
-            cluster.remove(state.handle)
-        wait_until(lambda: objects_in(namespace.name) == [], "the runs' objects to be gone", 60)
+        yield from swept_site(namespace, store)
 
 
 def objects_in(namespace: str) -> list[str]:

@@ -1,6 +1,5 @@
 """The cluster that is a Kubernetes."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -34,7 +33,7 @@ from blocks.cluster.kubernetes.progress import (
 from blocks.cluster.kubernetes.quantities import requested
 from blocks.cluster.kubernetes.quotas import check_quotas
 from blocks.cluster.kubernetes.record import RunRecord
-from blocks.cluster.kubernetes.settling import Settling, matches, with_record
+from blocks.cluster.kubernetes.settling import Settling, matches
 from blocks.cluster.kubernetes.streams import Stream, Streams
 from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View, record_of
 from blocks.cluster.outcome import Outcome
@@ -89,7 +88,7 @@ class KubernetesCluster(Cluster):
     def __init__(self, site: Site, namespace: str = "", environment: Mapping[str, str] | None = None) -> None:
         self._site = site
         self._process = environment if environment is not None else {}
-        self._shared = _connection(namespace, os.environ.get("KUBECONFIG", ""))
+        self._shared = _connection(namespace, self._process.get("KUBECONFIG", ""))
 
     @property
     def _environment(self) -> Mapping[str, str]:
@@ -200,7 +199,8 @@ class KubernetesCluster(Cluster):
         """As promised. What the workers left is uploaded before they are gone; so this may outlast the grace."""
         run, record = run_name(handle.run_id), self._record(handle)
         if record is None or record.is_over:
-            self._api.delete_all(PODS, _selector(run), grace_seconds=0) if record is None else None
+            if record is None:
+                self._api.delete_all(PODS, _selector(run), grace_seconds=0)
             return StopReport()
         before = set(record.exits(record.attempt))
         self._ask(run, grace_seconds)
@@ -294,9 +294,8 @@ class KubernetesCluster(Cluster):
                 self._make(plan, secrets, record, owner)
                 return
             after = self._without_job(run, record)
-            written = self._api.replace(with_record(owner, after))
+            written = self._settling.write(owner, after)
             if written is not None:
-                self._view.put(RECORDS, written)
                 if not after.is_over:
                     self._launch_job(after, written)
                 return
@@ -326,13 +325,7 @@ class KubernetesCluster(Cluster):
             if record is None or owner is None or record.is_over:
                 return
             least = min(grace_seconds, record.stop if record.stop is not None else grace_seconds)
-            written = self._api.replace(with_record(owner, record.change(stop=least)))
-            fresh = written or self._api.get(RECORDS, run)
-            if fresh is None:
-                self._view.drop(RECORDS, run)
-                return
-            self._view.put(RECORDS, fresh)
-            if written is not None:
+            if self._settling.write(owner, record.change(stop=least)) is not None:
                 return
 
     def _end(self, run: str, grace_seconds: float) -> None:
@@ -364,11 +357,9 @@ class KubernetesCluster(Cluster):
             return False
         if record.ending < record.attempt or record.seen < record.attempt:  # it may never have been made
             ending = record.change(seen=record.attempt, ending=record.attempt)
-            written = self._api.replace(with_record(owner, ending))
-            if not written:
+            if self._settling.write(owner, ending) is None:
                 self._settling.settle(run)
                 return False
-            self._view.put(RECORDS, written)
         self._api.delete(JOBS, job_name(record.run_id, record.attempt))
         pods = [pod for pod in self._view.seen(run).pods_of(record.attempt) if not is_over(pod)]
         for pod in pods:

@@ -36,7 +36,7 @@ from blocks.cluster.pod_settings import (
 )
 from blocks.domain.errors import CapacityError
 from blocks.domain.paths import Scheme, StoragePath
-from blocks.domain.plan import InputKind, RunPlan
+from blocks.domain.plan import RunPlan
 
 STAGE, INSTALL, SYNC, WORKER = "stage", "install", "sync", "worker"
 """The containers of a pod."""
@@ -279,10 +279,9 @@ def _ours(name: str, site: Site, plan: RunPlan, environment: list[dict[str, Any]
 
 def _installers(plan: RunPlan, secret: str) -> Iterator[dict[str, Any]]:
     """The container that installs the requirements.txt beside the entry point, where there is one."""
-    folder = PurePosixPath(plan.entry_point).parent
-    keys = {found.key for each in plan.inputs if each.kind is InputKind.SOURCE for found in each.objects}
-    if str(folder / "requirements.txt") not in keys:
+    if not plan.has_requirements:
         return
+    folder = PurePosixPath(plan.entry_point).parent
     yield {
         "name": INSTALL,
         "image": plan.image.container,

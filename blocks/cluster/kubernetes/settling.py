@@ -94,7 +94,7 @@ class Settling:
             frames = {key: list(found) for key, found in self._frames.get(run, {}).items()}
         for (attempt, rank), found in frames.items():
             new = new.take(attempt, rank, found) if not record.is_over else new
-        written = seen.record if new == record else self._write(seen.record, new)
+        written = seen.record if new == record else self.write(seen.record, new)
         if written is not None:
             self._forget(run, frames)
         return new, needs, written
@@ -104,7 +104,7 @@ class Settling:
             for key, found in taken.items():
                 del self._frames[run][key][: len(found)]
 
-    def _write(self, object: Object, record: RunRecord) -> Object | None:
+    def write(self, object: Object, record: RunRecord) -> Object | None:
         """Put the record in place of the version that was read; None, and the new version known, when it was not."""
         written = self._api.replace(with_record(object, record))
         if written is not None:

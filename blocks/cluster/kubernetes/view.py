@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,15 +160,15 @@ class View:
         with self._changed:
             return {run for run, changed in self._turns.items() if changed > turn}
 
-    def wait(self, turn: int, seconds: float | None, until: Callable[[], bool] = lambda: False) -> int:
-        """Until there was a change since that turn, `until` holds, or for that long; the turn that it is then."""
+    def wait(self, turn: int, seconds: float) -> None:
+        """Until there was a change since that turn, or for that long."""
         with self._changed:
-            self._changed.wait_for(lambda: self._turn > turn or until(), seconds)
-            return self._turn
+            self._changed.wait_for(lambda: self._turn > turn, seconds)
 
     def wake(self) -> None:
         """Have those who wait look again."""
         with self._changed:
+            self._turn += 1
             self._changed.notify_all()
 
     def _of(self, kind: str, run: str) -> list[Object]:

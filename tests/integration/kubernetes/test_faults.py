@@ -14,7 +14,7 @@ from blocks.cluster.kubernetes.names import job_name, run_name
 from blocks.domain.errors import NotFoundError
 from blocks.domain.plan import ExitCause, PlannedOutput, Resources, RunHandle, RunPhase
 from tests.contract.cluster_contract import SLOW, state_of, texts, until, until_it_prints, until_over
-from tests.contract.test_kubernetes_cluster import STORE, KubernetesSite, objects_in
+from tests.contract.test_kubernetes_cluster import STORE, KubernetesSite, objects_in, swept_site
 from tests.kubernetes import TestNamespace, kubernetes_namespace
 from tests.servers import S3Server, moto_server
 from tests.waiting import wait_until
@@ -53,13 +53,7 @@ def store(namespace: TestNamespace) -> Iterator[S3Server]:
 
 @pytest.fixture
 def site(namespace: TestNamespace, store: S3Server) -> Iterator[KubernetesSite]:
-    site = KubernetesSite(namespace, store)
-    yield site
-    cluster = site.connect()
-    for state in cluster.find(Selector()):
-        cluster.stop(state.handle, 0)
-        cluster.remove(state.handle)
-    wait_until(lambda: objects_in(namespace.name) == [], "the runs' objects to be gone", 60)
+    yield from swept_site(namespace, store)
 
 
 @pytest.fixture
