@@ -10,8 +10,11 @@ ROOT = Path("/makerflow")
 
 PROGRAMS = ROOT / "bin"
 PACKAGES = ROOT / "packages"
-SECRETS = Path("/makerflow-secrets")
-"""Mounted where our own image runs, and nowhere else."""
+PLANS = Path("/makerflow-plan")
+"""The pieces of the plan, where our own image runs."""
+
+STAGED = ROOT / "staged"
+"""It is there once all that the entry point needs is."""
 
 REQUESTS = Path("/makerflow-requests")
 """The pod's annotation that asks it to end, as a file `stop`."""
@@ -22,11 +25,17 @@ CACHE = Path("/makerflow-cache")
 VARIABLE = "MAKERFLOW_POD"
 """The environment variable that holds `PodSettings` as JSON."""
 
+CONFIDENTIAL_VARIABLE = "MAKERFLOW_CONFIDENTIAL"
+"""The environment variable that hands the credentials to our own image, and to nothing else."""
+
 RANK = "JOB_COMPLETION_INDEX"
 """Set by Kubernetes in every container of an Indexed Job."""
 
 PLAN = "plan.json.gz"
 CONFIDENTIAL = "confidential.json"
+TERMINATED = 143
+"""The exit code of a container that was asked to end."""
+
 RENDEZVOUS_PORT, TENSORFLOW_PORT = 29500, 29501
 
 

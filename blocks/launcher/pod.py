@@ -20,11 +20,21 @@ from threading import Event
 
 from blocks.cluster.layout import RunLayout, write_json
 from blocks.cluster.outcome import Outcome
-from blocks.cluster.pod_settings import CACHE, CONFIDENTIAL, PLAN, RANK, ROOT, SECRETS, PodSettings
+from blocks.cluster.pod_settings import (
+    CACHE,
+    CONFIDENTIAL_VARIABLE,
+    PLAN,
+    PLANS,
+    RANK,
+    ROOT,
+    STAGED,
+    TERMINATED,
+    PodSettings,
+)
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.plan import ExitCause, RunPlan
 from blocks.files import replace_file
-from blocks.launcher.agent import Confidential, forbid_looking
+from blocks.launcher.agent import Confidential, forbid_looking, read_secrets
 from blocks.launcher.causes import staging_outcome
 from blocks.launcher.delivery import Delivery
 from blocks.launcher.journal import Journal
@@ -43,8 +53,7 @@ MESSAGE_BYTES = 2900
 """As of the supervisor's."""
 
 LOOK_SECONDS = 0.03
-TERMINATED = 143
-USAGE = "usage: python -m blocks.launcher.pod stage|sync"
+USAGE = "usage: python -m blocks.launcher.pod stage|sync < CONFIDENTIAL"
 
 
 class Pod:
@@ -52,19 +61,17 @@ class Pod:
 
     Args:
         environment: Of the container.
-        root: The pod's own volume.
-        secrets: Where the plan and the credentials are mounted.
+        confidential: What opens the plan's stores.
     """
 
-    def __init__(self, environment: Mapping[str, str], root: Path = ROOT, secrets: Path = SECRETS) -> None:
-        text = gzip.decompress(b"".join(file.read_bytes() for file in sorted(secrets.glob(f"{PLAN}*"))))
+    def __init__(self, environment: Mapping[str, str], confidential: Confidential) -> None:
+        text = gzip.decompress(b"".join(file.read_bytes() for file in sorted(PLANS.glob(f"{PLAN}*"))))
         self.plan = RunPlan.model_validate_json(text)
         self.rank = int(environment[RANK])
         self.settings = PodSettings.read(environment)
-        self.layout = RunLayout(root, self.plan.run_id)
+        self.layout = RunLayout(ROOT, self.plan.run_id)
         self.layout.directory.mkdir(parents=True, exist_ok=True)
         replace_file(self.layout.plan, text.decode(), durable=False)
-        confidential = Confidential(**json.loads((secrets / CONFIDENTIAL).read_bytes()))
         os.environ.update(confidential.environment)
         self.stores = Stores(confidential.connections)
 
@@ -81,13 +88,8 @@ class Pod:
             traceback.print_exc()
             return staging_outcome(error, self.layout.home)
         wait_for_others(self.settings.addresses)
-        self._staged.touch()
+        STAGED.touch()
         return Outcome(ExitCause.OK)
-
-    @property
-    def _staged(self) -> Path:
-        """It is there once all that the entry point needs is."""
-        return self.layout.directory / "staged"
 
     def _stage(self) -> None:
         place_programs()
@@ -105,10 +107,6 @@ class Pod:
     def sync(self, switch: StopSwitch) -> Outcome:
         """Upload, and tell, until the worker has ended and all is at its place."""
         with Stream(self.layout, self.rank).printed():
-            while not self._staged.exists():
-                if switch.asked():
-                    return Outcome(ExitCause.STOPPED, "It was stopped before its workers were started.")
-                switch.wait(LOOK_SECONDS)
             return self._sync(switch)
 
     def _sync(self, switch: StopSwitch) -> Outcome:
@@ -182,8 +180,9 @@ def main(arguments: list[str]) -> int:
         return 2
     forbid_looking()
     os.umask(0o022)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))  # the first process of a container ignores it else
-    pod = Pod(os.environ)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    pod = Pod(os.environ, _confidential())
     if arguments == ["stage"]:
         outcome = pod.stage()
         _leave(outcome, {"bytes": pod.staged_bytes()})
@@ -194,6 +193,14 @@ def main(arguments: list[str]) -> int:
     while not switch.asked() and not pod.is_supervisor_gone():  # one that ended before it would be started again
         switch.wait(LOOK_SECONDS)
     os._exit(0)  # threads that hang in a store must not keep the pod
+
+
+def _confidential() -> Confidential:
+    """What Kubernetes handed over: to `stage` in its environment, to `sync` in what is empty once it was read."""
+    if text := os.environ.pop(CONFIDENTIAL_VARIABLE, ""):
+        return Confidential(**json.loads(text))
+    with sys.stdin:
+        return read_secrets(needed=True)
 
 
 def _leave(outcome: Outcome, facts: dict[str, object]) -> None:

@@ -51,10 +51,9 @@ class S3Clients:
 
     def bulk(self, bucket: str, seconds: float) -> "S3Store":
         """The client for the bytes of one bucket; a request may take so many seconds as a whole."""
-        control = self.control
         with self._lock:
             if (bucket, seconds) not in self._bulk:
-                self._bulk[bucket, seconds] = self._open_bulk(control, bucket, seconds)
+                self._bulk[bucket, seconds] = self._open_bulk(bucket, seconds)
             return self._bulk[bucket, seconds]
 
     @property
@@ -151,21 +150,30 @@ class S3Clients:
                 "Name a PEM file of the authority's certificates, or unset it.",
             ) from error
 
-    def _open_bulk(self, control: Any, bucket: str, seconds: float) -> "S3Store":
+    @property
+    def _address(self) -> tuple[str, str, bool]:
+        """Endpoint, region, and whether a bucket is part of the host's name; boto3 is asked for what was not given."""
+        if not self._uses_environment:  # its client takes a tenth of a second to make
+            region = self.session.region_name or _DEFAULT_REGION
+            return self.endpoint_url, region, not self._connection.path_style
+        meta = self._control.meta
+        style = (getattr(meta.config, "s3", None) or {}).get("addressing_style")
+        return str(meta.endpoint_url), meta.region_name, style == "virtual"
+
+    def _open_bulk(self, bucket: str, seconds: float) -> "S3Store":
         from obstore.auth.boto3 import Boto3CredentialProvider
         from obstore.store import S3Store
 
         if self.session.get_credentials() is None:
             raise no_credentials(replace(self._path, bucket=bucket, key=""), "read or write")
         patience = self._patience
-        virtual = (getattr(control.meta.config, "s3", None) or {}).get("addressing_style") == "virtual"
-        endpoint = str(control.meta.endpoint_url)
+        endpoint, region, virtual = self._address
         authority = self._authority
         return S3Store(
             bucket,
             endpoint=endpoint.replace("://", f"://{bucket}.", 1) if virtual else endpoint,
             virtual_hosted_style_request=virtual,
-            region=control.meta.region_name,
+            region=region,
             credential_provider=Boto3CredentialProvider(self.session),
             client_options={
                 "allow_http": True,

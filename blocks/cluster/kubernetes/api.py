@@ -45,11 +45,27 @@ class ApiError(PermanentError):
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         self.status, self.reason, self.message = status, reason, message
-        super().__init__(f"Kubernetes refused: {message} ({reason or status}).")
+        super().__init__(f"Kubernetes refused: {message} ({reason or status}).{_remedy(status, message)}")
 
 
 class _BusyError(Exception):
-    """Trying again may help."""
+    """Trying again may help.
+
+    Attributes:
+        seconds: How long the API server wants us to wait at least.
+    """
+
+    def __init__(self, message: str, seconds: str = "") -> None:
+        self.seconds = min(float(seconds), RETRY_SECONDS) if seconds.isdecimal() else 0.0
+        super().__init__(message)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return max(_BACKOFF(state), error.seconds if isinstance(error, _BusyError) else 0.0)
+
+
+_BACKOFF = tenacity.wait_random_exponential(multiplier=0.1, max=3)
 
 
 class Api:
@@ -166,7 +182,7 @@ class Api:
     @tenacity.retry(
         retry=tenacity.retry_if_exception_type(_BusyError),
         stop=tenacity.stop_after_delay(RETRY_SECONDS),
-        wait=tenacity.wait_random_exponential(multiplier=0.1, max=3),
+        wait=_wait,
         reraise=True,
     )
     def _insist(
@@ -181,7 +197,8 @@ class Api:
         if response.status == 404 and absent:
             return None
         if response.status in _TRANSIENT or (response.status == 403 and _RESTARTING in text):
-            raise _BusyError(f"{response.status} {text[:200].decode(errors='replace')}")
+            said = f"{response.status} {text[:200].decode(errors='replace')}"
+            raise _BusyError(said, response.headers.get("Retry-After", ""))
         if response.status >= 300:
             _refuse(response.status, text)
         document: dict[str, Any] = json.loads(text)
@@ -241,6 +258,17 @@ def _plural(object: Mapping[str, Any]) -> str:
 def _kind_of(path: str) -> str:
     parts = path.split("/namespaces/")[1].split("/")
     return parts[1] + ("/log" if parts[-1] == "log" else "")
+
+
+def _remedy(status: int, message: str) -> str:
+    """What to do about it, where that can be known."""
+    if status == 401:
+        return " Have the credentials of KUBECONFIG renewed."
+    if status == 404 and message.startswith("namespaces "):
+        return " Create it by `kubectl create namespace`, or name another one by MAKERFLOW_NAMESPACE."
+    if status == 403 and "cannot" in message:
+        return " `makerflow doctor` says which rights are missing."
+    return ""
 
 
 def _refuse(status: int, text: bytes) -> NoReturn:

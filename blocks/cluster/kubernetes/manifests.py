@@ -25,12 +25,13 @@ from blocks.cluster.kubernetes.names import (
 from blocks.cluster.pod_settings import (
     CACHE,
     CONFIDENTIAL,
+    CONFIDENTIAL_VARIABLE,
     PACKAGES,
     PLAN,
+    PLANS,
     PROGRAMS,
     REQUESTS,
     ROOT,
-    SECRETS,
     VARIABLE,
     PodSettings,
 )
@@ -45,6 +46,9 @@ SECRET_BYTES = 900_000
 """Of one Secret, which the API server bounds at 1 MiB."""
 
 MOST_SECRETS = 24
+CONFIDENTIAL_BYTES = 120_000
+"""Of what opens the stores: Linux bounds one variable of a process's environment at 128 KiB."""
+
 UPLOAD_SECONDS = 690
 """From the end of an entry point that was asked to end to the end of its pod: for uploads to a store that is away."""
 
@@ -110,10 +114,18 @@ def secret_manifests(
         owner: The run's record.
 
     Raises:
-        CapacityError: The inputs have more objects than Kubernetes' API can be told of.
+        CapacityError: The inputs have more objects than Kubernetes' API can be told of, or their connections are too
+            large.
     """
     connections = {name: dict(values) for name, values in secrets.items()}
     document = json.dumps({"connections": connections, "environment": dict(environment)})
+    if len(document.encode()) > CONFIDENTIAL_BYTES:
+        raise CapacityError(
+            f"The connections of the run {plan.run_id} are too large for the environment of a pod",
+            f"{len(document.encode())} bytes",
+            f"{CONFIDENTIAL_BYTES}",
+            "Leave the authorities that are not needed out of their certificates.",
+        )
     packed = gzip.compress(plan.model_dump_json().encode(), mtime=0)
     pieces = [packed[at : at + SECRET_BYTES] for at in range(0, len(packed), SECRET_BYTES)]
     if len(pieces) > MOST_SECRETS:
@@ -226,10 +238,12 @@ def _pod(plan: RunPlan, site: Site, attempt: int, deadline: float | None, secret
     )
     ours: list[dict[str, Any]] = [{"name": VARIABLE, "value": settings.to_json()}]
     ours.append({"name": "MAKERFLOW_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}})
-    # The sidecar is first, so that what it imports takes no time of anybody's: the kubelet looks once a second which
-    # container is next.
-    sidecar = _ours(SYNC, site, plan, ours) | {"restartPolicy": "Always"}
-    containers = [sidecar, _ours(STAGE, site, plan, ours), *_installers(plan, secrets[0])]
+    confidential = {"secretKeyRef": {"name": secrets[0], "key": CONFIDENTIAL}}
+    ours.append({"name": CONFIDENTIAL_VARIABLE, "valueFrom": confidential})  # no file of the sidecar's has them
+    # The sidecar is first, for the kubelet looks once a second which container is next: no worker waits for it.
+    sidecar = _ours(SYNC, ["blocks.launcher.pod_start"], site, plan, ours) | {"restartPolicy": "Always"}
+    stage = _ours(STAGE, ["blocks.launcher.pod", STAGE], site, plan, ours)
+    containers = [sidecar, stage, *_installers(plan, secrets[0])]
     shape = plan.pod
     return {
         **({"serviceAccountName": site.service_account} if site.service_account else {}),
@@ -256,11 +270,13 @@ def _pod(plan: RunPlan, site: Site, attempt: int, deadline: float | None, secret
     }
 
 
-def _ours(name: str, site: Site, plan: RunPlan, environment: list[dict[str, Any]]) -> dict[str, Any]:
+def _ours(
+    name: str, module: Sequence[str], site: Site, plan: RunPlan, environment: list[dict[str, Any]]
+) -> dict[str, Any]:
     """A container of the platform's image; it has the credentials."""
     mounts = [
         {"name": "work", "mountPath": str(ROOT)},
-        {"name": "secrets", "mountPath": str(SECRETS), "readOnly": True},
+        {"name": "plan", "mountPath": str(PLANS), "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - of the pod's own
         # Not in the sidecar: what it writes below the volume that it shares an entry point may lead elsewhere.
         *([{"name": "cache", "mountPath": str(CACHE)}] if site.node_cache and name == STAGE else []),
@@ -269,7 +285,7 @@ def _ours(name: str, site: Site, plan: RunPlan, environment: list[dict[str, Any]
     return {
         "name": name,
         "image": site.image,
-        "command": ["python", "-m", "blocks.launcher.pod", name],
+        "command": ["python", "-m", *module],
         "env": environment,
         "resources": {"requests": SIDECAR, "limits": SIDECAR_LIMITS},
         "securityContext": _restricted(),
@@ -355,22 +371,18 @@ def _tolerations() -> list[dict[str, Any]]:
 
 def _volumes(plan: RunPlan, site: Site, secrets: Sequence[str]) -> list[dict[str, Any]]:
     request = {"path": "stop", "fieldRef": {"fieldPath": f"metadata.annotations['{STOP}']"}}
-    sources = [{"secret": {"name": name, "items": _items(number)}} for number, name in enumerate(secrets)]
+    pieces = [(name, f"{PLAN}.{number:02d}") for number, name in enumerate(secrets)]
+    sources = [{"secret": {"name": name, "items": [{"key": key, "path": key}]}} for name, key in pieces]
     cache = {"name": "cache", "hostPath": {"path": site.node_cache, "type": "DirectoryOrCreate"}}
     return [
         # The log of each worker, the cache of an own copy of the inputs, and some room for programs and packages.
         {"name": "work", "emptyDir": {"sizeLimit": f"{2 * plan.storage_mib + plan.logs.limit_mib + 4096}Mi"}},
-        {"name": "secrets", "projected": {"sources": sources, "defaultMode": 0o440}},
+        {"name": "plan", "projected": {"sources": sources, "defaultMode": 0o440}},
         {"name": "requests", "downwardAPI": {"items": [request]}},
         {"name": "tmp", "emptyDir": {"sizeLimit": f"{plan.storage_mib}Mi"}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{max(plan.resources.memory_mib // 2, 64)}Mi"}},
         *([cache] if site.node_cache else []),
     ]  # fmt: skip
-
-
-def _items(number: int) -> list[dict[str, str]]:
-    keys = [f"{PLAN}.{number:02d}", *([CONFIDENTIAL] if number == 0 else [])]
-    return [{"key": key, "path": key} for key in keys]
 
 
 def nas_ids(plan: RunPlan) -> list[str]:

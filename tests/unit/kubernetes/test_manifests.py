@@ -130,14 +130,12 @@ def test_every_root_is_read_only_and_no_pod_has_an_account(name):
 @pytest.mark.parametrize("name", CASES)
 def test_credentials_reach_our_own_containers_alone(name):
     pod = pod_of(name)
-    having = {
-        each["name"]
-        for each in (*pod["initContainers"], *pod["containers"])
-        if any(mount["name"] == "secrets" for mount in each["volumeMounts"])
-    }
+    containers = (*pod["initContainers"], *pod["containers"])
+    having = {each["name"] for each in containers if CONFIDENTIAL in json.dumps(each)}
     assert having == {"stage", "sync"}
     assert all(container(pod, each)["image"] == IMAGE for each in having)
     assert "env" not in container(pod, "worker")
+    assert CONFIDENTIAL not in json.dumps(pod["volumes"])  # no file has them that user code could lead the sidecar to
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -221,10 +219,14 @@ def test_a_plan_that_is_too_big_for_one_secret_takes_several(monkeypatch):
 
 
 def test_the_pieces_are_one_directory_in_the_pod_and_their_names_are_in_order():
-    volume = next(volume for volume in pod_of("several_secrets")["volumes"] if volume["name"] == "secrets")
+    volume = next(volume for volume in pod_of("several_secrets")["volumes"] if volume["name"] == "plan")
     paths = [item["path"] for part in volume["projected"]["sources"] for item in part["secret"]["items"]]
-    assert sorted(path for path in paths if path.startswith(PLAN)) == [f"{PLAN}.{number:02d}" for number in range(3)]
-    assert CONFIDENTIAL in paths
+    assert sorted(paths) == [f"{PLAN}.{number:02d}" for number in range(3)]
+
+
+def test_connections_that_no_environment_can_hold_are_refused():
+    with pytest.raises(CapacityError, match="too large for the environment of a pod"):
+        secret_manifests(make_plan(), {"store": {"ca_certificate": "x" * 130_000}}, {}, OWNER)
 
 
 def test_the_largest_plan_that_is_taken_is_named_in_order_too():
