@@ -190,7 +190,8 @@ class KubernetesCluster(Cluster):
             data, position, ended = self._read(run, rank, attempt, position, at_most)
             if data or not ended or attempt >= record.attempt:
                 return data, cursor_of(attempt, position)
-            missing = position == 0 and not newest_pods(self._view.seen(run).pods_of(attempt)).get(rank)
+            pods = newest_pods(self._view.seen(run).pods_of(attempt))
+            missing = position == 0 and bool(record.told("started", attempt)) and rank not in pods
             attempt, position = attempt + 1, 0
             if missing:
                 return GONE.format(attempt=attempt - 1).encode(), cursor_of(attempt, 0)

@@ -26,6 +26,7 @@ from blocks.cluster.kubernetes.exits import (
     staged_bytes,
     started_at,
 )
+from blocks.cluster.kubernetes.holding import REST_SECONDS, given_back, held_until, is_resting
 from blocks.cluster.kubernetes.names import Object, job_name, name_of, rank_of
 from blocks.cluster.kubernetes.record import RunRecord
 from blocks.cluster.kubernetes.view import Seen
@@ -91,7 +92,7 @@ class _Step:
 
     def take(self) -> tuple[RunRecord, Needs]:
         if self._job is None and not self._job_is_gone:
-            return self._record, Needs()
+            return self._record, self._rest()
         if self._record.seen < self._attempt:
             self._record = self._record.change(seen=self._attempt)
         self._tell_queue()
@@ -105,6 +106,13 @@ class _Step:
         if needs is None:
             needs = self._hold(deadline)
         return self._record, needs
+
+    def _rest(self) -> Needs:
+        """Once its time has come, what was given back is asked for again."""
+        if not is_resting(self._record):
+            return Needs()
+        left = self._record.not_before - self._now.timestamp()
+        return Needs(look_again_seconds=left) if left > 0 else Needs(job=self._attempt)
 
     def _tell_queue(self) -> None:
         """That the run waits, and why, until all of its pods have a node."""
@@ -130,7 +138,11 @@ class _Step:
         return diagnose(self._job, list(self._pods.values()), self._warnings, self._record.vcpus)
 
     def _tell_staging(self) -> None:
-        if not self._record.is_staged and self._attempt == 1 and is_staged(self._known.get(0, _NOTHING)):
+        if (
+            not self._record.is_staged
+            and self._attempt <= 1 + self._record.released
+            and is_staged(self._known.get(0, _NOTHING))
+        ):
             self._tell("staging", step="inputs", finished=True, **staged_bytes(self._known[0]))
 
     def _tell_start(self) -> bool:
@@ -285,11 +297,20 @@ class _Step:
         end = self._attempt if others and not self._job_is_over() and not self._job_is_gone else 0
         if end:
             self._record = self._record.change(ending=end)
+        held = held_until(self._record, self._pods) if not records and self._record.stop is None else None
+        if held and self._now >= held:
+            return self._give_back()
         trouble = self.trouble()
-        again = 5.0 if trouble and trouble.cause else None
+        again = 5.0 if trouble and trouble.cause else (held - self._now).total_seconds() if held else None
         return Needs(
             end_job=end, force=self._unanswered() if failed else (), deadline=deadline, look_again_seconds=again
         )
+
+    def _give_back(self) -> Needs:
+        """End those that have their places, for a while."""
+        places = sum(bool(pod["spec"].get("nodeName")) for pod in self._pods.values())
+        self._record = given_back(self._record, places, self._now)
+        return Needs(end_job=self._attempt, look_again_seconds=REST_SECONDS)
 
     def _tell(self, kind: str, **fields: Any) -> None:
         self._record = self._record.tell(kind, **fields)
@@ -339,6 +360,8 @@ def phase_of(record: RunRecord, seen: Seen) -> tuple[RunPhase, str]:
     job = seen.job(record.attempt)
     if job is None and record.ending == record.attempt:
         return RunPhase.RUNNING, "its workers are being ended"
+    if job is None and is_resting(record):
+        return RunPhase.QUEUED, record.told("queued")[-1].reason
     if job is None:
         name = job_name(record.run_id, record.attempt)
         return RunPhase.LOST, f"its Job {name} is not there"

@@ -56,6 +56,8 @@ class RunRecord(Frozen):
         seen: The attempt whose Job somebody has seen: one that is not there any more was deleted.
         ending: The last attempt whose Job we have deleted ourselves, as its workers are to end.
         concluded: The last attempt whose end was dealt with.
+        released: How many attempts gave back the places of some workers, as there was none for the others.
+        not_before: Seconds of the epoch: when the attempt that follows such a one is to be made.
         deadline: Fixed when the first attempt starts.
         stop: The grace in seconds, once somebody asked the run to end.
         logs: Where logs go.
@@ -79,6 +81,8 @@ class RunRecord(Frozen):
     seen: int = 0
     ending: int = 0
     concluded: int = 0
+    released: int = 0
+    not_before: float = 0.0
     restarts_used: int = 0
     out_of_memory_used: int = 0
     deadline: float | None = None

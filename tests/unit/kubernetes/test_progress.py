@@ -37,6 +37,12 @@ class Worker:
         self._states: dict[str, Any] = {}
         self._status: dict[str, Any] = {"phase": "Pending", "conditions": []}
 
+    def placed(self) -> "Worker":
+        self._status["conditions"].append(
+            {"type": "PodScheduled", "status": "True", "lastTransitionTime": moment(self._attempt)}
+        )
+        return self
+
     def staging(self) -> "Worker":
         self._states["stage"] = {"running": {"startedAt": moment(2)}}
         return self
@@ -444,6 +450,38 @@ def test_what_was_uploaded_is_told_before_the_end_and_a_refusal_decides():
 )
 def test_where_a_run_stands(worker, phase):
     assert phase_of(Story().record, Seen(jobs=(job(),), pods=(worker.pod(),)))[0] is phase
+
+
+def test_places_that_are_held_in_vain_are_given_back_and_asked_for_again():
+    story, pair = Story(workers=2), (Worker(0).placed().staging(), Worker(1, node=""))
+    story.look(job(workers=2), *pair, at=100)
+    assert 20 < story.needs.look_again_seconds < 141
+    assert story.look(job(workers=2), *pair, at=250) == ["queued"]
+    assert story.needs.end_job == 1
+    assert "room for 1 of its 2 workers" in story.record.events[-1].reason
+    ending = Seen(jobs=(), pods=(Worker(0).placed().deleted().pod(),))
+    assert story.look_at(ending, at=260) == []
+    assert story.needs == Needs(look_again_seconds=10)
+    assert phase_of(story.record, ending) == (RunPhase.QUEUED, story.record.events[-1].reason)
+    story.look(None, at=271)
+    assert story.needs == Needs(job=2)
+    second = Worker(0, attempt=2).placed().runs(), Worker(1, attempt=2).placed().runs()
+    assert story.look(job(2, workers=2), *second, at=280) == ["placed", "staging", "started"]
+    assert (story.record.restarts_used, story.record.exits(1)) == (0, {})
+
+
+def test_each_time_they_are_held_for_longer_and_those_of_a_run_that_is_to_stop_or_runs_are_no_such_thing():
+    pair = (Worker(0).placed().staging(), Worker(1, node=""))
+    again = Story(workers=2, released=3)
+    assert again.look(job(workers=2), *pair, at=900) == []
+    assert again.look(job(workers=2), *pair, at=2000) == ["queued"]
+    stopping = Story(workers=2, stop=5.0)
+    assert stopping.look(job(workers=2), *pair, at=2000) == []
+    running = Story(workers=2)
+    assert "queued" not in running.look(job(workers=2), *(Worker(n).placed().runs() for n in (0, 1)), at=2000)
+    ended = Worker(0).placed().ended("ok"), Worker(1).placed().runs()
+    assert running.look(job(workers=2), *ended, at=2000) == ["exited"]
+    assert running.needs.end_job == 0
 
 
 def test_an_over_run_is_not_looked_at_any_more():
