@@ -389,6 +389,8 @@ class KubernetesCluster(Cluster):
         uid = str(object["metadata"]["uid"])
         if lives.setdefault(run, uid) != uid:
             lives[run], read[record.run_id] = uid, 0
+        if read.get(record.run_id, 0) > record.sequence:  # somebody deleted the record, and it was launched again
+            read[record.run_id] = 0
         for event in record.events:
             if event.sequence > read.get(record.run_id, 0):
                 read[record.run_id] = event.sequence

@@ -100,11 +100,11 @@ class _Step:
             self._finish(Outcome(ExitCause.STOPPED, "It was stopped before its workers were started."))
             return self._record, Needs()
         self._tell_staging()
-        deadline = self._tell_start()
+        self._tell_start()
         self._tell_exits()
         needs = self._conclude()
         if needs is None:
-            needs = self._hold(deadline)
+            needs = self._hold()
         return self._record, needs
 
     def _rest(self) -> Needs:
@@ -145,16 +145,20 @@ class _Step:
         ):
             self._tell("staging", step="inputs", finished=True, **staged_bytes(self._known[0]))
 
-    def _tell_start(self) -> bool:
-        """Told once all workers run; whether that is news."""
+    def _tell_start(self) -> None:
+        """Told once all workers run."""
         all_run = len(self._known) == self._record.workers and all(map(has_started, self._known.values()))
         if not all_run or self._record.told("started", self._attempt):
-            return False
+            return
         at = max(started_at(pod) for pod in self._known.values())
         deadline = self._record.deadline or at.timestamp() + self._record.time_limit_seconds
         self._record = self._record.change(deadline=deadline)
         self._tell("started", attempt=self._attempt, deadline=datetime.fromtimestamp(deadline, UTC))
-        return True
+
+    def _is_unlimited(self) -> bool:
+        """Whether Kubernetes does not know yet until when its workers may run."""
+        started = self._record.told("started", self._attempt)
+        return bool(started and self._job and "activeDeadlineSeconds" not in self._job["spec"])
 
     def _tell_exits(self) -> None:
         told = self._record.exits(self._attempt)
@@ -289,7 +293,7 @@ class _Step:
             self._tell_no_logs(False)
         self._tell("finished", cause=outcome.cause, message=outcome.message)
 
-    def _hold(self, deadline: bool) -> Needs:
+    def _hold(self) -> Needs:
         """While some worker goes on: end it where another has failed, and look again where time alone decides."""
         records = self._record.exits(self._attempt)
         failed = any(record.cause is not ExitCause.OK for record in records.values())
@@ -303,7 +307,10 @@ class _Step:
         trouble = self.trouble()
         again = 5.0 if trouble and trouble.cause else (held - self._now).total_seconds() if held else None
         return Needs(
-            end_job=end, force=self._unanswered() if failed else (), deadline=deadline, look_again_seconds=again
+            end_job=end,
+            force=self._unanswered() if failed else (),
+            deadline=self._is_unlimited(),
+            look_again_seconds=again,
         )
 
     def _give_back(self) -> Needs:

@@ -139,7 +139,8 @@ class Settling:
         if began:
             seconds = int(deadline - datetime.fromisoformat(began).timestamp()) + GRACE_SECONDS
             name = job_name(record.run_id, record.attempt)
-            self._api.merge(JOBS, name, {"spec": {"activeDeadlineSeconds": max(seconds, 1)}})
+            if limited := self._api.merge(JOBS, name, {"spec": {"activeDeadlineSeconds": max(seconds, 1)}}):
+                self._view.put(JOBS, limited)
 
     def _run(self) -> None:
         turn = 0

@@ -177,7 +177,10 @@ def test_a_run_is_told_from_its_place_to_its_end_and_nothing_twice():
     assert story.look(job(), Worker().runs()) == ["started"]
     assert story.needs.deadline
     assert story.record.deadline == BEGINNING.timestamp() + 5 + LIMIT
-    assert story.look(job(), Worker().ended("ok", uploads=False)) == ["exited"]
+    assert story.look(job(), Worker().runs()) == []
+    assert story.needs.deadline  # until it is heard of
+    limited = job() | {"spec": {"completions": 1, "activeDeadlineSeconds": 620}}
+    assert story.look(limited, Worker().ended("ok", uploads=False)) == ["exited"]
     assert story.needs == Needs()
     assert story.look(job(complete=True), Worker().ended("ok")) == ["finished"]
     assert story.end == ("ok", "")
