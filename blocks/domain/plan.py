@@ -241,7 +241,7 @@ class _Event(Frozen):
 
 
 class Queued(_Event):
-    """The run waits for room; `reason` says for what."""
+    """The run waits; `reason` says for what: for room, or that something lacks that is known to be needed."""
 
     kind: Literal["queued"] = "queued"
     reason: str

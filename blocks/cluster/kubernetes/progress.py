@@ -115,15 +115,12 @@ class _Step:
         return Needs(look_again_seconds=left) if left > 0 else Needs(job=self._attempt)
 
     def _tell_queue(self) -> None:
-        """That the run waits, and why, until all of its pods have a node."""
-        if self._record.told("placed") and self._placed_attempt():
-            return
+        """When all of its pods have a node, and what is in the way of them until they run."""
         nodes = [pod["spec"].get("nodeName") for pod in self._known.values()]
-        if len(nodes) == self._record.workers and all(nodes):
+        if len(nodes) == self._record.workers and all(nodes) and not self._placed_attempt():
             where = ", ".join(sorted(set(nodes)))
             self._tell("placed", where=f"node {where}" if len(set(nodes)) == 1 else f"nodes {where}")
-            return
-        trouble = self.trouble()
+        trouble = None if self._record.told("started", self._attempt) else self.trouble()
         queued = self._record.told("queued")
         if trouble and (not queued or queued[-1].reason != trouble.message):
             self._tell("queued", reason=trouble.message)
@@ -131,7 +128,8 @@ class _Step:
     def _placed_attempt(self) -> bool:
         """Whether this attempt's placing is told: after a restart there is another."""
         kinds = [event.kind for event in self._record.events]
-        return "restarted" not in kinds or "placed" in kinds[len(kinds) - kinds[::-1].index("restarted") :]
+        since = len(kinds) - kinds[::-1].index("restarted") if "restarted" in kinds else 0
+        return "placed" in kinds[since:]
 
     def trouble(self) -> Trouble | None:
         """What is in the way of its pods."""
