@@ -44,6 +44,10 @@ REPORT_SECONDS = 5.0
 REPORT_SHARE_OF_TIME = 20
 """Between two reports passes so many times the time that one takes, however much there is to draw."""
 CHUNK_BYTES = 4 * 2**20
+DELETED = (
+    "Somebody deleted its run from the cluster. Start it again as a copy; what it had uploaded is at its place, and its"
+    " checkpoints can be given as its input."
+)
 
 logger = logging.getLogger("makerflow")
 
@@ -196,6 +200,10 @@ class Follower:
         if row.status is TrainingStatus.STOP_IN_PROGRESS or row.plan is None:
             self._platform.cluster.stop(self._handle, 0)
             return not states
+        if not states and self._row.event_cursor:  # it was launched: where it stood, no cluster knows any more
+            target = ending_of(ExitCause.LOST, row.status)
+            self._platform.registry.trainings.move(row.id, target, DELETED)
+            return True
         self._platform.cluster.launch(row.plan, self._platform.secrets(row.plan))
         return False
 

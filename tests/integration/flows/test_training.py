@@ -10,6 +10,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
 
+from blocks.cluster.layout import RunLayout
 from blocks.cluster.local import LocalCluster
 from blocks.connections.platform import _platform, open_platform
 from blocks.domain.errors import (
@@ -40,6 +41,7 @@ from tasks.following import CHECK_SECONDS
 from tasks.report import training_report
 from tasks.training import check_access, plan_run, register_training
 from tests.integration.flows.conftest import MakeSpec
+from tests.integration.flows.test_tuning import remove_behind_its_back
 from tests.processes import processes_of
 from tests.waiting import wait_until
 
@@ -154,6 +156,19 @@ def test_a_running_training_is_stopped_and_its_workers_are_gone(make_spec: MakeS
     assert isinstance(result, Training)
     assert result.status is TrainingStatus.STOPPED
     assert stop_training("t").status is TrainingStatus.STOPPED
+
+
+@pytest.mark.req("TRN-13")
+def test_a_training_whose_run_somebody_deletes_from_the_cluster_ends_and_says_so(
+    make_spec: MakeSpec, home: Path
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(create_training, make_spec(SLEEPS))
+        wait_until(lambda: bool(open_platform().registry.trainings.page().items) and is_running("t"))
+        remove_behind_its_back(RunLayout(home, open_platform().registry.trainings.get("t").id))
+        row = followed.result(60)
+    assert row.status is TrainingStatus.FAIL_TRAIN
+    assert row.reason.startswith("Somebody deleted its run from the cluster. Start it again")
 
 
 @pytest.mark.req("TRN-13", "COM-10")
