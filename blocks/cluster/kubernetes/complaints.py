@@ -78,6 +78,11 @@ UNSCHEDULED = (
         "Add it to the tolerations of the flavor in the catalogue, if it may use them.",
     ),
     Row(
+        r"untolerated taint\(s\)",
+        "waiting for a node: those that would do are out of use, or have a taint that the flavor does not tolerate. "
+        "It starts when one is back; `kubectl describe nodes` names the taints.",
+    ),
+    Row(
         r"node affinity/selector|node selector",
         "waiting for a node: none has the labels that the flavor asks for. "
         "Label one, or correct the node_selector of the flavor in the catalogue.",

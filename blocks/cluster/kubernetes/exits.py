@@ -27,6 +27,7 @@ _UNDELIVERED = (
     "The platform's own container that uploads did not end well, so outputs may be missing at their place. "
     "Start it again as a copy."
 )
+_NODE_REMEDY = "Have it brought back, or deleted from the cluster: until then its processes may go on."
 _MORE_STORAGE = "Raise the data-storage size (--storage-gb), or use less."
 
 
@@ -147,7 +148,7 @@ def _of_node(pod: Object, asked: bool) -> _End | None:
     """Of a node that is away, or is no more."""
     node = pod["spec"].get("nodeName")
     if is_lost(pod):
-        return _End(ExitCause.LOST, f"Its node {node} does not answer any more.")
+        return _End(ExitCause.LOST, f"Its node {node} does not answer any more. {_NODE_REMEDY}")
     if condition_of(pod, "DisruptionTarget").get("reason") == "DeletionByPodGC" and not _terminated(pod, WORKER):
         return _End(ExitCause.LOST, f"Its node {node} is no longer part of the cluster.")
     return None

@@ -255,6 +255,20 @@ def test_what_can_pass_waits_and_what_cannot_ends_the_run(said, cause, message):
     assert (trouble.message, trouble.cause) == (message, cause)
 
 
+def test_a_node_that_is_away_is_not_taken_for_one_without_the_labels():
+    """The words of a scheduler that names no taints: one of two nodes was lost, and the flavor asks for it."""
+    seen = copy.deepcopy(recorded("unschedulable_node_selector"))
+    said = "1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint(s)"
+    [scheduled] = [c for c in seen.pods[0]["status"]["conditions"] if c["type"] == "PodScheduled"]
+    scheduled["message"] = f"0/2 nodes are available: {said}. no new claims to deallocate, preemption: 0/2 nodes are."
+    trouble = diagnosed(seen)
+    assert trouble is not None
+    assert trouble.message == (
+        "waiting for a node: those that would do are out of use, or have a taint that the flavor does not tolerate. "
+        f"It starts when one is back; `kubectl describe nodes` names the taints. Of 2 nodes: {said}."
+    )
+
+
 def test_complaints_of_another_attempt_say_nothing():
     seen = copy.deepcopy(recorded("limit_range"))
     seen.jobs[0]["metadata"]["name"] = seen.jobs[0]["metadata"]["name"][:-1] + "2"

@@ -116,7 +116,10 @@ def test_of_two_nodes_the_one_that_does_not_answer_has_lost_its_worker():
     record = exit_of(away)
     assert record is not None
     assert (record.rank, record.cause) == (1, "lost")
-    assert record.message == "Its node node2 does not answer any more."
+    assert record.message == (
+        "Its node node2 does not answer any more. Have it brought back, or deleted from the cluster: until then its "
+        "processes may go on."
+    )
     assert exit_of(here) is None
     assert (is_lost(here), is_lost(away), is_over(away)) == (False, True, False)
 
