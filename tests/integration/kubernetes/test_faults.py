@@ -1,5 +1,6 @@
 """What is done to runs behind the platform's back, on a real cluster: each ends right, and nothing is left of it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,10 @@ import pytest
 
 from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes.names import job_name, run_name
+from blocks.connections.platform import open_platform
+from blocks.domain.catalogues import BUILT_IN
 from blocks.domain.errors import NotFoundError
+from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.plan import ExitCause, PlannedOutput, Resources, RunHandle, RunPhase
 from tests.contract.cluster_contract import SLOW, state_of, texts, until, until_it_prints, until_over
 from tests.contract.test_kubernetes_cluster import STORE, KubernetesSite, objects_in, swept_site
@@ -35,6 +39,18 @@ for step in range(done + 1, done + 400):
     if Path(os.environ["EM_SOURCE_DIR"], "end").exists() or step >= 400:
         break
     time.sleep(0.5)
+"""
+LEARNS = """
+import time
+print("begins", flush=True)
+for step in range(1, 21):
+    print(f"step={step} loss={1 / step}", flush=True)
+    time.sleep(0.2)
+"""
+TRAIN = """
+import sys
+from flows.training import create_training
+create_training(dict(name="killed", algorithm=sys.argv[1], entry_point="train.py", output=sys.argv[2], workers=2))
 """
 HUNGRY = "print('eats', flush=True)\nfood = bytearray(4 << 30)\nfor n in range(0, len(food), 4096): food[n] = 1\n"
 
@@ -157,8 +173,6 @@ handle = cluster.launch(RunPlan.model_validate_json(plan), json.loads(secrets))
 for event in cluster.watch(Selector(run_id=handle.run_id)):
     print(event.kind, flush=True)
 """
-    import json
-
     secrets = json.dumps({STORE: site.connection.to_mapping()})
     command = [sys.executable, "-c", program, plan.model_dump_json(), namespace.image, namespace.name, secrets]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -170,6 +184,57 @@ for event in cluster.watch(Selector(run_id=handle.run_id)):
     assert events[-1].cause is ExitCause.OK
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert texts(cluster, handle) == [f"line {n}" for n in range(12)]
+
+
+@pytest.fixture
+def flow_environment(namespace, store, home, tmp_path, monkeypatch) -> str:
+    """Have flows run on the cluster, with their outputs in the returned bucket."""
+    bucket = store.make_bucket()
+    image = {"container": namespace.image, "container_python": "python"}
+    images = [each.model_dump(mode="json") | image for each in BUILT_IN.images]
+    flavors = [each.model_dump(mode="json") | {"pod": {"requests": {"cpu": "90m"}}} for each in BUILT_IN.flavors]
+    (tmp_path / "catalogue.yaml").write_text(json.dumps({"images": images, "flavors": flavors}))
+    settings = {
+        "MAKERFLOW_CLUSTER": "kubernetes",
+        "MAKERFLOW_NAMESPACE": namespace.name,
+        "MAKERFLOW_IMAGE": namespace.image,
+        "MAKERFLOW_CATALOGUE": str(tmp_path / "catalogue.yaml"),
+        "MAKERFLOW_ARTIFACTS": f"s3://{bucket}/artifacts",
+        **store.environment,
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return bucket
+
+
+@pytest.mark.req("COM-04")
+def test_a_flow_that_is_killed_is_run_again_to_the_end_of_the_same_workers(site, namespace, flow_environment, tmp_path):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").write_text(LEARNS)
+    output = f"s3://{flow_environment}/out"
+    command = [sys.executable, "-c", TRAIN, f"file://{tmp_path}/code", output]
+    with subprocess.Popen(command) as flow:
+        try:
+            wait_until(lambda: seen_losses() >= 3, "the flow to read metrics")
+        finally:
+            flow.kill()
+    assert seen_losses() < 20
+    subprocess.run(command, check=True, timeout=90)
+    row = open_platform().registry.trainings.get("killed")
+    assert row.status is TrainingStatus.COMPLETE
+    [loss] = [each for each in open_platform().registry.metrics.names(row.id) if each.name == "loss"]
+    assert (loss.count, loss.last_step) == (20, 20), "lines lost or read twice"
+    [kept] = [each.path for each in row.plan.outputs if each.kind == "log"]
+    logs = [site.read(f"{place}/output.log") for place in (kept, f"{kept}/worker-1")]
+    assert [log.count(b"begins") for log in logs] == [1, 1]
+    wait_until(lambda: objects_in(namespace.name) == [], "the run's objects to be gone")
+
+
+def seen_losses() -> int:
+    """How many values of `loss` the flow has read by now."""
+    registry = open_platform().registry
+    rows = [row for row in registry.trainings.page().items if row.name == "killed"]
+    return sum(each.count for row in rows for each in registry.metrics.names(row.id) if each.name == "loss")
 
 
 def test_a_pod_that_is_killed_without_a_word_is_lost_and_all_start_again(site, cluster, namespace):
