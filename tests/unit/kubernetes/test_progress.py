@@ -368,6 +368,19 @@ def test_a_node_that_is_lost_has_its_pod_forgotten_and_all_start_again():
     assert story.needs.job == 2
 
 
+def test_a_lost_node_explains_the_traceback_that_it_has_caused_before_it_was_missed():
+    story, failed = Story(workers=2), Worker(0).ended("user_error")
+    story.look(job(workers=2), Worker(0).runs(), Worker(1).runs())
+    assert story.look(job(workers=2), failed, Worker(1).runs()) == ["exited"]
+    assert story.needs.end_job == 1
+    assert story.look(None, Worker(1).runs().deleted(), departed=(failed,), gone=True) == []
+    away = Worker(1).runs().deleted("DeletionByTaintManager")
+    assert story.look(None, away, departed=(failed,), gone=True) == ["exited", "restarted"]
+    assert story.exits == {}
+    assert [exit.cause for exit in story.record.exits(1).values()] == ["user_error", "lost"]
+    assert (story.needs.job, story.needs.force) == (2, (away.name,))
+
+
 def test_a_job_that_somebody_deleted_is_a_clear_end_once_its_pods_are_gone():
     story = Story()
     story.look(job(), Worker().runs())
