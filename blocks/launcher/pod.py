@@ -38,8 +38,9 @@ from blocks.launcher.agent import Confidential, forbid_looking, read_secrets
 from blocks.launcher.causes import staging_outcome
 from blocks.launcher.delivery import Delivery
 from blocks.launcher.journal import Journal
+from blocks.launcher.pod_barrier import wait_for_others
 from blocks.launcher.pod_monitor import PodMonitor, open_files
-from blocks.launcher.pod_stage import place_programs, place_worker, wait_for_others
+from blocks.launcher.pod_stage import place_programs, place_worker
 from blocks.launcher.pod_stream import Stream
 from blocks.launcher.preparation import stage_inputs
 from blocks.launcher.stopping import StopSwitch, in_background
@@ -87,7 +88,8 @@ class Pod:
         except Exception as error:  # the top of the process: whatever it was must be on record
             traceback.print_exc()
             return staging_outcome(error, self.layout.home)
-        wait_for_others(self.settings.addresses)
+        name = f"{self.plan.run_id}/{self.settings.attempt}"
+        wait_for_others(self.settings.addresses, self.rank, name)
         STAGED.touch()
         return Outcome(ExitCause.OK)
 

@@ -7,6 +7,7 @@ later.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,11 +20,20 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
 def main() -> int:
     """Install what is missing; pip's exit code."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))  # which the first process of a container ignores otherwise
-    installed = [*PIP, "install", "--quiet", "--no-index", "--dry-run", "-r", REQUIREMENTS]
-    if subprocess.call(installed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
+    if is_there():
         return 0
     options = ["--no-cache-dir", "--progress-bar", "off", "--target", sys.argv[-1]]
     return subprocess.call([*PIP, "install", *options, "-r", REQUIREMENTS])
+
+
+def is_there() -> bool:
+    """Whether the image has all of it, as far as its pip can tell."""
+    looking = [*PIP, "install", "--quiet", "--no-index", "--dry-run", "--report", "-", "-r", REQUIREMENTS]
+    said = subprocess.run(looking, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    try:
+        return bool(json.loads(said)["install"] == [])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """What the init container leaves for the container of the entry point."""
 
 import shutil
-import socket
-import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +18,6 @@ from blocks.storage.cache import Cache
 from blocks.storage.staging import stage
 
 _PROGRAMS = ("pod_supervisor.py", "supervisor.py", "accounting.py", "pod_installer.py")
-_LOOK_SECONDS = 0.5
 
 
 def place_programs() -> None:
@@ -73,20 +69,6 @@ def place_worker(
         "oom_files": ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"],
     }
     write_json(layout.worker(rank) / "worker.json", document, durable=False)
-
-
-def wait_for_others(addresses: Sequence[str]) -> None:
-    """Until every worker has its place, so that no entry point waits in vain, or spends its time, for another."""
-    while not all(_has_place(address) for address in addresses):
-        time.sleep(_LOOK_SECONDS)
-
-
-def _has_place(address: str) -> bool:
-    try:
-        socket.getaddrinfo(address, None)
-    except OSError:
-        return False
-    return True
 
 
 def _checkpoint(layout: RunLayout, plan: RunPlan, stores: Stores, cache: Cache) -> Path | None:

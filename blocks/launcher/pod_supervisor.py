@@ -50,8 +50,9 @@ class PodSupervisor(Supervisor):
             self._worker["deadline"] = time.time() + self._worker["time_limit_seconds"]
         self._requests: dict[str, Any] = {}
         # Held for as long as this process lives: the sidecar, which does not see it, knows by it when it is gone.
-        self._lock = os.open(self._path("supervisor.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(self._path(".supervisor.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        os.replace(self._path(".supervisor.lock"), self._path("supervisor.lock"))  # at no time is it there and free
         self._report_at = 0.0
         self._code = 1
 

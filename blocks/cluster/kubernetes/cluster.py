@@ -20,7 +20,7 @@ from blocks.cluster.kubernetes.manifests import (
     secret_manifests,
     service_manifest,
 )
-from blocks.cluster.kubernetes.names import RUN, STOP, Object, is_of, job_name, name_of, run_name
+from blocks.cluster.kubernetes.names import RUN, STOP, Object, is_of, job_name, life_of, name_of, run_name
 from blocks.cluster.kubernetes.plans import plan_of
 from blocks.cluster.kubernetes.progress import (
     DELETED,
@@ -374,7 +374,7 @@ class KubernetesCluster(Cluster):
         ended = [r for rank, r in record.exits(record.attempt).items() if rank not in before]
         stopped = [r for r in ended if r.cause is ExitCause.STOPPED and r.began is not None]
         killed = sum(r.signal == 9 for r in stopped)
-        remaining = sum(not is_over(pod) for pod in self._view.seen(run).pods)
+        remaining = sum(map(_is_alive, self._view.seen(run).pods))
         return StopReport(terminated=len(stopped) - killed, killed=killed, remaining=remaining)
 
     def _news(self, run: str, selector: Selector, read: dict[str, int], lives: dict[str, str]) -> Iterator[RunEvent]:
@@ -419,7 +419,7 @@ class KubernetesCluster(Cluster):
 
     def _stream(self, run: str, rank: int, attempt: int, pod: Object, position: int, *, silent: bool = False) -> Stream:
         def told(frame: dict[str, Any]) -> None:
-            self._settling.tell(run, attempt, rank, frame)
+            self._settling.tell(run, (life_of(pod), attempt, rank), frame)
 
         def over() -> bool:
             now = [p for p in self._view.seen(run).pods if name_of(p) == name_of(pod)]

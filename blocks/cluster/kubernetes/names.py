@@ -86,7 +86,12 @@ def rank_of(pod: Object) -> int:
 
 def is_of(object: Object, record: Object) -> bool:
     """Whether a Job or pod belongs to this record, and not to an earlier one of the same name."""
-    return bool(object["metadata"].get("annotations", {}).get(LIFE) == record["metadata"]["uid"])
+    return life_of(object) == str(record["metadata"]["uid"])
+
+
+def life_of(object: Object) -> str:
+    """Which record a Job or pod belongs to."""
+    return str(object["metadata"].get("annotations", {}).get(LIFE, ""))
 
 
 def version_of(object: Object) -> int:

@@ -151,7 +151,7 @@ class _Step:
         at = max(started_at(pod) for pod in self._known.values())
         deadline = self._record.deadline or at.timestamp() + self._record.time_limit_seconds
         self._record = self._record.change(deadline=deadline)
-        self._tell("started", attempt=self._attempt, deadline=datetime.fromtimestamp(deadline, UTC))
+        self._tell("started", at=at, attempt=self._attempt, deadline=datetime.fromtimestamp(deadline, UTC))
 
     def _is_unlimited(self) -> bool:
         """Whether Kubernetes does not know yet until when its workers may run."""

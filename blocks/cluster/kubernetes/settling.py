@@ -25,6 +25,9 @@ BATCH_SECONDS = 0.5
 
 IDLE_SECONDS = 5.0
 
+Sidecar = tuple[str, int, int]
+"""The record that it belongs to, its attempt and its worker's rank."""
+
 LaunchJob = Callable[[RunRecord, Object], None]
 
 logger = logging.getLogger("makerflow")
@@ -43,7 +46,7 @@ class Settling:
         self._api, self._view, self._launch_job = api, view, launch_job
         self._lock = threading.Lock()
         self._followed: list[Selector] = []
-        self._frames: dict[str, dict[tuple[int, int], list[dict[str, Any]]]] = defaultdict(dict)
+        self._frames: dict[str, dict[Sidecar, list[dict[str, Any]]]] = defaultdict(dict)
         self._again: dict[str, float] = {}
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._thread: threading.Thread | None = None
@@ -63,10 +66,10 @@ class Settling:
             with self._lock:
                 self._followed.remove(selector)
 
-    def tell(self, run: str, attempt: int, rank: int, frame: dict[str, Any]) -> None:
+    def tell(self, run: str, sidecar: Sidecar, frame: dict[str, Any]) -> None:
         """Take over an event of a sidecar, soon."""
         with self._lock:
-            self._frames[run].setdefault((attempt, rank), []).append(frame)
+            self._frames[run].setdefault(sidecar, []).append(frame)
             self._again.setdefault(run, time.monotonic() + BATCH_SECONDS)
 
     def settle(self, run: str) -> None:
@@ -92,14 +95,15 @@ class Settling:
         new, needs = advance(record, seen, job_is_gone=gone, now=datetime.now(UTC))
         with self._lock:
             frames = {key: list(found) for key, found in self._frames.get(run, {}).items()}
-        for (attempt, rank), found in frames.items():
-            new = new.take(attempt, rank, found) if not record.is_over else new
+        for (life, attempt, rank), found in frames.items():
+            if life == seen.record["metadata"]["uid"] and not record.is_over:
+                new = new.take(attempt, rank, found)
         written = seen.record if new == record else self.write(seen.record, new)
         if written is not None:
             self._forget(run, frames)
         return new, needs, written
 
-    def _forget(self, run: str, taken: dict[tuple[int, int], list[dict[str, Any]]]) -> None:
+    def _forget(self, run: str, taken: dict[Sidecar, list[dict[str, Any]]]) -> None:
         with self._lock:
             for key, found in taken.items():
                 del self._frames[run][key][: len(found)]
