@@ -240,13 +240,11 @@ class LogStoreFullError(LogStoreUnusableError):
 class AccessDeniedError(PermanentError, PermissionError):
     """The account lacks a right on a store."""
 
-    def __init__(self, bucket: str, path: str, right: str, reason: str = "") -> None:
+    def __init__(self, bucket: str, path: str, right: str, reason: str = "", remedy: str = "") -> None:
         self.bucket, self.path, self.right, self.reason = bucket, path, right, reason
         because = f" ({reason})" if reason else ""
-        super().__init__(
-            f"The right to {right} is missing on {path} in {bucket!r}{because}. "
-            f"Grant {right} to the account shown by `makerflow connection test`, then try again."
-        )
+        usual = f"Grant {right} to the account shown by `makerflow connection test`, then try again."
+        super().__init__(f"The right to {right} is missing on {path} in {bucket!r}{because}. {remedy or usual}")
 
 
 class CredentialsRefusedError(AccessDeniedError):

@@ -17,11 +17,11 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from blocks.cluster.layout import RunLayout, write_json
 from blocks.cluster.outcome import Outcome
 from blocks.cluster.pod_settings import (
-    CACHE,
     CONFIDENTIAL_VARIABLE,
     PLAN,
     PLANS,
@@ -31,16 +31,15 @@ from blocks.cluster.pod_settings import (
     TERMINATED,
     PodSettings,
 )
-from blocks.domain.errors import InvalidInputError
 from blocks.domain.plan import ExitCause, RunPlan
 from blocks.files import replace_file
 from blocks.launcher.agent import Confidential, forbid_looking, read_secrets
-from blocks.launcher.causes import staging_outcome
+from blocks.launcher.causes import staging_outcome, uploading_outcome
 from blocks.launcher.delivery import Delivery
 from blocks.launcher.journal import Journal
 from blocks.launcher.pod_barrier import wait_for_others
 from blocks.launcher.pod_monitor import PodMonitor, open_files
-from blocks.launcher.pod_stage import place_programs, place_worker
+from blocks.launcher.pod_stage import check_outputs, open_node_cache, place_programs, place_worker
 from blocks.launcher.pod_stream import Stream
 from blocks.launcher.preparation import stage_inputs
 from blocks.launcher.stopping import StopSwitch, in_background
@@ -84,6 +83,10 @@ class Pod:
     def stage(self) -> Outcome:
         """Bring the inputs, and all that the entry point needs beside them."""
         try:
+            check_outputs(self.plan, self.stores)
+        except Exception as error:
+            return uploading_outcome(error, self.layout.home)
+        try:
             self._stage()
         except Exception as error:  # the top of the process: whatever it was must be on record
             traceback.print_exc()
@@ -95,11 +98,8 @@ class Pod:
 
     def _stage(self) -> None:
         place_programs()
-        if self.settings.cache_bytes and not os.access(CACHE, os.W_OK):
-            why = f"the user {os.getuid()}, as whom it runs, cannot write to it"
-            remedy = f"On each node: `install -d -o {os.getuid()} DIRECTORY`."
-            raise InvalidInputError("The directory of MAKERFLOW_NODE_CACHE", why, remedy)
-        cache = Cache(CACHE, self.settings.cache_bytes) if self.settings.cache_bytes else self._own_cache()
+        limit_bytes = self.settings.cache_bytes
+        cache = open_node_cache(limit_bytes) if limit_bytes else self._own_cache()
         stage_inputs(self.layout, self.plan, cache, self.stores, self.journal.emit)
         place_worker(self.layout, self.plan, self.rank, self.settings, self.stores, cache)
 
@@ -164,15 +164,17 @@ class Pod:
 
     def staged_bytes(self) -> dict[str, int]:
         """How much was staged, and how much of it the node had already."""
-        told = [
-            event for event in map(json.loads, self.layout.events.read_bytes().splitlines()) if event.get("finished")
-        ]
+        told = [event for event in self._told() if event.get("finished")]
         return {name: told[-1][name] for name in ("done_bytes", "total_bytes", "cached_bytes")} if told else {}
 
     def arrivals(self) -> list[dict[str, object]]:
         """What has been uploaded, as the journal tells it."""
-        told = map(json.loads, self.layout.events.read_bytes().splitlines() if self.layout.events.exists() else ())
-        return [{k: e[k] for k in ("output", "path", "files", "bytes")} for e in told if e["kind"] == "uploaded"]
+        names = ("output", "path", "files", "bytes")
+        return [{name: event[name] for name in names} for event in self._told() if event["kind"] == "uploaded"]
+
+    def _told(self) -> list[dict[str, Any]]:
+        """What the journal has; a pod that was refused at once has none."""
+        return [*map(json.loads, self.layout.events.read_bytes().splitlines())] if self.layout.events.exists() else []
 
 
 def main(arguments: list[str]) -> int:

@@ -1,19 +1,29 @@
 """What the init container leaves for the container of the entry point."""
 
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from blocks.cluster.layout import RunLayout, write_json
-from blocks.cluster.pod_settings import PACKAGES, PROGRAMS, RENDEZVOUS_PORT, REQUESTS, TENSORFLOW_PORT, PodSettings
+from blocks.cluster.pod_settings import (
+    CACHE,
+    PACKAGES,
+    PROGRAMS,
+    RENDEZVOUS_PORT,
+    REQUESTS,
+    TENSORFLOW_PORT,
+    PodSettings,
+)
 from blocks.domain.environment import Rendezvous, entry_point_arguments, entry_point_environment
-from blocks.domain.errors import InputMissingError
-from blocks.domain.paths import StoragePath
+from blocks.domain.errors import InputMissingError, InvalidInputError
+from blocks.domain.paths import Scheme, StoragePath
 from blocks.domain.plan import InputKind, OutputKind, PlannedInput, PlannedOutput, RunPlan
 from blocks.launcher.directories import make_worker_directories
 from blocks.launcher.mirror import output_path
 from blocks.launcher.outputs import EARLIER_LOG, LOG_NAME, outputs_of
 from blocks.launcher.stores import Stores
+from blocks.storage.base import Rights
 from blocks.storage.cache import Cache
 from blocks.storage.staging import stage
 
@@ -25,6 +35,33 @@ def place_programs() -> None:
     PROGRAMS.mkdir(exist_ok=True)
     for name in _PROGRAMS:
         shutil.copyfile(Path(__file__).parent / name, PROGRAMS / name)
+
+
+def check_outputs(plan: RunPlan, stores: Stores) -> None:
+    """Prove that outputs on a NAS can be written: whoever planned the run may be another user there than a pod is.
+
+    Raises:
+        AccessDeniedError: Hours before it would be found out.
+    """
+    for output in plan.outputs:
+        path = StoragePath.parse(output.path)
+        if path.scheme is Scheme.NAS:
+            stores.open(output.path, output.connection).check(path, Rights.WRITE)
+
+
+def open_node_cache(limit_bytes: int) -> Cache:
+    """The cache that all pods of the node share.
+
+    Raises:
+        InvalidInputError: This user cannot write to it.
+    """
+    try:
+        return Cache(CACHE, limit_bytes)
+    except OSError as error:
+        user = os.getuid()
+        why = f"the user {user}, as whom it runs, cannot use it ({error.strerror}: {error.filename})"
+        remedy = f"On each node: `install -d -o {user} DIRECTORY`, one for each MAKERFLOW_RUN_AS_USER."
+        raise InvalidInputError("The directory of MAKERFLOW_NODE_CACHE", why, remedy) from error
 
 
 def place_worker(

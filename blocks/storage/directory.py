@@ -211,14 +211,19 @@ def _said_clearly(path: StoragePath, right: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputMissingError(str(path), f"{error.filename} vanished") from error
     except PermissionError as error:
-        raise AccessDeniedError(path.store, str(path), right, str(error)) from error
+        raise _denied(path, right, str(error)) from error
     except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         # Where there are two names, the first is that of our temporary file.
         raise _in_the_way(path, Path(error.filename2 or error.filename)) from error
     except OSError as error:
         if error.errno == errno.EROFS:
-            raise AccessDeniedError(path.store, str(path), right, "the file system is read-only") from error
+            raise _denied(path, right, "the file system is read-only") from error
         raise StorageUnavailableError(str(path), str(error)) from error
+
+
+def _denied(path: StoragePath, right: str, why: str) -> AccessDeniedError:
+    user = f"the user {os.getuid()}, as whom this runs (on Kubernetes: MAKERFLOW_RUN_AS_USER),"
+    return AccessDeniedError(path.store, str(path), right, why, f"Let {user} {right} it, then try again.")
 
 
 def _in_the_way(path: StoragePath, place: Path) -> InvalidInputError:
