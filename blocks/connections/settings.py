@@ -19,7 +19,8 @@ ENVIRONMENT = os.environ
 
 _SECONDS_A_DAY = 86400
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
-_VOLUME = re.compile(r"claim:[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|nfs:[A-Za-z0-9.-]+:/.*")
+_CLAIM = r"claim:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
+_VOLUME = re.compile(rf"{_CLAIM}|nfs:[A-Za-z0-9.-]+:/.*")
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::(?P<port>[0-9]{{1,5}}))?")
 
 
@@ -63,7 +64,8 @@ class Settings(BaseSettings):
         service_account: Of the pods of trainings; empty for the namespace's default one. None gets its token.
         queue: The Kueue queue that trainings wait in; empty for none.
         run_as_user: The user id of all containers of a run.
-        node_cache: A directory of each node in which staged objects are kept for all runs; empty for none.
+        node_cache: A directory of each node in which staged objects are kept for all runs, or `claim:NAME` for a
+            PersistentVolumeClaim that is a directory of each node; empty for none.
         nas_volumes: NAS ID to the volume that is mounted in pods, as JSON: `{"nas1": "claim:shared"}` for a
             PersistentVolumeClaim, or `{"nas1": "nfs:server:/export"}`.
     """
@@ -109,7 +111,7 @@ class Settings(BaseSettings):
     service_account: str = Field(default="", examples=["makerflow-worker"])
     queue: str = Field(default="", examples=["user-queue"])
     run_as_user: int = Field(default=1000, ge=1, le=2**31 - 2, examples=["1000"])
-    node_cache: str = Field(default="", pattern=r"^(/[^:,]*)?$", examples=["/var/cache/makerflow"])
+    node_cache: str = Field(default="", pattern=rf"^(/[^:,]*|{_CLAIM})?$", examples=["/var/cache/makerflow"])
     nas_volumes: Annotated[dict[str, str], NoDecode] = Field(
         default_factory=dict, examples=['\'{"nas1": "claim:shared"}\'']
     )

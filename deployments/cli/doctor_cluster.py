@@ -86,15 +86,17 @@ def namespace_finding(place: "Place", labels: Mapping[str, str] | None, volumes:
     Args:
         place: Ours.
         labels: The namespace's; None when we may not see them.
-        volumes: What of the settings it would refuse where it takes restricted pods alone, each as it is set.
+        volumes: What of the settings it would refuse where it takes restricted pods alone, each as it is set; baseline
+            takes NFS.
     """
     name = place.namespace
     if labels is None:
         return fine("cluster namespace", f"which pods {name} takes is not ours to see")
     level = labels.get(ENFORCED, "")
-    if level in ("restricted", "baseline") and volumes:
-        remedy = "Unset it, use claims for NAS (claim:NAME), or have the namespace take such pods."
-        return problem("cluster namespace", f"{name} takes {level} pods alone: {', '.join(volumes)} is refused", remedy)
+    refused = [each for each in volumes if level == "restricted" or (level == "baseline" and not each.startswith(NFS))]
+    if refused:
+        remedy = "Use claims (claim:NAME), unset it, or have the namespace take such pods."
+        return problem("cluster namespace", f"{name} takes {level} pods alone: {', '.join(refused)} is refused", remedy)
     if level == "restricted" or volumes:
         return fine("cluster namespace", f"{name} takes {level or 'any'} pods")
     remedy = f"Ours are `restricted`; hold the namespace to it: kubectl label namespace {name} {ENFORCED}=restricted"
@@ -107,17 +109,17 @@ def no_namespace_finding(name: str) -> Finding:
     return problem("cluster namespace", f"there is no namespace {name}", remedy)
 
 
-def claim_finding(nas: str, name: str, claim: "Claim | None") -> Finding:
-    """Whether the volume of a NAS can be mounted.
+def claim_finding(what: str, name: str, claim: "Claim | None") -> Finding:
+    """Whether a volume can be mounted.
 
     Args:
-        nas: Its ID.
+        what: It is for, such as `nas://nas1:/`.
         name: Of its claim.
         claim: None when there is none.
     """
-    text = f"nas://{nas}:/ is the claim {name}"
+    text = f"{what} is the claim {name}"
     if claim is None:
-        remedy = f"Make the PersistentVolumeClaim {name}, or correct MAKERFLOW_NAS_VOLUMES."
+        remedy = f"Make the PersistentVolumeClaim {name}, or correct the setting that names it."
         return problem("cluster stores", f"{text}, which is not there", remedy)
     if claim.phase == "Lost":
         remedy = f"kubectl describe pvc {name} says why; make its volume again."
@@ -156,7 +158,9 @@ def _asked(answers: "ClusterAnswers", settings: "Settings") -> Iterator[Finding]
         yield found
     yield _namespace(answers, settings)
     for nas, volume in sorted(settings.nas_volumes.items()):
-        yield _volume(answers, nas, volume)
+        yield _volume(answers, f"nas://{nas}:/", volume)
+    if settings.node_cache.startswith(CLAIM):
+        yield _volume(answers, "the node cache", settings.node_cache)
     if settings.queue:
         yield _queue(answers, settings.queue)
 
@@ -164,7 +168,7 @@ def _asked(answers: "ClusterAnswers", settings: "Settings") -> Iterator[Finding]
 def _namespace(answers: "ClusterAnswers", settings: "Settings") -> Finding:
     from deployments.cli.cluster_answers import HiddenError
 
-    cache = (f"MAKERFLOW_NODE_CACHE={settings.node_cache}",) if settings.node_cache else ()
+    cache = (f"MAKERFLOW_NODE_CACHE={settings.node_cache}",) if settings.node_cache.startswith("/") else ()
     volumes = [*cache, *(volume for volume in settings.nas_volumes.values() if volume.startswith(NFS))]
     try:
         return namespace_finding(answers.place, answers.namespace_labels(), volumes)
@@ -174,18 +178,18 @@ def _namespace(answers: "ClusterAnswers", settings: "Settings") -> Finding:
         return no_namespace_finding(answers.place.namespace)
 
 
-def _volume(answers: "ClusterAnswers", nas: str, volume: str) -> Finding:
+def _volume(answers: "ClusterAnswers", what: str, volume: str) -> Finding:
     from deployments.cli.cluster_answers import HiddenError
 
     name = volume.removeprefix(CLAIM)
     if volume.startswith(NFS):
-        return fine("cluster stores", f"nas://{nas}:/ is {volume}, which only a node could try")
+        return fine("cluster stores", f"{what} is {volume}, which only a node could try")
     try:
-        return claim_finding(nas, name, answers.claim(name))
+        return claim_finding(what, name, answers.claim(name))
     except HiddenError:
-        return fine("cluster stores", f"nas://{nas}:/ is the claim {name}, which is not ours to see")
+        return fine("cluster stores", f"{what} is the claim {name}, which is not ours to see")
     except LookupError:
-        return claim_finding(nas, name, None)
+        return claim_finding(what, name, None)
 
 
 def _queue(answers: "ClusterAnswers", queue: str) -> Finding:

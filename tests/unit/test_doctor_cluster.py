@@ -107,6 +107,8 @@ def test_rights_are_listed_by_kind() -> None:
         ({ENFORCED: "baseline"}, [], "warning", "ml takes baseline pods"),
         ({}, [], "warning", "ml takes any pods"),
         ({ENFORCED: "restricted"}, ["nfs:server:/x"], "problem", "nfs:server:/x is refused"),
+        ({ENFORCED: "baseline"}, ["nfs:server:/x"], "ok", "ml takes baseline pods"),
+        ({ENFORCED: "baseline"}, ["MAKERFLOW_NODE_CACHE=/var/cache"], "problem", "MAKERFLOW_NODE_CACHE=/var/cache is"),
         ({}, ["MAKERFLOW_NODE_CACHE=/var/cache"], "ok", "ml takes any pods"),
     ],
 )
@@ -123,8 +125,9 @@ def test_the_namespace_is_to_take_restricted_pods_and_what_the_settings_ask_for(
     ("found", "said"),
     [
         (no_namespace_finding("ml"), "kubectl create namespace ml"),
-        (claim_finding("nas1", "shared", None), "Make the PersistentVolumeClaim shared"),
-        (claim_finding("nas1", "shared", Claim("Lost", ("ReadWriteMany",))), "kubectl describe pvc shared"),
+        (claim_finding("nas://nas1:/", "shared", None), "Make the PersistentVolumeClaim shared"),
+        (claim_finding("nas://nas1:/", "shared", Claim("Lost", ("ReadWriteMany",))), "kubectl describe pvc shared"),
+        (claim_finding("the node cache", "node-cache", None), "Make the PersistentVolumeClaim node-cache"),
         (queue_finding("user-queue", "", is_there=None), "Install Kueue"),
         (queue_finding("user-queue", "v1beta1", is_there=False), "Make it in the namespace"),
     ],
@@ -139,7 +142,7 @@ def test_what_is_not_there_is_a_problem_with_what_to_do(found: Finding, said: st
     [(("ReadWriteMany",), "ok"), (("ReadOnlyMany",), "ok"), (("ReadWriteOnce",), "warning"), ((), "warning")],
 )
 def test_a_claim_that_one_node_alone_can_mount_is_a_warning(modes: tuple[str, ...], level: str) -> None:
-    assert claim_finding("nas1", "shared", Claim("Bound", modes)).level == level
+    assert claim_finding("nas://nas1:/", "shared", Claim("Bound", modes)).level == level
 
 
 def test_a_queue_that_is_there_or_hidden_is_fine() -> None:

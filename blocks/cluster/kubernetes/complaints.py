@@ -47,14 +47,14 @@ WHEN = ". It starts when one has; if none is that large, choose a smaller flavor
 UNSCHEDULED = (
     Row(
         r'persistentvolumeclaim "([^"]+)" not found',
-        "The NAS has no volume here: there is no PersistentVolumeClaim {0} in the namespace. "
-        "Make it, or correct MAKERFLOW_NAS_VOLUMES.",
+        "There is no PersistentVolumeClaim {0} in the namespace. "
+        "Make it, or correct MAKERFLOW_NAS_VOLUMES or MAKERFLOW_NODE_CACHE, whichever names it.",
         ExitCause.INPUT_MISSING,
         CLAIM_SECONDS,
     ),
     Row(
         r"unbound immediate PersistentVolumeClaims|persistentvolumeclaim \"[^\"]+\" (is being|bound to)",
-        "waiting for the volume of the NAS: its PersistentVolumeClaim is not bound to one. "
+        "waiting for the volume of the NAS or node cache: its PersistentVolumeClaim is not bound to one. "
         "Ask `kubectl describe pvc` for what it lacks.",
     ),
     Row(r"Insufficient cpu", "waiting for {vcpus:g} vCPU: no node has as many left" + WHEN),
@@ -100,7 +100,13 @@ REFUSED = (
     Row(
         r'violates PodSecurity "([^":]+)[^"]*": (.*hostPath.*)',
         "The namespace's Pod Security standard {0} allows no cache on nodes ({1}). "
-        "Unset MAKERFLOW_NODE_CACHE, or have the standard changed.",
+        "Set MAKERFLOW_NODE_CACHE to a claim (claim:NAME), or unset it, or have the standard changed.",
+        ExitCause.LAUNCHER_ERROR,
+    ),
+    Row(
+        r'violates PodSecurity "([^":]+)[^"]*": (.*"nfs".*)',
+        "The namespace's Pod Security standard {0} allows no NFS volume ({1}). "
+        "Name a claim of such a volume (claim:NAME) in MAKERFLOW_NAS_VOLUMES, or have the standard changed.",
         ExitCause.LAUNCHER_ERROR,
     ),
     Row(

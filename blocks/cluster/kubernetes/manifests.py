@@ -42,6 +42,9 @@ from blocks.domain.plan import RunPlan
 STAGE, INSTALL, SYNC, WORKER = "stage", "install", "sync", "worker"
 """The containers of a pod."""
 
+CLAIM = "claim"
+"""What the name of a volume begins with that is a PersistentVolumeClaim: `claim:NAME`."""
+
 SECRET_BYTES = 900_000
 """Of one Secret, which the API server bounds at 1 MiB."""
 
@@ -73,7 +76,7 @@ class Site:
         service_account: Of the pods; empty for the namespace's default one. No pod gets its token.
         run_as_user: All containers' user id.
         queue: Kueue's, empty for none.
-        node_cache: A directory of the node for staged objects; empty for none.
+        node_cache: A directory of the node for staged objects, or `claim:NAME`; empty for none.
         cache_bytes: Its bound.
         nas_volumes: NAS ID to `claim:NAME` or `nfs:SERVER:/PATH`.
         region: EM_REGION.
@@ -373,7 +376,6 @@ def _volumes(plan: RunPlan, site: Site, secrets: Sequence[str]) -> list[dict[str
     request = {"path": "stop", "fieldRef": {"fieldPath": f"metadata.annotations['{STOP}']"}}
     pieces = [(name, f"{PLAN}.{number:02d}") for number, name in enumerate(secrets)]
     sources = [{"secret": {"name": name, "items": [{"key": key, "path": key}]}} for name, key in pieces]
-    cache = {"name": "cache", "hostPath": {"path": site.node_cache, "type": "DirectoryOrCreate"}}
     return [
         # The log of each worker, the cache of an own copy of the inputs, and some room for programs and packages.
         {"name": "work", "emptyDir": {"sizeLimit": f"{2 * plan.storage_mib + plan.logs.limit_mib + 4096}Mi"}},
@@ -381,8 +383,17 @@ def _volumes(plan: RunPlan, site: Site, secrets: Sequence[str]) -> list[dict[str
         {"name": "requests", "downwardAPI": {"items": [request]}},
         {"name": "tmp", "emptyDir": {"sizeLimit": f"{plan.storage_mib}Mi"}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{max(plan.resources.memory_mib // 2, 64)}Mi"}},
-        *([cache] if site.node_cache else []),
+        *([{"name": "cache", **_cache_source(site.node_cache)}] if site.node_cache else []),
     ]  # fmt: skip
+
+
+def _cache_source(node_cache: str) -> dict[str, Any]:
+    kind, _, claim = node_cache.partition(":")
+    return _of_claim(claim) if kind == CLAIM else {"hostPath": {"path": node_cache, "type": "DirectoryOrCreate"}}
+
+
+def _of_claim(name: str) -> dict[str, Any]:
+    return {"persistentVolumeClaim": {"claimName": name}}
 
 
 def nas_ids(plan: RunPlan) -> list[str]:
@@ -405,8 +416,8 @@ def _nas_volumes(plan: RunPlan, site: Site) -> Iterator[dict[str, Any]]:
     for nas in nas_ids(plan):
         kind, _, where = site.nas_volumes[nas].partition(":")
         server, _, path = where.partition(":")
-        claim = {"persistentVolumeClaim": {"claimName": where}}
-        yield {"name": _volume_name(nas), **(claim if kind == "claim" else {"nfs": {"server": server, "path": path}})}
+        source = _of_claim(where) if kind == CLAIM else {"nfs": {"server": server, "path": path}}
+        yield {"name": _volume_name(nas), **source}
 
 
 def _volume_name(nas: str) -> str:

@@ -66,13 +66,13 @@ def diagnosed(seen: Seen) -> Trouble | None:
         ),
         (
             "claim_not_found", "input_missing", 120,
-            "The NAS has no volume here: there is no PersistentVolumeClaim shared-data in the namespace. Make it, or "
-            "correct MAKERFLOW_NAS_VOLUMES.",
+            "There is no PersistentVolumeClaim shared-data in the namespace. Make it, or correct MAKERFLOW_NAS_VOLUMES "
+            "or MAKERFLOW_NODE_CACHE, whichever names it.",
         ),
         (
             "claim_pending", None, 0,
-            "waiting for the volume of the NAS: its PersistentVolumeClaim is not bound to one. Ask `kubectl describe "
-            "pvc` for what it lacks.",
+            "waiting for the volume of the NAS or node cache: its PersistentVolumeClaim is not bound to one. Ask "
+            "`kubectl describe pvc` for what it lacks.",
         ),
         (
             "quota_cpu", None, 0,
@@ -107,8 +107,8 @@ def diagnosed(seen: Seen) -> Trouble | None:
         (
             "pod_security", REFUSED, 30,
             "The namespace's Pod Security standard restricted allows no cache on nodes (restricted volume types "
-            '(volume "cache" uses restricted volume type "hostPath")). Unset MAKERFLOW_NODE_CACHE, or have the '
-            "standard changed.",
+            '(volume "cache" uses restricted volume type "hostPath")). Set MAKERFLOW_NODE_CACHE to a claim '
+            "(claim:NAME), or unset it, or have the standard changed.",
         ),
         (
             "pod_security_root", REFUSED, 30,

@@ -72,6 +72,7 @@ CASES: Mapping[str, Case] = {
         Site(image=IMAGE, nas_volumes={"NAS_1": "nfs:files.example:/exports/ml"}),
     ),
     "node_cache": case(make_plan(), Site(image=IMAGE, node_cache="/var/cache/makerflow", cache_bytes=50 << 30)),
+    "node_cache_claim": case(make_plan(), Site(image=IMAGE, node_cache="claim:node-cache", cache_bytes=50 << 30)),
     "kueue": case(make_plan(), Site(image=IMAGE, queue="research", service_account="trainer", run_as_user=2000)),
     "several_secrets": case(make_plan(), secrets=3),
 }
