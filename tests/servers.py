@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -32,6 +32,13 @@ class S3Server:
     access_key_id: str
     secret_access_key: str
     region: str = "us-east-1"
+    log: IO[str] | None = field(default=None, repr=False, compare=False)
+
+    def count(self, request: str) -> int:
+        """How many requests there were for exactly this method and path: `GET /bucket/key`. Moto's server tells."""
+        assert self.log is not None
+        said = os.pread(self.log.fileno(), os.fstat(self.log.fileno()).st_size, 0).decode(errors="replace")
+        return said.count(f'"{request} HTTP/')
 
     @property
     def address(self) -> str:
@@ -87,7 +94,7 @@ def moto_server(host: str = "127.0.0.1") -> Iterator[S3Server]:
             _until(process, log, lambda: address.search(_said(log)) is not None)
             announced = address.search(_said(log))
             assert announced is not None
-            yield S3Server(announced[1], "test-access-key", "test-secret-key")
+            yield S3Server(announced[1], "test-access-key", "test-secret-key", log=log)
 
 
 def versitygw_binary() -> str | None:
