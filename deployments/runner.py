@@ -5,6 +5,7 @@ itself whether it was cancelled, and the next runner takes up what is scheduled.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -36,6 +37,8 @@ from deployments.up.arrival import arrive
 from deployments.up.layout import Layout
 from deployments.up.log_rotation import FLOW_RUNS
 from tasks.triggering import DEPLOYMENT
+
+logger = logging.getLogger("makerflow")
 
 POLL_SECONDS = 2.0
 OF_THE_USERS = (
@@ -87,11 +90,19 @@ class DeploymentRunner(Runner):
         return self
 
     async def _to_be_started(self) -> list[FlowRun]:
-        """What is asked for, the longest due first, without what a schedule asks for more often than it may."""
+        """What is asked for, the longest due first, without what a schedule asks for more often than it may.
+
+        Nothing while the server cannot tell: Prefect's runner ends at the third failure, and every flow run with it.
+        """
         with suppress(OSError):  # a full disk, or no `makerflow up` here
             self._pulse.touch()
+        try:
+            runs = await self._not_outdated()
+        except (httpx.HTTPError, PrefectException) as error:
+            logger.warning("The workflow server does not tell what is asked for: %s", error)
+            return []
         found = []
-        for run in await self._not_outdated():
+        for run in runs:
             if self._pace.lets(run):
                 found.append(run)
             else:

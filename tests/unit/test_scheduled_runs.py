@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import AwaitingRetry, Scheduled
 
 from deployments.runner import DeploymentRunner
@@ -92,3 +94,21 @@ def test_of_more_missed_flow_runs_than_a_runner_is_told_of_at_once_the_newest_is
     monkeypatch.setattr(runner, "_asked_for", told, raising=False)
     monkeypatch.setattr(runner, "_client", Client(), raising=False)
     assert asyncio.run(runner._to_be_started()) == list(waiting.values()) == [newest]
+
+
+def test_a_server_that_fails_for_a_while_ends_neither_the_runner_nor_what_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = DeploymentRunner(tmp_path / "log", tmp_path / "pulse")
+    request = httpx.Request("POST", "http://127.0.0.1:4200/api/deployments/get_scheduled_flow_runs")
+    broken = PrefectHTTPStatusError("500", request=request, response=httpx.Response(500, request=request))
+    answers: list[Exception | list[FlowRun]] = [broken, httpx.ConnectError("refused"), broken, [asked := planned(0)]]
+
+    async def told() -> list[FlowRun]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(runner, "_asked_for", told, raising=False)
+    assert [asyncio.run(runner._to_be_started()) for _ in range(4)] == [[], [], [], [asked]]
