@@ -36,13 +36,15 @@ def rights(group: str, resources: str, verbs: str) -> tuple[Right, ...]:
 
 
 NEEDED = (
-    *rights("batch", "jobs", "get list watch create patch update delete deletecollection"),
-    *rights("", "configmaps services", "get list watch create patch update delete"),
-    *rights("", "secrets", "get create patch delete deletecollection"),
-    *rights("", "pods", "get list watch patch delete deletecollection"),
+    *rights("batch", "jobs", "get list watch create patch delete"),
+    *rights("", "configmaps", "get list watch create update delete"),
+    *rights("", "services", "create patch"),
+    *rights("", "secrets", "get create"),
+    *rights("", "pods", "list watch patch delete deletecollection"),
     *rights("", "pods/log", "get"),
-    *rights("", "events", "get list watch"),
-    *rights("", "resourcequotas persistentvolumeclaims", "get list"),
+    *rights("", "events", "list watch"),
+    *rights("", "resourcequotas", "list"),
+    *rights("", "persistentvolumeclaims", "get"),
 )
 FOR_QUEUES = rights("kueue.x-k8s.io", "localqueues", "get")
 """Needed where a queue is set."""

@@ -58,7 +58,7 @@ def test_an_account_without_rights_is_told_which_and_how_to_get_them(
     worker = accounts["makerflow-worker"]
     act_as(monkeypatch, worker)
     (found,) = [finding for finding in cluster() if finding.level == "problem"]
-    assert "get, list, watch, create, patch, update, delete, deletecollection jobs.batch" in found.message
+    assert "get, list, watch, create, patch, delete jobs.batch" in found.message
     assert f"--serviceaccount={worker.namespace}:makerflow-worker" in found.remedy
 
 

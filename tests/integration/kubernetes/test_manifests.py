@@ -28,8 +28,6 @@ NOT_THERE = {
     "log_collector_authorization": "a secret",
     "cpus": "of this machine's cluster alone",
     "memory_mib": "the same",
-    "nas": "the same",
-    "cache_gb": "the same",
     "package_cache_gb": "the same",
     "keep_environments_days": "the same",
 }

@@ -73,24 +73,31 @@ def test_it_may_make_a_job_read_what_its_pod_prints_and_delete_it(account: Accou
     assert account.kubectl("get", "pods", "--output=name").stdout == ""
 
 
-def test_it_may_keep_a_secret_for_a_run_and_remove_it_by_label(account: Account) -> None:
+def test_it_may_keep_a_secret_for_a_run_which_goes_with_what_owns_it(account: Account) -> None:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-a-run"}}
+    made = account.kubectl("create", "--output=json", "-f", "-", given=json.dumps(owner))
+    assert made.returncode == 0, made.stderr
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "of-a-run"}
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": "of-a-run", "labels": {"makerflow/run": "r1"}},
-        "stringData": {"key": "value"},
+        "metadata": {
+            "name": "of-a-run",
+            "ownerReferences": [reference | {"uid": json.loads(made.stdout)["metadata"]["uid"]}],
+        },
     }
-    made = account.kubectl("apply", "--server-side", "--field-manager=makerflow", "-f", "-", given=json.dumps(secret))
-    assert made.returncode == 0, made.stderr
-    path = f"/api/v1/namespaces/{account.namespace}/secrets?labelSelector=makerflow/run=r1"
-    assert account.kubectl("delete", "--raw", path).returncode == 0
-    assert "NotFound" in account.kubectl("get", "secret", "of-a-run").stderr
+    assert account.kubectl("create", "-f", "-", given=json.dumps(secret)).returncode == 0
+    assert account.kubectl("get", "secret", "of-a-run").returncode == 0
+    assert account.kubectl("delete", "configmap", "of-a-run").returncode == 0
+    wait_until(lambda: "NotFound" in account.kubectl("get", "secret", "of-a-run").stderr, "the secret to be gone")
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ("get", "secrets"),
+        ("delete", "secret", "makerflow-secrets"),
+        ("delete", "service", "makerflow"),
         ("get", "nodes"),
         ("get", "namespaces"),
         ("get", "jobs", "--all-namespaces"),
