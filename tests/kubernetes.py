@@ -50,7 +50,7 @@ def kubernetes_namespace(quota: dict[str, str] | None = None) -> Iterator[TestNa
         wait_until(lambda: _has_account(core, name), "the namespace's service account", 30)
         if quota:
             core.create_namespaced_resource_quota(name, {"metadata": {"name": "room"}, "spec": {"hard": quota}})
-        yield TestNamespace(name, image, _address_towards(client.Configuration.get_default_copy().host))
+        yield TestNamespace(name, image, address_towards(client.Configuration.get_default_copy().host))
     finally:
         core.delete_namespace(name)
         core.api_client.close()
@@ -61,7 +61,7 @@ def _has_account(core: object, namespace: str) -> bool:
     return any(account.metadata.name == "default" for account in accounts)
 
 
-def _address_towards(url: str) -> str:
+def address_towards(url: str) -> str:
     """This machine's address on the way to the cluster, by which pods can call it back."""
     parts = urlsplit(url)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

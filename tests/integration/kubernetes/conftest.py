@@ -1,0 +1,26 @@
+"""The platform on a cluster, deployed once for all tests of this folder that use it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.integration.kubernetes.cluster import kubectl
+from tests.integration.kubernetes.deployed import Deployed, deployed_platform, forwarded
+from tests.kubernetes import address_towards
+from tests.servers import moto_server
+
+
+@pytest.fixture(scope="session")
+def _deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    directory = tmp_path_factory.mktemp("platform")
+    server = kubectl("config", "view", "--minify", "--output=jsonpath={.clusters[0].cluster.server}")
+    with moto_server(address_towards(server)) as store, deployed_platform(store, directory) as platform:
+        yield platform
+
+
+@pytest.fixture(scope="module")
+def deployed(_deployed: Deployed) -> Iterator[Deployed]:
+    """The same for one module, which may delete the pod: what `kubectl port-forward` forwards to ends with it."""
+    with forwarded(_deployed.namespace) as url:
+        yield replace(_deployed, url=url)
