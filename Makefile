@@ -21,7 +21,7 @@ help:
 	@echo "                      (CLUSTER=kubernetes: on the cluster that KUBECONFIG names, in MAKERFLOW_IMAGE)"
 	@echo "make check            format, lint, types, layers"
 	@echo "make test             all tests but the slow ones"
-	@echo "make test-kubernetes  those of them that need the cluster which KUBECONFIG names, one after the other"
+	@echo "make test-kubernetes  those of them that need the cluster which KUBECONFIG names"
 	@echo "make test-frameworks  PyTorch and TensorFlow for real (downloads them)"
 	@echo "make soak             the long fault campaigns, and every form in a browser"
 	@echo "make bench            the benchmarks, with their targets"
@@ -42,7 +42,8 @@ test: $(VENV)/test.stamp
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup
 
 test-kubernetes: $(VENV)/test.stamp
-	$(RUN) -m pytest -m kubernetes
+	$(RUN) -m pytest -m "kubernetes and not disruptive and not soak" -n $(WORKERS) --dist loadgroup
+	$(RUN) -m pytest -m disruptive || [ $$? = 5 ]  # 5: there are none
 
 test-frameworks: $(VENV)/test.stamp $(FRAMEWORKS)/stamp
 	MAKERFLOW_TEST_FRAMEWORKS=$(abspath $(FRAMEWORKS))/bin/python $(RUN) -m pytest -m frameworks

@@ -109,7 +109,6 @@ def store(namespace: TestNamespace) -> Iterator[S3Server]:
 
 
 @pytest.mark.kubernetes
-@pytest.mark.xdist_group("kubernetes")
 class TestKubernetesCluster(ClusterContract):
     @pytest.fixture
     def site(self, namespace: TestNamespace, store: S3Server) -> Iterator[KubernetesSite]:

@@ -12,7 +12,7 @@ from tests.contract.test_kubernetes_cluster import KubernetesSite
 from tests.kubernetes import kubernetes_namespace, require_kubernetes
 from tests.servers import moto_server
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
+pytestmark = pytest.mark.kubernetes
 
 MOST_REQUESTS = 20
 """For one training, launched, followed with its output, and removed; the watches are the process's."""

@@ -12,7 +12,7 @@ from tests.integration.kubernetes.cluster import kubectl, namespace, why_no_clus
 
 pytestmark = [
     pytest.mark.kubernetes,
-    pytest.mark.xdist_group("kubernetes"),
+    pytest.mark.xdist_group("kubernetes doctor"),
     pytest.mark.skipif(bool(why_no_cluster()), reason=why_no_cluster() or "there is one"),
 ]
 

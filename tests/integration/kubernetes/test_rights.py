@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.kubernetes,
-    pytest.mark.xdist_group("kubernetes"),
+    pytest.mark.xdist_group("kubernetes rights"),
     pytest.mark.skipif(bool(why_no_cluster()), reason=why_no_cluster() or "there is one"),
 ]
 
