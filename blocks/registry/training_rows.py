@@ -196,8 +196,10 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
         self.note_seen(id, at_us)
 
     def note_seen(self, id: str, at_us: int) -> None:
-        """Its workers were seen running."""
+        """Its workers were seen running; until all have started this counts for nothing, though one may have ended."""
         row = self.find(id)
+        if row.started_us is None:
+            return
         row.seen_us = max(row.seen_us or 0, at_us)
         self._session.add(row)
 

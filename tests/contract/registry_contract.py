@@ -281,6 +281,19 @@ class TrainingContract(RegistryBase):
         assert row.training_seconds == pytest.approx((row.ended - began - between).total_seconds())
 
     @pytest.mark.req("TRN-12")
+    def test_a_worker_that_ended_before_the_others_had_started_makes_no_pause(
+        self, registry: Registry, training: Training
+    ) -> None:
+        registry.trainings.move(training.id, T.CREATE_IN_PROGRESS)
+        began = datetime.now(UTC) - timedelta(seconds=10)
+        registry.trainings.follow(training.id, seen=began)
+        registry.trainings.move(training.id, T.RUNNING)
+        registry.trainings.follow(training.id, started=began + timedelta(seconds=6))
+        registry.trainings.follow(training.id, seen=began + timedelta(seconds=8))
+        row = walk(registry, training.id, *TO_COMPLETE[2:])
+        assert row.training_seconds == 2
+
+    @pytest.mark.req("TRN-12")
     def test_it_ended_when_its_workers_did_however_late_that_is_heard_of(
         self, registry: Registry, training: Training
     ) -> None:
