@@ -21,6 +21,17 @@ from tests.waiting import wait_for
 DEADLINE_SECONDS = 60.0
 T = TypeVar("T")
 
+WAITS = """
+import os, time, urllib.request
+while True:
+    try:
+        urllib.request.urlopen(os.environ["EM_HP_GO"]).close()
+        break
+    except OSError:
+        time.sleep(0.05)
+"""
+"""A part of entry points: that they wait until `CommandLine.let_go`."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -52,6 +63,29 @@ class CommandLine:
     @property
     def home(self) -> Path:
         return self.directory / "home"
+
+    def place(self, name: str) -> str:
+        """A path at which entry points find what is put there, and leave what they make."""
+        return f"file://{self.directory}/{name}"
+
+    def put(self, name: str, text: str) -> None:
+        """Put a file below that path."""
+        file = self.directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def read(self, name: str) -> str | None:
+        """The file there; None when there is none."""
+        file = self.directory / name
+        return file.read_text() if file.exists() else None
+
+    def go(self, name: str) -> str:
+        """A URL that answers, also entry points, from when `name` is let go."""
+        return (self.directory / f"{name}.go").as_uri()
+
+    def let_go(self, name: str) -> None:
+        """Have those go on that wait for this URL."""
+        self.put(f"{name}.go", "")
 
     def run(self, *arguments: str, stdin: str = "") -> Ended:
         """Run a command to its end, in this process: Prefect, which it imports, takes longer than the command."""

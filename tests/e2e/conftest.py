@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command_line import CommandLine
+from tests.e2e.command_line import WAITS, CommandLine
 from tests.processes import processes_of
 
 
@@ -18,7 +18,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 
 @pytest.fixture(scope="module")
 def code(cli: CommandLine) -> Path:
-    """A folder of code: `train.py` reports metrics, `fail.py` raises, `wait.py` waits for a file called `go`."""
+    """A folder of code: `train.py` reports metrics, `fail.py` raises, `wait.py` waits until it is let go."""
     directory = cli.directory / "code"
     directory.mkdir()
     (directory / "train.py").write_text(
@@ -32,12 +32,5 @@ def code(cli: CommandLine) -> Path:
     (directory / "fail.py").write_text(
         "print('about to fail')\nraise SystemExit('the data is not what it should be')\n"
     )
-    (directory / "wait.py").write_text(
-        "import os, pathlib, time\n"
-        "print('waiting', flush=True)\n"
-        "go = pathlib.Path(os.environ['EM_HP_GO'])\n"
-        "while not go.exists():\n"
-        "    time.sleep(0.05)\n"
-        "print('going on', flush=True)\n"
-    )
+    (directory / "wait.py").write_text(f"print('waiting', flush=True)\n{WAITS}print('going on', flush=True)\n")
     return directory

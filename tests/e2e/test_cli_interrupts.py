@@ -12,18 +12,14 @@ import pytest
 from tests.e2e.command_line import CommandLine
 
 
-def waiting(code: Path, name: str) -> list[str]:
-    go = code.parent / f"{name}.go"
-    return ["train", "--name", name, "--algorithm", str(code), "--entry-point", "wait.py", "--hp", f"go={go}"]
-
-
-def let_go(code: Path, name: str) -> None:
-    (code.parent / f"{name}.go").touch()
+def waiting(cli: CommandLine, code: Path, name: str) -> list[str]:
+    go = f"go={cli.go(name)}"
+    return ["train", "--name", name, "--algorithm", str(code), "--entry-point", "wait.py", "--hp", go]
 
 
 @pytest.mark.req("TRN-13")
 def test_ctrl_c_once_stops_the_training(cli: CommandLine, code: Path) -> None:
-    with cli.start(*waiting(code, "once")) as command:
+    with cli.start(*waiting(cli, code, "once")) as command:
         command.read_until("waiting")
         command.interrupt()
         command.read_until("Ctrl-C again leaves it running")
@@ -36,14 +32,14 @@ def test_ctrl_c_once_stops_the_training(cli: CommandLine, code: Path) -> None:
 
 
 def test_ctrl_c_twice_leaves_the_training_running_and_says_how_to_follow_it_again(cli: CommandLine, code: Path) -> None:
-    with cli.start(*waiting(code, "twice"), "--json") as command:
+    with cli.start(*waiting(cli, code, "twice"), "--json") as command:
         command.read_until("RUNNING", error=True)
         command.interrupt()
         command.read_until("Ctrl-C again leaves it running", error=True)
         command.interrupt()
         ended = command.end()
     running = cli.json("training", "show", "twice")
-    let_go(code, "twice")
+    cli.let_go("twice")
     resumed = cli.json("training", "resume", "twice")
 
     assert ended.code == 130
@@ -57,11 +53,11 @@ def test_ctrl_c_twice_leaves_the_training_running_and_says_how_to_follow_it_agai
 def test_sigterm_leaves_the_training_running_and_one_document_that_says_how_to_follow_it_again(
     cli: CommandLine, code: Path
 ) -> None:
-    with cli.start(*waiting(code, "terminated"), "--json") as command:
+    with cli.start(*waiting(cli, code, "terminated"), "--json") as command:
         command.read_until("RUNNING", error=True)
         command.terminate()
         ended = command.end()
-    let_go(code, "terminated")
+    cli.let_go("terminated")
 
     assert ended.code == 143
     assert ended.document["status"] == "RUNNING"
@@ -70,11 +66,11 @@ def test_sigterm_leaves_the_training_running_and_one_document_that_says_how_to_f
 
 
 def test_a_refused_duplicate_shows_nothing_of_the_other_that_runs(cli: CommandLine, code: Path) -> None:
-    cli.json(*waiting(code, "other"), "--detach")
+    cli.json(*waiting(cli, code, "other"), "--detach")
     cli.wait_for_status("other", "RUNNING")
-    with cli.start(*waiting(code, "other"), "--json") as command:
+    with cli.start(*waiting(cli, code, "other"), "--json") as command:
         refused = command.end()
-    let_go(code, "other")
+    cli.let_go("other")
 
     assert refused.code == 2
     assert refused.document["status"] == "INVALID"
@@ -91,7 +87,7 @@ def test_ctrl_c_twice_before_anything_exists_leaves_one_document(cli: CommandLin
         "time.sleep(60)\n"
     )
     early = replace(cli, environment={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"})
-    ended = early.spawn(*waiting(code, "early"), "--json")
+    ended = early.spawn(*waiting(cli, code, "early"), "--json")
 
     assert ended.code == 130
     assert ended.document["status"] == "INTERRUPTED"
@@ -114,7 +110,7 @@ def test_a_signal_during_an_import_is_told_and_leaves_one_document(
         "main()\n"
     )
     environment = {**os.environ, "MAKERFLOW_HOME": str(cli.home)}
-    command = [sys.executable, "-c", program, *waiting(code, "never"), "--json"]
+    command = [sys.executable, "-c", program, *waiting(cli, code, "never"), "--json"]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=cli.directory, env=environment)
 
     assert ended.returncode == exit_code
@@ -124,7 +120,7 @@ def test_a_signal_during_an_import_is_told_and_leaves_one_document(
 
 @pytest.mark.req("TRN-13", "COM-10")
 def test_a_detached_training_is_followed_and_stopped_from_other_processes(cli: CommandLine, code: Path) -> None:
-    detached = cli.json(*waiting(code, "detached"), "--detach")
+    detached = cli.json(*waiting(cli, code, "detached"), "--detach")
     with cli.start("training", "logs", "detached", "-f") as logs:
         logs.read_until("waiting")
         deleted = cli.run("training", "delete", "detached", "--yes")
@@ -140,10 +136,10 @@ def test_a_detached_training_is_followed_and_stopped_from_other_processes(cli: C
 
 
 def test_a_killed_command_leaves_a_training_that_can_be_resumed(cli: CommandLine, code: Path) -> None:
-    with cli.start(*waiting(code, "killed")) as command:
+    with cli.start(*waiting(cli, code, "killed")) as command:
         command.read_until("waiting")  # and killed where the block ends
     found = cli.json("doctor", code=1)["findings"]
-    let_go(code, "killed")
+    cli.let_go("killed")
 
     remedies = [finding["remedy"] for finding in found if finding["level"] == "problem"]
     assert any("makerflow training resume killed" in remedy for remedy in remedies)
@@ -152,10 +148,10 @@ def test_a_killed_command_leaves_a_training_that_can_be_resumed(cli: CommandLine
 
 
 def test_a_reader_that_has_gone_harms_neither_the_command_nor_the_training(cli: CommandLine, code: Path) -> None:
-    with cli.start(*waiting(code, "headless")) as command:
+    with cli.start(*waiting(cli, code, "headless")) as command:
         command.read_until("waiting")
         command.close_stdout()
-        let_go(code, "headless")
+        cli.let_go("headless")
         ended = command.end()
 
     assert ended.code == 0

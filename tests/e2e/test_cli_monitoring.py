@@ -14,10 +14,10 @@ from tests.e2e.command_line import CommandLine
 from tests.waiting import wait_for
 
 
-def training(code: Path, name: str, *more: str) -> list[str]:
-    """A command that trains until there is a file of the training's name."""
-    go = code.parent / f"{name}.go"
-    named = ["train", "--name", name, "--algorithm", str(code), "--entry-point", "wait.py", "--hp", f"go={go}"]
+def training(cli: CommandLine, code: Path, name: str, *more: str) -> list[str]:
+    """A command that trains until it is let go."""
+    go = f"go={cli.go(name)}"
+    named = ["train", "--name", name, "--algorithm", str(code), "--entry-point", "wait.py", "--hp", go]
     return [*named, *more]
 
 
@@ -36,7 +36,7 @@ def test_workers_are_watched_through_the_death_of_who_follows_them_and_no_sample
         instances: list[dict[str, Any]] = cli.json("training", "monitor", "watched")["instances"]
         return instances if instances and all(one["samples"] >= count for one in instances) else None
 
-    with cli.start(*training(code, "watched", "--workers", "2")) as command:
+    with cli.start(*training(cli, code, "watched", "--workers", "2")) as command:
         command.read_until("waiting")
         cli.wait_for_status("watched", "RUNNING")
         before = wait_for(lambda: sampled(1), "the first samples")  # and killed where the block ends
@@ -44,7 +44,7 @@ def test_workers_are_watched_through_the_death_of_who_follows_them_and_no_sample
     assert {one["status"] for one in before} == {"RUNNING"}
     with cli.start("training", "resume", "watched") as again, cli.start("training", "monitor", "watched", "-f") as live:
         wait_for(lambda: sampled(before[0]["samples"] + 2), "samples after the kill")
-        (code.parent / "watched.go").touch()
+        cli.let_go("watched")
         assert again.end().code == 0
         followed = live.end().out
 
@@ -78,8 +78,7 @@ def test_workers_are_watched_through_the_death_of_who_follows_them_and_no_sample
 def test_of_a_tuning_it_is_told_where_its_trials_run_and_what_they_use_and_of_one_over_time(
     cli: CommandLine, code: Path
 ) -> None:
-    go = code.parent / "searched.go"
-    algorithm = ("--algorithm", str(code), "--entry-point", "wait.py", "--hp", f"go={go}")
+    algorithm = ("--algorithm", str(code), "--entry-point", "wait.py", "--hp", f"go={cli.go('searched')}")
     search = ("--param", "x=INT[1,3]", "--strategy", "grid", "--objective", "loss", "--parallel", "2")
     cli.json("tune", "--name", "searched", *algorithm, *search, "--detach")
 
@@ -97,7 +96,7 @@ def test_of_a_tuning_it_is_told_where_its_trials_run_and_what_they_use_and_of_on
     assert f" {first['instances'][0]['host']} " in table
     refused = cli.run("tuning", "monitor", "searched", "--plot")
     assert (refused.code, "--trial N" in refused.err) == (2, True)
-    go.touch()
+    cli.let_go("searched")
     cli.run("tuning", "resume", "searched")
 
     over_time = cli.json("tuning", "monitor", "searched", "--trial", "2")
@@ -124,7 +123,7 @@ def test_a_training_that_is_being_created_has_no_monitoring_and_says_so(cli: Com
 
 
 def test_a_training_that_ended_before_it_could_be_looked_at_says_so(cli: CommandLine, code: Path) -> None:
-    (code.parent / "short.go").touch()
-    assert cli.run(*training(code, "short")).code == 0
+    cli.let_go("short")
+    assert cli.run(*training(cli, code, "short")).code == 0
     assert cli.json("training", "monitor", "short")["instances"] == []
     assert "ran for long enough" in cli.run("training", "monitor", "short").out

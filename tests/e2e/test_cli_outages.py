@@ -11,7 +11,7 @@ import pytest
 
 import tasks.engine
 from tests.e2e.command_line import CommandLine
-from tests.e2e.test_cli_interrupts import let_go, waiting
+from tests.e2e.test_cli_interrupts import waiting
 from tests.servers import S3Server, free_port
 
 
@@ -31,11 +31,11 @@ def away(postgres_url: str) -> Iterator[None]:
 
 def test_the_progress_goes_on_after_the_database_was_away(cli: CommandLine, code: Path, postgres_url: str) -> None:
     on_server = replace(cli, environment={"MAKERFLOW_REGISTRY_URL": postgres_url})
-    with on_server.start(*waiting(code, "outage")) as command:
+    with on_server.start(*waiting(cli, code, "outage")) as command:
         command.read_until("waiting")
         with away(postgres_url):
             told = command.read_until("The progress cannot be shown for now")
-        let_go(code, "outage")
+        cli.let_go("outage")
         shown = command.read_until("going on")
         ended = command.end()
 

@@ -23,8 +23,8 @@ def train(code: Path, name: str, entry_point: str = "train.py", *more: str) -> l
 @pytest.fixture(scope="module")
 def finished(cli: CommandLine, code: Path) -> dict[str, Any]:
     """The document of a training of two workers that went well."""
-    options = ("--workers", "2", "--experiment", "e1", "--tag", "team=vision", "--output", "./out", "--max-time", "2m")
-    ended = cli.spawn(*train(code, "finished", "train.py", *options, "--json"))
+    options = ("--workers", "2", "--experiment", "e1", "--tag", "team=vision", "--max-time", "2m")
+    ended = cli.spawn(*train(code, "finished", "train.py", *options, "--output", cli.place("out"), "--json"))
     assert ended.code == 0, ended
     return ended.document
 
@@ -34,8 +34,8 @@ def test_a_training_that_went_well_is_complete_and_its_model_where_it_was_asked_
     cli: CommandLine, finished: dict[str, Any]
 ) -> None:
     assert finished["status"] == "COMPLETE"
-    assert finished["outputs"]["model"] == f"file://{cli.directory}/out"
-    assert (cli.directory / "out" / "model.txt").read_text() == "fitted"
+    assert finished["outputs"]["model"] == cli.place("out")
+    assert cli.read("out/model.txt") == "fitted"
     assert finished["metrics"]["loss"]["last"] == pytest.approx(0.1)
 
 

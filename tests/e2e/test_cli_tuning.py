@@ -6,19 +6,15 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.command_line import CommandLine
+from tests.e2e.command_line import WAITS, CommandLine
 from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def tuned(code: Path) -> Path:
-    """The folder of code; with `hold.py` as well, which reports its objective and waits for a file called `go`."""
+    """The folder of code; with `hold.py` as well, which reports its objective and waits until it is let go."""
     (code / "hold.py").write_text(
-        "import os, pathlib, time\n"
-        "print(f\"loss={float(os.environ['EM_HP_LR'])}\", flush=True)\n"
-        "go = pathlib.Path(os.environ['EM_HP_GO'])\n"
-        "while not go.exists():\n"
-        "    time.sleep(0.05)\n"
+        f"import os\nprint('loss', float(os.environ['EM_HP_LR']), sep='=', flush=True)\n{WAITS}"
     )
     (code / "odd.py").write_text(
         "import os\n"
@@ -36,13 +32,9 @@ def tune(
     return ["tune", "--name", name, *algorithm, "--param", space, "--objective", "loss", *more]
 
 
-def held(code: Path, name: str, *more: str) -> list[str]:
-    """A tuning whose trials wait until `let_go`."""
-    return tune(code, name, "--hp", f"go={code.parent / name}.go", "--strategy", "grid", *more, entry_point="hold.py")
-
-
-def let_go(code: Path, name: str) -> None:
-    (code.parent / f"{name}.go").touch()
+def held(cli: CommandLine, code: Path, name: str, *more: str) -> list[str]:
+    """A tuning whose trials wait until it is let go."""
+    return tune(code, name, "--hp", f"go={cli.go(name)}", "--strategy", "grid", *more, entry_point="hold.py")
 
 
 def trials_of(cli: CommandLine, name: str, *options: str) -> list[dict[str, Any]]:
@@ -64,8 +56,8 @@ def wait_for_trial(cli: CommandLine, name: str, status: str) -> None:
 @pytest.fixture(scope="module")
 def grid(cli: CommandLine, tuned: Path) -> dict[str, Any]:
     """The document of a tuning over a grid of four points, two at once."""
-    options = ("--strategy", "grid", "--parallel", "2", "--experiment", "e1", "--tag", "team=vision", "--output", "out")
-    ended = cli.spawn(*tune(tuned, "grid", *options, "--max-time", "2m", "--json"))
+    options = ("--strategy", "grid", "--parallel", "2", "--experiment", "e1", "--tag", "team=vision")
+    ended = cli.spawn(*tune(tuned, "grid", *options, "--output", cli.place("out"), "--max-time", "2m", "--json"))
     assert ended.code == 0, ended
     return ended.document
 
@@ -78,8 +70,8 @@ def test_a_tuning_ends_complete_with_its_best_trial_and_where_that_ones_outputs_
     best = grid["best"]
     assert (best["number"], best["name"], best["hyperparameters"]) == (1, "grid/1", {"lr": "0.1"})
     assert best["objective"] == pytest.approx(0.0333)
-    assert best["outputs"]["model"] == f"file://{cli.directory}/out/grid/1"
-    assert (cli.directory / "out" / "grid" / "1" / "model.txt").read_text() == "fitted"
+    assert best["outputs"]["model"] == cli.place("out/grid/1")
+    assert cli.read("out/grid/1/model.txt") == "fitted"
 
 
 @pytest.mark.req("TUN-12", "COM-03")
@@ -299,13 +291,13 @@ def test_a_tuning_is_described_by_a_file_whose_paths_start_from_its_folder(cli: 
 
 @pytest.mark.req("TUN-14", "TUN-17")
 def test_ctrl_c_once_stops_the_tuning_which_can_be_resumed(cli: CommandLine, tuned: Path) -> None:
-    with cli.start(*held(tuned, "once", "--parallel", "2")) as command:
+    with cli.start(*held(cli, tuned, "once", "--parallel", "2")) as command:
         command.read_until("once/2 RUNNING")
         command.interrupt()
         command.read_until("Ctrl-C again leaves it running")
         ended = command.end()
     killed = trials_of(cli, "once")
-    let_go(tuned, "once")
+    cli.let_go("once")
     resumed = cli.json("tuning", "resume", "once")
 
     assert (ended.code, "STOPPED" in ended.out) == (130, True)
@@ -315,14 +307,14 @@ def test_ctrl_c_once_stops_the_tuning_which_can_be_resumed(cli: CommandLine, tun
 
 
 def test_ctrl_c_twice_leaves_the_tuning_running_and_says_how_to_follow_it_again(cli: CommandLine, tuned: Path) -> None:
-    with cli.start(*held(tuned, "twice"), "--json") as command:
+    with cli.start(*held(cli, tuned, "twice"), "--json") as command:
         command.read_until("twice/1 RUNNING", error=True)
         command.interrupt()
         command.read_until("Ctrl-C again leaves it running", error=True)
         command.interrupt()
         ended = command.end()
     running = cli.json("tuning", "show", "twice")
-    let_go(tuned, "twice")
+    cli.let_go("twice")
     resumed = cli.json("tuning", "resume", "twice")
 
     assert ended.code == 130
@@ -335,11 +327,11 @@ def test_ctrl_c_twice_leaves_the_tuning_running_and_says_how_to_follow_it_again(
 def test_a_stopped_tuning_is_gone_on_with_by_another_process_also_with_other_limits(
     cli: CommandLine, tuned: Path
 ) -> None:
-    cli.json(*held(tuned, "away"), "--detach")
+    cli.json(*held(cli, tuned, "away"), "--detach")
     wait_for_trial(cli, "away", "RUNNING")
     cli.json("tuning", "stop", "away")
     resumed = cli.json("tuning", "resume", "away", "--parallel", "2", "--detach")
-    let_go(tuned, "away")
+    cli.let_go("away")
     ended = cli.json("tuning", "resume", "away")
 
     assert resumed["status"] in ("CREATE IN PROGRESS", "RUNNING")
@@ -349,7 +341,7 @@ def test_a_stopped_tuning_is_gone_on_with_by_another_process_also_with_other_lim
 
 @pytest.mark.req("TUN-14", "COM-10")
 def test_a_detached_tuning_is_stopped_from_another_process(cli: CommandLine, tuned: Path) -> None:
-    detached = cli.json(*held(tuned, "detached"), "--detach")
+    detached = cli.json(*held(cli, tuned, "detached"), "--detach")
     wait_for_trial(cli, "detached", "RUNNING")
     deleted = cli.run("tuning", "delete", "detached", "--yes")
     alone = cli.run("training", "stop", "detached/1")

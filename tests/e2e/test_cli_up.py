@@ -46,34 +46,34 @@ def test_the_platform_survives_kills_of_its_parts_and_of_itself_and_loses_no_tra
         second = cli.run("up")
         assert second.code == 2
         assert up["api"] in second.err
-        go = train(cli, code, "survivor")
+        train(cli, code, "survivor")
         chance = random.Random(SEED)
         killed = [kill_one(cli, chance) for _ in range(3)]
         print(f"seed {SEED}: killed {killed}")
         restarts = {part["name"]: part["restarts"] for part in cli.json("status")["parts"]}
         assert sum(restarts.values()) >= len(killed)
         assert_a_part_that_cannot_start_says_why_and_comes_back(cli)
-        go.touch()
+        cli.let_go("survivor")
         cli.wait_for_status("survivor", "COMPLETE")
 
-        go = train(cli, code, "orphan")
+        train(cli, code, "orphan")
         os.kill(cli.json("status")["parts"][0]["pid"], signal.SIGKILL)
         wait_for(lambda: not parts_of(cli.home) or None, "everything to end with the guard")
         assert cli.json("status", code=1)["status"] == "DOWN"
         assert cli.json("training", "show", "orphan")["status"] == "RUNNING"
-        go.touch()
+        cli.let_go("orphan")
 
     guarded = CommandLine(cli.directory, {"MAKERFLOW_ACCESS_STRING": ACCESS})
     with guarded.start("up", "--port", str(up["port"]), "--json") as running:
         up = first_document(running)
         cli.wait_for_status("orphan", "COMPLETE")
         assert_access_is_asked_for(up["ui"])
-        go = train(cli, code, "goes-on")
+        train(cli, code, "goes-on")
         down = cli.json("down")
         assert [row["name"] for row in down["trainings_under_way"]] == ["goes-on"]
         assert running.end().code == 0
     assert parts_of(cli.home) == {}
-    go.touch()
+    cli.let_go("goes-on")
     cli.run("training", "resume", "goes-on")
     cli.wait_for_status("goes-on", "COMPLETE")
 
@@ -94,13 +94,12 @@ def assert_a_part_that_cannot_start_says_why_and_comes_back(cli: CommandLine) ->
     wait_for(lambda: cli.run("status").code == 0 or None, "all parts to be well")
 
 
-def train(cli: CommandLine, code: Path, name: str) -> Path:
-    """Start a training that waits for the file that is returned."""
-    go = cli.directory / f"go-{name}"
-    command = ("train", "--name", name, "--algorithm", str(code), "--entry-point", "wait.py", "--hp", f"go={go}")
+def train(cli: CommandLine, code: Path, name: str) -> None:
+    """Start a training that waits until it is let go."""
+    go = f"go={cli.go(name)}"
+    command = ("train", "--name", name, "--algorithm", str(code), "--entry-point", "wait.py", "--hp", go)
     cli.json(*command, "--output", str(cli.directory / f"out-{name}"), "--detach")
     cli.wait_for_status(name, "RUNNING")
-    return go
 
 
 def first_document(running: Running) -> dict[str, Any]:
