@@ -22,7 +22,7 @@ from tests.kubernetes import TestNamespace, kubernetes_namespace
 from tests.servers import S3Server, moto_server
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.disruptive]
 
 SMALL = {"vcpus": 0.5, "memory_mib": 192}
 LOST_SECONDS = 120.0
