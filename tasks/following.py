@@ -30,10 +30,11 @@ from tasks.engine import step
 from tasks.log_collection import collected_meanwhile
 from tasks.metric_watch import MetricWatch
 from tasks.page_log import page_log
-from tasks.planning import bring_events, events_directory
+from tasks.planning import events_directory
 from tasks.publishing import publish_report
 from tasks.report import training_report
 from tasks.scalars import ScalarWriter
+from tasks.tensorboard_events import bring_events, events_brought_meanwhile
 from tasks.training import ending_of, handle_of
 
 IDLE_SECONDS = 0.25
@@ -85,7 +86,8 @@ class Follower:
         Raises:
             TransientError: The cluster or the registry did not answer; following again goes on.
         """
-        with self._scalars, collected_meanwhile(self._platform, self._row, self._handle):
+        platform, row = self._platform, self._row
+        with self._scalars, collected_meanwhile(platform, row, self._handle), events_brought_meanwhile(platform, row):
             for event in self._events():
                 if event is not None:
                     self._take(event)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from blocks.algorithms import algorithm_directory
 from blocks.connections.platform import Platform
-from blocks.domain.errors import InvalidInputError, PermanentError
-from blocks.domain.paths import Scheme, StoragePath
-from blocks.domain.plan import InputKind, OutputKind, PlannedInput, PlannedOutput, RunPlan, Uploaded
+from blocks.domain.errors import InvalidInputError
+from blocks.domain.paths import StoragePath
+from blocks.domain.plan import InputKind, OutputKind, PlannedInput, PlannedOutput, RunPlan
 from blocks.domain.planning import check_entry_point, entry_point_of, training_plan, trial_plan
 from blocks.domain.specs import ProvidedAlgorithm, TrainingSpec
 from blocks.domain.templates import TemplateUse, named_by
@@ -210,21 +210,6 @@ def check_reach(platform: Platform, spec: TrainingSpec) -> None:
             raise InvalidInputError(what, "the workers, which are pods of a cluster, cannot reach it", remedy)
     if not (spec.outputs.path and spec.outputs.checkpoint):
         _ = platform.own_place
-
-
-def bring_events(platform: Platform, uploaded: Uploaded, directory: Path) -> None:
-    """Have what workers wrote for TensorBoard where it is shown from, if this account may read it.
-
-    Raises:
-        TransientError: A store does not answer.
-    """
-    place, here = StoragePath.parse(uploaded.path), StoragePath.parse(f"file://{directory}")
-    if uploaded.output is OutputKind.TENSORBOARD and place.scheme is not Scheme.FILE:
-        rank = place.name if place.name.startswith("worker-") else ""
-        try:
-            transfer.copy(place, here / rank if rank else here, platform.storage, recursive=True, overwrite=True)
-        except PermanentError as error:  # writing is all that the outputs ask for
-            logger.warning("TensorBoard does not show what was written to %s: %s", place, error)
 
 
 def _events_place(platform: Platform, directory: Path, model: StoragePath) -> StoragePath:

@@ -15,8 +15,9 @@ from blocks.registry.records import Trial, Tuning
 from blocks.registry.tunings import Followed, TrialMove
 from tasks.following import read_ranks, reader_of, seen_at
 from tasks.metric_watch import MetricWatch
-from tasks.planning import bring_events, events_directory
+from tasks.planning import events_directory
 from tasks.scalars import ScalarWriter
+from tasks.tensorboard_events import bring_events
 from tasks.trial_run import TrialRun
 
 CHUNK_BYTES = 2**17
