@@ -36,7 +36,7 @@ CONFIDENTIAL = "confidential.json"
 TERMINATED = 143
 """The exit code of a container that was asked to end."""
 
-RENDEZVOUS_PORT, TENSORFLOW_PORT, BARRIER_PORT = 29500, 29501, 29502
+RENDEZVOUS_PORT, TENSORFLOW_PORT, BARRIER_PORT, USAGE_PORT = 29500, 29501, 29502, 29503
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from blocks.launcher.delivery import Delivery
 from blocks.launcher.journal import Journal
 from blocks.launcher.pod_barrier import wait_for_others
 from blocks.launcher.pod_monitor import PodMonitor, open_files
+from blocks.launcher.pod_relay import relay_usage, usage_sender
 from blocks.launcher.pod_stage import check_outputs, open_node_cache, place_programs, place_worker
 from blocks.launcher.pod_stream import Stream
 from blocks.launcher.preparation import stage_inputs
@@ -75,6 +76,11 @@ class Pod:
         os.environ.update(confidential.environment)
         self.stores = Stores(confidential.connections)
 
+    @property
+    def _name(self) -> str:
+        """By which the pods of one attempt know each other."""
+        return f"{self.plan.run_id}/{self.settings.attempt}"
+
     @cached_property
     def journal(self) -> Journal:
         """Of the pod: first of the one container, then of the other."""
@@ -91,8 +97,7 @@ class Pod:
         except Exception as error:  # the top of the process: whatever it was must be on record
             traceback.print_exc()
             return staging_outcome(error, self.layout.home)
-        name = f"{self.plan.run_id}/{self.settings.attempt}"
-        wait_for_others(self.settings.addresses, self.rank, name)
+        wait_for_others(self.settings.addresses, self.rank, self._name)
         STAGED.touch()
         return Outcome(ExitCause.OK)
 
@@ -121,7 +126,10 @@ class Pod:
         ended = Event()
         storage = DataStorage(self.layout, self.plan)
         in_background(switch, "data storage", lambda: self._hold_to_storage(storage, ended))
-        monitor = PodMonitor(self.plan, self.journal, self.rank, self.settings.attempt, storage.written_bytes)
+        if self.rank == 0 and self.plan.workers > 1:
+            in_background(switch, "usage", lambda: relay_usage(self.plan.workers, self._name, self.journal.emit))
+        tell = usage_sender(self.settings.addresses[0], self._name) if self.rank else self.journal.emit
+        monitor = PodMonitor(self.plan, tell, self.rank, self.settings.attempt, storage.written_bytes)
         in_background(switch, "monitoring", lambda: monitor.follow(ended, worker))
         with delivery.while_running():
             self._wait_for_end(switch)

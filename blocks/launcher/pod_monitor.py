@@ -12,8 +12,8 @@ from blocks.cluster.layout import read_json
 from blocks.domain.plan import RunPlan
 from blocks.domain.usage import UsageKind, UsageScope
 from blocks.launcher.accounting import Account, Traffic
-from blocks.launcher.journal import Journal
 from blocks.launcher.monitoring import FIRST_SECONDS, MIB, network_values, pause_seconds, process_values
+from blocks.launcher.pod_relay import Emit
 
 
 class PodMonitor:
@@ -21,14 +21,14 @@ class PodMonitor:
 
     Args:
         plan: What it was given.
-        journal: Told of each look as an event `usage`.
+        emit: Told of each look as an event `usage`.
         rank: The worker.
         attempt: Of the run.
         written: Rank to the bytes that its files take, as far as known.
     """
 
-    def __init__(self, plan: RunPlan, journal: Journal, rank: int, attempt: int, written: Mapping[int, int]) -> None:
-        self._plan, self._journal, self._rank, self._attempt = plan, journal, rank, attempt
+    def __init__(self, plan: RunPlan, emit: Emit, rank: int, attempt: int, written: Mapping[int, int]) -> None:
+        self._plan, self._emit, self._rank, self._attempt = plan, emit, rank, attempt
         self._written = written
         self._at = time.monotonic()
         self._account, self._traffic = Account(read_bytes=0, written_bytes=0), Traffic(0, 0)
@@ -51,7 +51,7 @@ class PodMonitor:
         if self._rank in self._written:
             values[UsageKind.DISK] = round(self._written[self._rank] / MIB, 1)
         self._account, self._traffic = account, traffic or self._traffic
-        self._journal.emit(
+        self._emit(
             "usage",
             attempt=self._attempt,
             seconds=round(seconds, 3),

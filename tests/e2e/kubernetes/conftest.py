@@ -31,7 +31,9 @@ class ClusterCommandLine(CommandLine):
 
     def put(self, name: str, text: str) -> None:
         with self.store.client() as client:
-            client.put_object(Bucket=self.bucket, Key=name, Body=text.encode())
+            client.put_object(
+                Bucket=self.bucket, Key=name, Body=text.encode(), ACL="public-read"
+            )  # entry points ask, too
 
     def read(self, name: str) -> str | None:
         with self.store.client() as client:
