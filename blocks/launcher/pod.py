@@ -208,11 +208,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _confidential() -> Confidential:
-    """What Kubernetes handed over: to `stage` in its environment, to `sync` in what is empty once it was read."""
+    """What Kubernetes handed over: to `stage` in its environment, to `sync` in what is emptied once it was read."""
     if text := os.environ.pop(CONFIDENTIAL_VARIABLE, ""):
         return Confidential(**json.loads(text))
-    with sys.stdin:
-        return read_secrets(needed=True)
+    confidential = read_secrets(needed=True)
+    os.ftruncate(0, 0)  # /proc/self/fd/0 would show it again, and Python leaves the descriptor open
+    return confidential
 
 
 def _leave(outcome: Outcome, facts: dict[str, object]) -> None:

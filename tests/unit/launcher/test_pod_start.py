@@ -1,6 +1,7 @@
 """How the sidecar begins in a pod."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from blocks.cluster.pod_settings import CONFIDENTIAL_VARIABLE
+from tests.waiting import wait_until
 
 BECOMES = """
 import os, sys
@@ -30,6 +32,24 @@ def start(staged: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
+def is_caught(pid: int, number: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1)
+
+
+READS = """
+import os, sys
+from blocks.launcher import pod, pod_start
+pod_start.hand_over(b'{"connections": {"s3": {"key": "secret"}}}')
+print(pod._confidential().connections["s3"]["key"], repr(open("/proc/self/fd/0").read()))
+"""
+
+
+def test_nothing_is_left_of_the_credentials_where_a_link_could_lead():
+    said = subprocess.run([sys.executable, "-c", READS], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    assert said.stdout == "secret ''\n"
+
+
 def test_the_credentials_go_from_the_environment_to_the_standard_input(tmp_path):
     (tmp_path / "staged").touch()
     with start(tmp_path / "staged") as process:
@@ -49,7 +69,6 @@ def test_the_sidecar_waits_for_the_inputs_and_ends_when_it_is_asked_to(tmp_path)
         said, _ = process.communicate(timeout=30)
         assert said.startswith("['-m', 'blocks.launcher.pod', 'sync']")
     with start(tmp_path / "never") as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.communicate(timeout=1)
+        wait_until(lambda: is_caught(process.pid, signal.SIGTERM), "it to be ready for being ended")
         process.terminate()
         assert process.wait(30) == 143
