@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ def bring_events(platform: Platform, uploaded: Uploaded, directory: Path) -> Non
     if uploaded.output is OutputKind.TENSORBOARD and place.scheme is not Scheme.FILE:
         rank = place.name if place.name.startswith("worker-") else ""
         try:
-            _copy(platform, place, directory / rank)
+            _copy(platform, place, directory, rank)
         except PermanentError as error:  # writing is all that the outputs ask for
             logger.warning("TensorBoard does not show what was written to %s: %s", place, error)
 
@@ -49,7 +50,7 @@ def events_brought_meanwhile(platform: Platform, row: Training) -> Iterator[None
     def bring() -> None:
         while not over.wait(BRING_SECONDS):
             for place in places:
-                with suppress(MakerflowError):  # there may be nothing yet; at the end it is told
+                with suppress(MakerflowError, OSError):  # there may be nothing yet; at the end it is told
                     _copy(platform, place, events_directory(platform, row))
 
     thread = threading.Thread(target=bring, name=f"TensorBoard events of {row.id}", daemon=True)
@@ -61,6 +62,11 @@ def events_brought_meanwhile(platform: Platform, row: Training) -> Iterator[None
         thread.join(BRING_SECONDS)  # a store may hang
 
 
-def _copy(platform: Platform, place: StoragePath, directory: Path) -> None:
-    here = StoragePath.parse(f"file://{directory}")
-    transfer.copy(place, here, platform.storage, recursive=True, overwrite=True)
+def _copy(platform: Platform, place: StoragePath, directory: Path, rank: str = "") -> None:
+    """One copy after the other: two would share what they have fetched, and the older one could come last."""
+    here = StoragePath.parse(f"file://{directory / rank}")
+    with _copying[directory]:
+        transfer.copy(place, here, platform.storage, recursive=True, overwrite=True)
+
+
+_copying: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
