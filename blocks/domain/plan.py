@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from blocks.domain.usage import UsageKind, UsageScope
 
@@ -237,7 +237,7 @@ class _Event(Frozen):
 
     run_id: str
     sequence: int = Field(ge=1)
-    at: datetime
+    at: AwareDatetime
 
 
 class Queued(_Event):
@@ -285,7 +285,7 @@ class WorkerUsage(Frozen):
     """What one worker used; a kind that cannot be measured where it runs is left out."""
 
     rank: int = Field(ge=0)
-    values: dict[UsageKind, float]
+    values: dict[UsageKind, FiniteFloat]
 
 
 class Usage(_Event):
@@ -296,7 +296,7 @@ class Usage(_Event):
 
     kind: Literal["usage"] = "usage"
     attempt: int
-    seconds: float = Field(gt=0)
+    seconds: FiniteFloat = Field(gt=0)
     host: str
     network: UsageScope
     workers: tuple[WorkerUsage, ...]

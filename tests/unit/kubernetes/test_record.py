@@ -87,11 +87,15 @@ def test_only_what_informs_is_taken_and_staging_is_told_of_one_worker():
         {"kind": "checkpointed", "sequence": 5, "path": 5, "size": -1, "colour": "red"},
         {"kind": ["usage"], "sequence": 5},
         {"kind": "usage", "sequence": 5, "seconds": 0, "record": {}, "self": 1},
+        usage(5) | {"seconds": float("inf")},
+        usage(5) | {"workers": [{"rank": 0, "values": {"cpu": float("nan")}}]},
+        usage(5) | {"at": "2030-01-01T00:00:00"},
     ],
 )
 def test_what_is_no_event_is_left_out(frame):
     told = record().take(1, 0, [usage(1), frame, usage(6)])
     assert [event.kind for event in told.events] == ["usage", "usage"]
+    assert RunRecord.model_validate_json(told.model_dump_json()) == told
 
 
 def test_of_very_many_the_oldest_that_only_inform_are_dropped_and_nothing_else():
