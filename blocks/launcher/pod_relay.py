@@ -56,7 +56,7 @@ def relay_usage(workers: int, name: str, emit: Emit, port: int = USAGE_PORT) -> 
         server.bind(("", port))
         while True:
             text, _ = server.recvfrom(_MOST_BYTES)
-            with suppress(ValueError, KeyError, TypeError):  # entry points can send something, too
+            with suppress(Exception):  # entry points can send something, too: whatever it is, the next one is heard
                 told = json.loads(text)
                 [worker] = told["workers"]
                 rank, now = int(worker["rank"]), time.monotonic()

@@ -52,7 +52,7 @@ def test_strangers_and_nonsense_are_not_heard(told):
         usage_sender("127.0.0.1", "run/1", port)("usage", **SAMPLE, workers=sample)
     usage_sender("127.0.0.1", "run/2", port)("usage", **SAMPLE, workers=worker(1))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-        for text in (b"", b"\xff", b"[]", b"{}", b'{"workers": 7}'):
+        for text in (b"", b"\xff", b"[]", b"{}", b'{"workers": 7}', b'{"workers": [{"rank": Infinity}]}', b"[" * 4000):
             stranger.sendto(text, ("127.0.0.1", port))
     usage_sender("127.0.0.1", "run/1", port)("usage", **SAMPLE, workers=worker(2, 7.0), more="dropped")
     while (last := found.get(timeout=30))["workers"] == worker(1):
