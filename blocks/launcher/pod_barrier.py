@@ -26,8 +26,9 @@ def wait_for_others(addresses: Sequence[str], rank: int, name: str, port: int = 
     """
     if len(addresses) == 1:
         return
-    while not all(map(_has_place, addresses)):
-        time.sleep(_LOOK_SECONDS)
+    for address in addresses:
+        while not _has_place(address):
+            time.sleep(_LOOK_SECONDS)
     if rank == 0:
         _gather(len(addresses), name, port)
         return
@@ -53,6 +54,7 @@ def _gather(workers: int, name: str, port: int) -> None:
                 if key.fileobj is server:
                     connection, _ = server.accept()
                     connection.setblocking(False)
+                    _keep_alive(connection)
                     selector.register(connection, selectors.EVENT_READ)
                     continue
                 connection = key.fileobj  # type: ignore[assignment] # the stubs know descriptors, too
@@ -78,10 +80,18 @@ def _listen(port: int) -> socket.socket:
 def _read(connection: socket.socket, workers: int, name: str) -> int | None:
     """The rank that somebody says to have; None when he is none of us, or has gone."""
     try:
-        said, _, rank = connection.recv(512).decode(errors="replace").strip().partition(" ")
+        line = connection.recv(512).decode(errors="replace")
     except OSError:
         return None
-    return int(rank) if said == name and rank.isdecimal() and 0 < int(rank) < workers else None
+    said, _, rank = line.removesuffix("\n").partition(" ")
+    return int(rank) if line.endswith("\n") and said == name and rank.isdecimal() and 0 < int(rank) < workers else None
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """Have it break within two minutes where the other end is gone without a word: staging may take hours."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _join(address: str, rank: int, name: str, port: int) -> bool:
@@ -90,6 +100,7 @@ def _join(address: str, rank: int, name: str, port: int) -> bool:
         with socket.create_connection((address, port), _CONNECT_SECONDS) as connection:
             connection.sendall(f"{name} {rank}\n".encode())
             connection.settimeout(None)
+            _keep_alive(connection)
             return connection.recv(len(_GO)) == _GO
     except OSError:
         return False
