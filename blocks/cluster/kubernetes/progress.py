@@ -156,7 +156,7 @@ class _Step:
     def _is_unlimited(self) -> bool:
         """Whether Kubernetes does not know yet until when its workers may run."""
         started = self._record.told("started", self._attempt)
-        return bool(started and self._job and "activeDeadlineSeconds" not in self._job["spec"])
+        return bool(started and self._job and self._job["spec"].get("activeDeadlineSeconds") is None)
 
     def _tell_exits(self) -> None:
         told = self._record.exits(self._attempt)
