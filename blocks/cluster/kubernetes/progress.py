@@ -86,6 +86,9 @@ class _Step:
         departed = newest_pods(seen.departed_of(record.attempt))
         self._known = {**departed, **self._pods}
         self._warnings = seen.warnings
+        earlier = seen.job(record.attempt - 1)
+        self._is_held = earlier is not None and "deletionTimestamp" not in earlier["metadata"]
+        """Whether who wrote down that places are given back died before it did so."""
         self._job_is_gone = job_is_gone
         self._is_ending = record.ending == record.attempt
         self._failed = self._job is not None and has_condition(self._job, "Failed", "FailureTarget")
@@ -112,7 +115,8 @@ class _Step:
         if not is_resting(self._record):
             return Needs()
         left = self._record.not_before - self._now.timestamp()
-        return Needs(look_again_seconds=left) if left > 0 else Needs(job=self._attempt)
+        held = self._attempt - 1 if self._is_held else 0
+        return Needs(end_job=held, look_again_seconds=left) if left > 0 else Needs(end_job=held, job=self._attempt)
 
     def _tell_queue(self) -> None:
         """When all of its pods have a node, and what is in the way of them until they run."""
@@ -344,6 +348,7 @@ def restarted(record: RunRecord, decision: Restart) -> RunRecord:
     return record.change(
         concluded=record.attempt,
         attempt=attempt,
+        not_before=0.0,
         restarts_used=record.restarts_used + 1,
         out_of_memory_used=record.out_of_memory_used + (decision.cause is ExitCause.OUT_OF_MEMORY),
     ).tell("restarted", attempt=attempt, cause=decision.message)

@@ -114,7 +114,7 @@ def job(attempt: int = 1, workers: int = 1, *, failed: str = "", because: str = 
             "creationTimestamp": moment(attempt),
             "labels": {"makerflow.io/attempt": str(attempt)},
         },
-        "spec": {"completions": workers, "suspend": False},
+        "spec": {"completions": workers, "suspend": False, "activeDeadlineSeconds": None},  # as the view keeps it
         "status": {"conditions": conditions},
     }
 
@@ -486,6 +486,22 @@ def test_places_that_are_held_in_vain_are_given_back_and_asked_for_again():
     second = Worker(0, attempt=2).placed().runs(), Worker(1, attempt=2).placed().runs()
     assert story.look(job(2, workers=2), *second, at=280) == ["placed", "staging", "started"]
     assert (story.record.restarts_used, story.record.exits(1)) == (0, {})
+
+
+def test_places_that_whoever_gave_them_back_died_over_are_given_back_by_the_next():
+    story = Story(workers=2, attempt=2, released=1, not_before=BEGINNING.timestamp() + 40)
+    held = Seen(jobs=(job(workers=2),), pods=(Worker(0).placed().staging().pod(),))
+    story.look_at(held, at=30)
+    assert story.needs == Needs(end_job=1, look_again_seconds=10)
+    story.look_at(held, at=41)
+    assert story.needs == Needs(end_job=1, job=2)
+
+
+def test_a_run_that_gave_back_its_places_once_is_no_resting_one_when_it_starts_again_later():
+    story = Story(workers=1, attempt=2, released=1, not_before=BEGINNING.timestamp())
+    story.look(job(2), Worker(attempt=2).runs())
+    assert story.look(job(2), Worker(attempt=2).ended("lost")) == ["exited", "restarted"]
+    assert phase_of(story.record, Seen())[0] is RunPhase.LOST
 
 
 def test_each_time_they_are_held_for_longer_and_those_of_a_run_that_is_to_stop_or_runs_are_no_such_thing():
