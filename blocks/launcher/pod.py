@@ -97,7 +97,10 @@ class Pod:
         except Exception as error:  # the top of the process: whatever it was must be on record
             traceback.print_exc()
             return staging_outcome(error, self.layout.home)
-        wait_for_others(self.settings.addresses, self.rank, self._name)
+        try:
+            wait_for_others(self.settings.addresses, self.rank, self._name)
+        except OSError as error:  # all of them start again
+            return Outcome(ExitCause.LOST, f"Its workers could not wait for each other: {error}.")
         STAGED.touch()
         return Outcome(ExitCause.OK)
 

@@ -23,6 +23,9 @@ def wait_for_others(addresses: Sequence[str], rank: int, name: str, port: int = 
         rank: This one's.
         name: Of the run and the attempt: whoever says another is turned away.
         port: Where rank 0 listens meanwhile.
+
+    Raises:
+        OSError: One was lost in the moment in which all were there, or rank 0 cannot listen.
     """
     if len(addresses) == 1:
         return
