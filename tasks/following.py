@@ -203,6 +203,8 @@ class Follower:
             self._platform.cluster.stop(self._handle, 0)
             return not states
         if not states and self._row.event_cursor:  # it was launched: where it stood, no cluster knows any more
+            if any(trace.run_id == self._handle.run_id for trace in self._platform.cluster.traces()):
+                return False  # what is left of it is going, or another version of the platform knows more of it
             target = ending_of(ExitCause.LOST, row.status)
             self._platform.registry.trainings.move(row.id, target, DELETED)
             return True

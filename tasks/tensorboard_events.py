@@ -10,7 +10,7 @@ from pathlib import Path
 from blocks.connections.platform import Platform
 from blocks.domain.errors import MakerflowError, PermanentError
 from blocks.domain.paths import Scheme, StoragePath
-from blocks.domain.plan import OutputKind, Uploaded
+from blocks.domain.plan import OutputKind, PlannedObject, Uploaded
 from blocks.registry.records import Training
 from blocks.storage import transfer
 from tasks.planning import events_directory
@@ -48,10 +48,14 @@ def events_brought_meanwhile(platform: Platform, row: Training) -> Iterator[None
     over = threading.Event()
 
     def bring() -> None:
+        brought: dict[StoragePath, list[PlannedObject]] = {}
         while not over.wait(BRING_SECONDS):
             for place in places:
                 with suppress(MakerflowError, OSError):  # there may be nothing yet; at the end it is told
-                    _copy(platform, place, events_directory(platform, row))
+                    there = platform.storage(place).plan(place)
+                    if brought.get(place) != there:
+                        _copy(platform, place, events_directory(platform, row))
+                        brought[place] = there
 
     thread = threading.Thread(target=bring, name=f"TensorBoard events of {row.id}", daemon=True)
     thread.start()

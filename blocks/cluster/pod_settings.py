@@ -50,6 +50,7 @@ class PodSettings:
         cache_bytes: The bound of the node's cache; 0 for none.
         region: EM_REGION.
         app_key: EM_APPKEY.
+        token: By which the pods of one run know each other; entry points never see it.
     """
 
     attempt: int
@@ -58,6 +59,7 @@ class PodSettings:
     cache_bytes: int = 0
     region: str = ""
     app_key: str = ""
+    token: str = ""
 
     def to_json(self) -> str:
         """What `read` reads."""

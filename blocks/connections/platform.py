@@ -97,9 +97,9 @@ class Platform:
         place = StoragePath.parse(self.settings.artifacts or f"file://{self.settings.home}/outputs")
         if not self.cluster.reaches(place):
             raise InvalidInputError(
-                "A training without an output path",
+                "A training without a path for its output, or for its checkpoints",
                 "its workers cannot write to this machine's disk",
-                "Give --output and --checkpoint-output, e.g. obs://store.example.com/bucket/a, or MAKERFLOW_ARTIFACTS.",
+                "Set MAKERFLOW_ARTIFACTS, as obs://store.example.com/bucket/a, or give --output and --checkpoint-output.",
             )
         return place
 

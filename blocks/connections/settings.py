@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     image_pull_secrets: Annotated[tuple[str, ...], NoDecode] = Field(default=(), examples=["registry-key"])
     artifacts: str = Field(default="", examples=["obs://s3.example.com/makerflow"])
     service_account: str = Field(default="", examples=["makerflow-worker"])
-    queue: str = Field(default="", examples=["user-queue"])
+    queue: str = Field(default="", pattern=r"^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?)?$", examples=["user-queue"])
     run_as_user: int = Field(default=1000, ge=1, le=2**31 - 2, examples=["1000"])
     node_cache: str = Field(default="", pattern=rf"^(/[^:,]*|{_CLAIM})?$", examples=["/var/cache/makerflow"])
     nas_volumes: Annotated[dict[str, str], NoDecode] = Field(

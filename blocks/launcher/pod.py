@@ -79,7 +79,7 @@ class Pod:
     @property
     def _name(self) -> str:
         """By which the pods of one attempt know each other."""
-        return f"{self.plan.run_id}/{self.settings.attempt}"
+        return f"{self.settings.token}/{self.settings.attempt}"
 
     @cached_property
     def journal(self) -> Journal:

@@ -3,14 +3,20 @@
 One that started earlier could be over, and its name gone, before another has looked for it.
 """
 
+import hmac
 import selectors
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from blocks.cluster.pod_settings import BARRIER_PORT
 
-_GO = b"go\n"
+_GO, _HEARD = b"go\n", b"heard\n"
+_HEARD_SECONDS = 30.0
+"""For all to hear that they may go: a connection may break just then, and who lost it comes again."""
+
+_SILENT_SECONDS, _MOST_STRANGERS = 5.0, 64
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 0.2
 
@@ -48,29 +54,100 @@ def _has_place(address: str) -> bool:
 
 
 def _gather(workers: int, name: str, port: int) -> None:
-    """Let nobody go before all others are here."""
-    there: dict[int, socket.socket] = {}
-    with _listen(port) as server, selectors.DefaultSelector() as selector:
-        selector.register(server, selectors.EVENT_READ)
-        while len(there) < workers - 1:
-            for key, _ in selector.select():
-                if key.fileobj is server:
-                    connection, _ = server.accept()
-                    connection.setblocking(False)
-                    _keep_alive(connection)
-                    selector.register(connection, selectors.EVENT_READ)
-                    continue
-                connection = key.fileobj  # type: ignore[assignment] # the stubs know descriptors, too
-                there = {rank: known for rank, known in there.items() if known is not connection}
-                rank = _read(connection, workers, name)
-                if rank is None:
-                    selector.unregister(connection)
-                    connection.close()
-                else:
-                    there[rank] = connection
-        for connection in there.values():
-            connection.sendall(_GO)
+    """Let nobody go before all others are here, and go when all have heard that."""
+    with _listen(port) as server, _Gathering(server, workers, name) as gathering:
+        while len(gathering.there) < workers - 1:
+            gathering.hear()
+        gathering.let_go()
+        until = time.monotonic() + _HEARD_SECONDS
+        while len(gathering.heard) < workers - 1 and time.monotonic() < until:
+            gathering.hear()
+
+
+class _Gathering:
+    """The connections of those who have come. Only what the others say is believed: other pods can connect, too.
+
+    Attributes:
+        there: Rank to the connection of a worker that waits.
+        heard: The ranks that have heard that all may go.
+    """
+
+    def __init__(self, server: socket.socket, workers: int, name: str) -> None:
+        self.there: dict[int, socket.socket] = {}
+        self.heard: set[int] = set()
+        self._server, self._workers, self._name = server, workers, name
+        self._strangers: dict[socket.socket, float] = {}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(server, selectors.EVENT_READ)
+        self._may_go = False
+
+    def __enter__(self) -> "_Gathering":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in [*self.there.values(), *self._strangers]:
             connection.close()
+        self._selector.close()
+
+    def hear(self) -> None:
+        """What is said within a second."""
+        for key, _ in self._selector.select(1.0):
+            if key.fileobj is self._server:
+                self._accept()
+            elif isinstance(key.fileobj, socket.socket) and key.fileobj.fileno() >= 0:  # not closed just now
+                self._read(key.fileobj)
+        now = time.monotonic()
+        for connection in [c for c, since in self._strangers.items() if now - since > _SILENT_SECONDS]:
+            self._close(connection)
+
+    def let_go(self) -> None:
+        """Tell all who wait, and who comes later, that they may go."""
+        self._may_go = True
+        for connection in list(self.there.values()):
+            self._tell(connection)
+
+    def _accept(self) -> None:
+        connection, _ = self._server.accept()
+        if len(self._strangers) >= _MOST_STRANGERS:
+            self._close(min(self._strangers, key=lambda c: self._strangers[c]))
+        connection.setblocking(False)
+        _keep_alive(connection)
+        self._strangers[connection] = time.monotonic()
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def _read(self, connection: socket.socket) -> None:
+        try:
+            line = connection.recv(512)
+        except OSError:
+            line = b""
+        ranks = [rank for rank, known in self.there.items() if known is connection]
+        if ranks:
+            if line == _HEARD:
+                self.heard.add(ranks[0])
+            self._close(connection)
+            return
+        rank = _rank(line, self._workers, self._name)
+        if rank is None:
+            self._close(connection)
+            return
+        del self._strangers[connection]
+        if rank in self.there:
+            self._close(self.there[rank])
+        self.there[rank] = connection
+        if self._may_go:
+            self._tell(connection)
+
+    def _tell(self, connection: socket.socket) -> None:
+        try:
+            connection.sendall(_GO)
+        except OSError:
+            self._close(connection)  # it comes again
+
+    def _close(self, connection: socket.socket) -> None:
+        self._strangers.pop(connection, None)
+        self.there = {rank: known for rank, known in self.there.items() if known is not connection}
+        self._selector.unregister(connection)
+        connection.close()
 
 
 def _listen(port: int) -> socket.socket:
@@ -80,14 +157,11 @@ def _listen(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-def _read(connection: socket.socket, workers: int, name: str) -> int | None:
-    """The rank that somebody says to have; None when he is none of us, or has gone."""
-    try:
-        line = connection.recv(512).decode(errors="replace")
-    except OSError:
-        return None
-    said, _, rank = line.removesuffix("\n").partition(" ")
-    return int(rank) if line.endswith("\n") and said == name and rank.isdecimal() and 0 < int(rank) < workers else None
+def _rank(line: bytes, workers: int, name: str) -> int | None:
+    """The rank that somebody says to have; None when he is none of us."""
+    said, _, rank = line.removesuffix(b"\n").partition(b" ")
+    ours = line.endswith(b"\n") and hmac.compare_digest(said, name.encode())
+    return int(rank) if ours and rank.isdigit() and 0 < int(rank) < workers else None
 
 
 def _keep_alive(connection: socket.socket) -> None:
@@ -104,6 +178,10 @@ def _join(address: str, rank: int, name: str, port: int) -> bool:
             connection.sendall(f"{name} {rank}\n".encode())
             connection.settimeout(None)
             _keep_alive(connection)
-            return connection.recv(len(_GO)) == _GO
+            if connection.recv(len(_GO)) != _GO:
+                return False
+            with suppress(OSError):
+                connection.sendall(_HEARD)
+            return True
     except OSError:
         return False

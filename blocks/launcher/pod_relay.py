@@ -4,6 +4,7 @@ So it costs one connection to the API server for a run, however many workers it 
 sample. Standard library only.
 """
 
+import hmac
 import json
 import socket
 import time
@@ -61,6 +62,6 @@ def relay_usage(workers: int, name: str, emit: Emit, port: int = USAGE_PORT) -> 
                 [worker] = told["workers"]
                 rank, now = int(worker["rank"]), time.monotonic()
                 is_early = now - heard.get(rank, -LEAST_SECONDS) < LEAST_SECONDS / 2
-                if told["name"] == name and 0 < rank < workers and not is_early:
+                if hmac.compare_digest(told["name"], name) and 0 < rank < workers and not is_early:
                     heard[rank] = now
                     emit("usage", **{field: told[field] for field in _FIELDS})

@@ -215,7 +215,7 @@ def job_manifest(
                     "labels": labels,
                     "annotations": metadata["annotations"],
                 },
-                "spec": _pod(plan, site, attempt, deadline, [secret_name(owner, number) for number in range(secrets)]),
+                "spec": _pod(plan, site, attempt, deadline, owner, secrets),
             },
         },
     }
@@ -230,7 +230,8 @@ def _failure_rules() -> list[dict[str, Any]]:
     ]
 
 
-def _pod(plan: RunPlan, site: Site, attempt: int, deadline: float | None, secrets: Sequence[str]) -> dict[str, Any]:
+def _pod(plan: RunPlan, site: Site, attempt: int, deadline: float | None, owner: Object, pieces: int) -> dict[str, Any]:
+    secrets = [secret_name(owner, number) for number in range(pieces)]
     settings = PodSettings(
         attempt=attempt,
         addresses=addresses(plan, attempt),
@@ -238,6 +239,7 @@ def _pod(plan: RunPlan, site: Site, attempt: int, deadline: float | None, secret
         cache_bytes=site.cache_bytes if site.node_cache else 0,
         region=site.region,
         app_key=site.app_key,
+        token=owner["metadata"]["uid"],
     )
     ours: list[dict[str, Any]] = [{"name": VARIABLE, "value": settings.to_json()}]
     ours.append({"name": "MAKERFLOW_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}})

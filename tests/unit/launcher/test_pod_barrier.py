@@ -57,6 +57,32 @@ def test_who_left_before_all_were_there_does_not_count():
     assert not first.is_alive()
 
 
+def test_one_that_lost_its_connection_when_all_might_go_comes_again():
+    port = free_port()
+    first = Worker(0, port, addresses=ADDRESSES[:2])
+    wait_until(lambda: can_connect(port), "the first to listen")
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"run/1 1\n")
+        assert connection.recv(10) == b"go\n"
+    first.join(1)
+    assert first.is_alive()
+    wait_for_others(ADDRESSES[:2], 1, "run/1", port)
+    first.join(10)
+    assert not first.is_alive()
+
+
+def test_many_who_say_nothing_keep_nobody_out():
+    port = free_port()
+    first = Worker(0, port, addresses=ADDRESSES[:2])
+    wait_until(lambda: can_connect(port), "the first to listen")
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
+    wait_for_others(ADDRESSES[:2], 1, "run/1", port)
+    first.join(30)
+    assert not first.is_alive()
+    for connection in silent:
+        connection.close()
+
+
 def test_nonsense_is_no_worker():
     port = free_port()
     first = Worker(0, port, addresses=ADDRESSES[:2])
