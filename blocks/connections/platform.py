@@ -99,7 +99,7 @@ class Platform:
             raise InvalidInputError(
                 "A training without a path for its output, or for its checkpoints",
                 "its workers cannot write to this machine's disk",
-                "Set MAKERFLOW_ARTIFACTS, as obs://store.example.com/bucket/a, or give --output and --checkpoint-output.",
+                "Set MAKERFLOW_ARTIFACTS, as obs://s3.example.com/bucket/a, or give --output and --checkpoint-output.",
             )
         return place
 
