@@ -255,8 +255,10 @@ class ClusterContract:
         room = f"{2 * site.share:g}"
         assert state.detail.startswith(f"waiting for {site.share:g} vCPU: {room} of {room} are used")
         assert cluster.stop(waiting, 5).remaining == 0
-        events = until_over(cluster, waiting)  # what it waits for may change, and is told again
-        assert [kind for kind, _ in itertools.groupby(e.kind for e in events)] == ["queued", "finished"], events
+        events = until_over(cluster, waiting)
+        assert events[-1].cause is ExitCause.STOPPED
+        # What it waits for may change, and is told again; or the stop comes before anybody has told it.
+        assert {event.kind for event in events[:-1]} <= {"queued"}, events
         cluster.stop(running, 0)
 
     def test_stop_of_what_was_never_launched_or_is_over_ends_nothing(self, site, cluster):

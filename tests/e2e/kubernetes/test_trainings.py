@@ -28,4 +28,4 @@ __all__ = [
     "test_what_cannot_begin_is_told_with_its_exit_code",
 ]
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes trainings")]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.soak, pytest.mark.xdist_group("kubernetes trainings")]

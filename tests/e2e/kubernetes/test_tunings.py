@@ -28,4 +28,4 @@ __all__ = [
     "tuned",
 ]
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes tunings")]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.soak, pytest.mark.xdist_group("kubernetes tunings")]

@@ -11,7 +11,7 @@ from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.kubernetes,
-    pytest.mark.xdist_group("kubernetes"),
+    pytest.mark.xdist_group("kubernetes platform"),
     pytest.mark.timeout(600),
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "there is all of it"),
 ]
