@@ -43,7 +43,7 @@ test: $(VENV)/test.stamp
 
 test-kubernetes: $(VENV)/test.stamp
 	$(RUN) -m pytest -m "kubernetes and not disruptive and not soak" -n $(WORKERS) --dist loadgroup
-	$(RUN) -m pytest -m disruptive
+	$(RUN) -m pytest -m "disruptive and not soak"
 
 test-frameworks: $(VENV)/test.stamp $(FRAMEWORKS)/stamp
 	MAKERFLOW_TEST_FRAMEWORKS=$(abspath $(FRAMEWORKS))/bin/python $(RUN) -m pytest -m frameworks

@@ -139,7 +139,8 @@ def events_until(cluster: Cluster, handle: RunHandle, *kinds: str, seconds: floa
     found: list[RunEvent] = []
     deadline = time.monotonic() + seconds
     for event in cluster.watch(Selector(run_id=handle.run_id), idle_seconds=1):
-        assert time.monotonic() < deadline, (found[-3:], cluster.find(Selector()))
+        if time.monotonic() > deadline:
+            pytest.fail(f"{cluster.find(Selector())}, {[(e.kind, e.at) for e in found]}")
         if event is not None:
             found.append(event)
             if event.kind in kinds:
@@ -162,6 +163,7 @@ def is_gapless(events: list[RunEvent]) -> bool:
     return [event.sequence for event in events] == list(range(1, len(events) + 1))
 
 
+@pytest.mark.soak  # it takes more than a minute
 @pytest.mark.req("TRN-08", "COM-04")
 def test_a_lost_node_has_all_go_on_elsewhere_from_their_checkpoints_and_holds_nothing_up(
     site, cluster, namespace, infrastructure, pool
