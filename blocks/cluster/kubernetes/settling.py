@@ -70,7 +70,7 @@ class Settling:
         """Take over an event of a sidecar, soon."""
         with self._lock:
             self._frames[run].setdefault(sidecar, []).append(frame)
-            self._again.setdefault(run, time.monotonic() + BATCH_SECONDS)
+            self._settle_by(run, time.monotonic() + BATCH_SECONDS)
 
     def settle(self, run: str) -> None:
         """Bring a run's record up to what is known now, and do what is needed."""
@@ -125,8 +125,7 @@ class Settling:
         run = name_of(owner)
         with self._lock:
             if needs.look_again_seconds is not None:
-                at = time.monotonic() + needs.look_again_seconds
-                self._again[run] = min(at, self._again.get(run, at))
+                self._settle_by(run, time.monotonic() + needs.look_again_seconds)
         for pod in needs.force:
             self._api.delete(PODS, pod, grace_seconds=0)
         if needs.end_job:
@@ -165,7 +164,11 @@ class Settling:
         except Exception:  # the top of a thread that must live
             logger.exception("The run %s could not be settled", run)
         with self._lock:
-            self._again[run] = time.monotonic() + IDLE_SECONDS
+            self._settle_by(run, time.monotonic() + IDLE_SECONDS)
+
+    def _settle_by(self, run: str, at: float) -> None:
+        """Have a run be settled at that time, or sooner when that is wanted already. The lock is held."""
+        self._again[run] = min(at, self._again.get(run, at))
 
     def _due(self) -> set[str]:
         """Those whose time has come; each is told once, also when nobody here follows it."""
@@ -189,7 +192,7 @@ class Settling:
         """Look at what there is already."""
         with self._lock:
             for run in self._view.runs():
-                self._again.setdefault(run, 0.0)
+                self._settle_by(run, 0.0)
         self._view.wake()
 
 
