@@ -190,16 +190,14 @@ class TrainingRows(StatusRows[TrainingRow, TrainingStatus]):
     def note_start(self, id: str, at_us: int) -> None:
         """An attempt ran from this moment on: the first one, or it paused since its workers were last seen."""
         row = self.find(id)
-        row.started_us = at_us if row.started_us is None else min(row.started_us, at_us)
-        if row.seen_us is not None:
+        if row.seen_us is not None and row.seen_us > (row.started_us or row.seen_us):  # else it has not run before
             row.paused_us += max(at_us - row.seen_us, 0)
+        row.started_us = at_us if row.started_us is None else min(row.started_us, at_us)
         self.note_seen(id, at_us)
 
     def note_seen(self, id: str, at_us: int) -> None:
-        """Its workers were seen running; until all have started this counts for nothing, though one may have ended."""
+        """Its workers were seen running."""
         row = self.find(id)
-        if row.started_us is None:
-            return
         row.seen_us = max(row.seen_us or 0, at_us)
         self._session.add(row)
 
