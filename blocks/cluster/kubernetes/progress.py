@@ -26,7 +26,7 @@ from blocks.cluster.kubernetes.exits import (
     staged_bytes,
     started_at,
 )
-from blocks.cluster.kubernetes.holding import REST_SECONDS, given_back, held_until, is_resting
+from blocks.cluster.kubernetes.holding import given_back, held_until, is_resting
 from blocks.cluster.kubernetes.names import Object, job_name, name_of, rank_of
 from blocks.cluster.kubernetes.record import RunRecord
 from blocks.cluster.kubernetes.view import Seen
@@ -94,6 +94,7 @@ class _Step:
         self._failed = self._job is not None and has_condition(self._job, "Failed", "FailureTarget")
 
     def take(self) -> tuple[RunRecord, Needs]:
+        """Tell what has happened, in order, and find what is needed."""
         if self._job is None and not self._job_is_gone:
             return self._record, self._rest()
         if self._record.seen < self._attempt:
@@ -319,7 +320,7 @@ class _Step:
         """End those that have their places, for a while."""
         places = sum(bool(pod["spec"].get("nodeName")) for pod in self._pods.values())
         self._record = given_back(self._record, places, self._now)
-        return Needs(end_job=self._attempt, look_again_seconds=REST_SECONDS)
+        return Needs(end_job=self._attempt, look_again_seconds=self._record.not_before - self._now.timestamp())
 
     def _tell(self, kind: str, **fields: Any) -> None:
         self._record = self._record.tell(kind, **fields)

@@ -18,9 +18,8 @@ from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.plan import ExitCause, PlannedOutput, Resources, RunHandle, RunPhase
 from tests.contract.cluster_contract import SLOW, state_of, texts, until, until_it_prints, until_over
-from tests.contract.test_kubernetes_cluster import STORE, KubernetesSite, objects_in, swept_site
+from tests.contract.test_kubernetes_cluster import STORE, KubernetesSite, objects_in
 from tests.kubernetes import TestNamespace, kubernetes_namespace
-from tests.servers import S3Server, moto_server
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.kubernetes
@@ -59,22 +58,6 @@ HUNGRY = "print('eats', flush=True)\nfood = bytearray(4 << 30)\nfor n in range(0
 def namespace() -> Iterator[TestNamespace]:
     with kubernetes_namespace({"requests.cpu": "400m"}) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def store(namespace: TestNamespace) -> Iterator[S3Server]:
-    with moto_server(namespace.this_machine) as server:
-        yield server
-
-
-@pytest.fixture
-def site(namespace: TestNamespace, store: S3Server) -> Iterator[KubernetesSite]:
-    yield from swept_site(namespace, store)
-
-
-@pytest.fixture
-def cluster(site):
-    return site.connect()
 
 
 def kubectl(namespace: TestNamespace, *arguments: str) -> str:

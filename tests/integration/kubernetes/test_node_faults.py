@@ -15,11 +15,11 @@ from blocks.domain.plan import ExitCause, PlannedInput, PlannedOutput, RunEvent,
 from blocks.storage.open import open_storage
 from deployments.demo_store import objects
 from tests.contract.cluster_contract import QUICK, SLOW, texts, until_it_prints, until_over
-from tests.contract.test_kubernetes_cluster import STORE, KubernetesSite, objects_in, swept_site
+from tests.contract.test_kubernetes_cluster import STORE, KubernetesSite, objects_in
 from tests.integration.kubernetes.cluster import kubectl
 from tests.integration.kubernetes.infrastructure import Infrastructure, breakable_infrastructure, require_two_nodes
 from tests.kubernetes import TestNamespace, kubernetes_namespace
-from tests.servers import S3Server, moto_server
+from tests.servers import S3Server
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.disruptive]
@@ -80,22 +80,6 @@ print("weights", hashlib.sha256(learned[0].network.weights.tobytes()).hexdigest(
 def namespace() -> Iterator[TestNamespace]:
     with kubernetes_namespace() as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def store(namespace: TestNamespace) -> Iterator[S3Server]:
-    with moto_server(namespace.this_machine) as server:
-        yield server
-
-
-@pytest.fixture
-def site(namespace: TestNamespace, store: S3Server) -> Iterator[KubernetesSite]:
-    yield from swept_site(namespace, store)
-
-
-@pytest.fixture
-def cluster(site):
-    return site.connect()
 
 
 @pytest.fixture

@@ -8,9 +8,7 @@ from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes import holding
 from blocks.domain.plan import ExitCause, RunPhase
 from tests.contract.cluster_contract import SLOW, texts, until, until_it_prints
-from tests.contract.test_kubernetes_cluster import KubernetesSite, swept_site
 from tests.kubernetes import TestNamespace, kubernetes_namespace
-from tests.servers import S3Server, moto_server
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
 
@@ -21,17 +19,6 @@ PAIR = {"workers": 2, "resources": {"vcpus": 1, "memory_mib": 128}}
 def namespace() -> Iterator[TestNamespace]:
     with kubernetes_namespace({"pods": "2"}) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def store(namespace: TestNamespace) -> Iterator[S3Server]:
-    with moto_server(namespace.this_machine) as server:
-        yield server
-
-
-@pytest.fixture
-def site(namespace: TestNamespace, store: S3Server) -> Iterator[KubernetesSite]:
-    yield from swept_site(namespace, store)
 
 
 def test_runs_that_hold_each_others_places_give_them_back_until_each_has_had_room(site, monkeypatch):

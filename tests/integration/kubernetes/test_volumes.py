@@ -19,10 +19,9 @@ from blocks.domain.plan import ExitCause, PlannedInput, PlannedOutput, RunEvent,
 from blocks.storage.connection import Connection
 from blocks.storage.open import open_storage
 from tests.contract.cluster_contract import texts, until, until_over
-from tests.contract.test_kubernetes_cluster import STORE, KubernetesSite, swept_site
+from tests.contract.test_kubernetes_cluster import STORE, KubernetesSite
 from tests.integration.kubernetes.cluster import kubectl
 from tests.kubernetes import TestNamespace, kubernetes_namespace
-from tests.servers import S3Server, moto_server
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes")]
 
@@ -110,17 +109,6 @@ def namespace() -> Iterator[TestNamespace]:
         if any(node["status"]["nodeInfo"]["bootID"] != boot for node in nodes) or os.geteuid() != 0:
             pytest.skip("the nodes do not see the directories of this machine, or we may not give them away")
         yield made
-
-
-@pytest.fixture(scope="module")
-def store(namespace: TestNamespace) -> Iterator[S3Server]:
-    with moto_server(namespace.this_machine) as server:
-        yield server
-
-
-@pytest.fixture
-def site(namespace: TestNamespace, store: S3Server) -> Iterator[KubernetesSite]:
-    yield from swept_site(namespace, store)
 
 
 @pytest.fixture(scope="module")
