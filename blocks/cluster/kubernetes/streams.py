@@ -33,6 +33,10 @@ SILENT_SECONDS = 900.0
 """A connection that has told nothing for so long may be dead: it is made anew."""
 
 PAUSE_SECONDS = 0.3
+LAST_LOOKS = 5
+"""How often the log of a sidecar that is over is read that breaks off before the end which the sidecar marks: on a node
+that has much to do it may come late, or break; the log of one that was killed has no such end."""
+
 
 Told = Callable[[dict[str, Any]], None]
 
@@ -127,10 +131,11 @@ class Stream:
             self._begin = self._pieces.popleft().end
 
     def _run(self) -> None:
+        last_looks = 0
         while not self._closed:
-            over = self._over()
+            last_looks += self._over()
             self._take_all()
-            if self._frames.ended or over:
+            if self._frames.ended or last_looks >= LAST_LOOKS:
                 break
             time.sleep(PAUSE_SECONDS)
             self._frames, self._skipped = Frames(self._frames.position, self._told), 0
