@@ -15,6 +15,8 @@ from blocks.launcher.accounting import Account, Traffic
 from blocks.launcher.monitoring import FIRST_SECONDS, MIB, network_values, pause_seconds, process_values
 from blocks.launcher.pod_relay import Emit
 
+WAIT_SECONDS = 0.1
+
 
 class PodMonitor:
     """Looks at one worker's reports.
@@ -30,15 +32,20 @@ class PodMonitor:
     def __init__(self, plan: RunPlan, emit: Emit, rank: int, attempt: int, written: Mapping[int, int]) -> None:
         self._plan, self._emit, self._rank, self._attempt = plan, emit, rank, attempt
         self._written = written
-        self._at = time.monotonic()
+        self._at = 0.0
         self._account, self._traffic = Account(read_bytes=0, written_bytes=0), Traffic(0, 0)
 
     def follow(self, ended: Event, worker: Path) -> None:
         """Look again and again until `ended`; it can do a run no harm."""
+        report = worker / "report.json"
+        while not report.exists():  # its container may be seconds behind
+            if ended.wait(WAIT_SECONDS):
+                return
+        self._at = time.monotonic()
         began, pause = time.time(), FIRST_SECONDS
         while not ended.wait(pause):
             with suppress(OSError, ValueError, KeyError, TypeError):  # the entry point can write there, too
-                self._look(read_json(worker / "report.json") or {})
+                self._look(read_json(report) or {})
             pause = pause_seconds(time.time() - began)
 
     def _look(self, report: Mapping[str, Any]) -> None:

@@ -122,7 +122,9 @@ class ClusterContract:
         later = site.connect().watch(
             Selector(run_id=handle.run_id), {handle.run_id: used.sequence}, idle_seconds=SECONDS
         )
-        after = next(event for event in later if event is None or event.kind == "usage")
+        usages = (event for event in later if event is None or event.kind == "usage")
+        ranks = [worker.rank for worker in used.workers]  # of all together, or of each by itself
+        after = next(event for event in usages if event is None or [w.rank for w in event.workers] == ranks)
         assert after.sequence > used.sequence
         assert after.at - used.at == pytest.approx(timedelta(seconds=after.seconds), abs=timedelta(seconds=1))
         for event in (used, after):

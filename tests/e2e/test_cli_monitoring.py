@@ -58,7 +58,8 @@ def test_workers_are_watched_through_the_death_of_who_follows_them_and_no_sample
     assert "worker 1 on" in followed
     assert "SINCE ITS START" in followed
     shown = cli.json("training", "show", "watched")
-    assert shown["training_seconds"] >= covered(document["instances"][0])[0] - 0.5
+    least = min(covered(instance)[0] for instance in document["instances"])  # it has started when all have
+    assert shown["training_seconds"] >= least - 0.5
     assert [one["samples"] for one in shown["monitoring"]] == [one["samples"] for one in document["instances"]]
     assert (shown["tensorboard"], shown["logs"]) == (
         "makerflow experiment tensorboard default",
