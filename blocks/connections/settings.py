@@ -20,6 +20,8 @@ ENVIRONMENT = os.environ
 _SECONDS_A_DAY = 86400
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _CLAIM = r"claim:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+_NODE_CACHE = re.compile(rf"/[^:,]*|{_CLAIM}")
 _VOLUME = re.compile(rf"{_CLAIM}|nfs:[A-Za-z0-9.-]+:/.*")
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::(?P<port>[0-9]{{1,5}}))?")
 
@@ -104,14 +106,14 @@ class Settings(BaseSettings):
     log_collector_url: str = Field(default="", examples=["https://collector.example.com/v1/logs"])
     log_collector_authorization: SecretStr = Field(default=SecretStr(""), examples=["'Bearer ...'"])
     cluster: Literal["local", "kubernetes"] = Field(default="local", examples=["kubernetes"])
-    namespace: str = Field(default="", pattern=rf"^({_LABEL.replace('_', '')})?$", examples=["makerflow"])
+    namespace: str = Field(default="", examples=["makerflow"])
     image: str = Field(default="", examples=["registry.example.com/makerflow:1.0"])
     image_pull_secrets: Annotated[tuple[str, ...], NoDecode] = Field(default=(), examples=["registry-key"])
     artifacts: str = Field(default="", examples=["obs://s3.example.com/makerflow"])
     service_account: str = Field(default="", examples=["makerflow-worker"])
-    queue: str = Field(default="", pattern=r"^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?)?$", examples=["user-queue"])
+    queue: str = Field(default="", examples=["user-queue"])
     run_as_user: int = Field(default=1000, ge=1, le=2**31 - 2, examples=["1000"])
-    node_cache: str = Field(default="", pattern=rf"^(/[^:,]*|{_CLAIM})?$", examples=["/var/cache/makerflow"])
+    node_cache: str = Field(default="", examples=["/var/cache/makerflow"])
     nas_volumes: Annotated[dict[str, str], NoDecode] = Field(
         default_factory=dict, examples=['\'{"nas1": "claim:shared"}\'']
     )
@@ -182,6 +184,29 @@ class Settings(BaseSettings):
     def _is_in_object_store(cls, value: str) -> str:
         if value and not StoragePath.parse(value).is_object_store:
             raise ValueError("it is no path of an object store")
+        return value
+
+    @field_validator("namespace")
+    @classmethod
+    def _is_namespace(cls, value: str) -> str:
+        if value and ("." in value or not _NAME.fullmatch(value)):
+            raise ValueError("it is no name of a namespace (a to z, 0 to 9 and -, at most 63)")
+        return value
+
+    @field_validator("queue")
+    @classmethod
+    def _is_queue(cls, value: str) -> str:
+        if value and not _NAME.fullmatch(value):
+            raise ValueError("it is no name of a queue (a to z, 0 to 9, - and ., at most 63)")
+        return value
+
+    @field_validator("node_cache")
+    @classmethod
+    def _is_directory_or_claim(cls, value: str) -> str:
+        if value and not _NODE_CACHE.fullmatch(value):
+            raise ValueError(
+                "it is neither claim:NAME nor an absolute directory of the nodes without colons and commas"
+            )
         return value
 
     @field_validator("nas_volumes")

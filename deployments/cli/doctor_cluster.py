@@ -22,6 +22,7 @@ OLDEST = (1, 29)
 ENFORCED = "pod-security.kubernetes.io/enforce"
 MANIFESTS = "deployments/kubernetes/manifests"
 CLAIM, NFS = "claim:", "nfs:"
+NO_ARTIFACTS = "MAKERFLOW_ARTIFACTS is not set: each training has to say itself where its model goes"
 
 
 def cluster() -> Iterator[Finding]:
@@ -30,6 +31,8 @@ def cluster() -> Iterator[Finding]:
     if settings.cluster != "kubernetes":
         return
     yield from image_findings(settings.image)
+    if not settings.artifacts:
+        yield warning("cluster outputs", NO_ARTIFACTS, "Set MAKERFLOW_ARTIFACTS to a folder of an object store.")
     from deployments.cli.cluster_answers import ClusterSilentError, open_answers
 
     try:

@@ -28,6 +28,7 @@ def settings(home: Path, accounts: dict[str, Account], monkeypatch: pytest.Monke
     monkeypatch.setenv("MAKERFLOW_CLUSTER", "kubernetes")
     monkeypatch.setenv("MAKERFLOW_IMAGE", "registry.example.com/makerflow:1.0")
     monkeypatch.setenv("MAKERFLOW_NAMESPACE", accounts["makerflow"].namespace)
+    monkeypatch.setenv("MAKERFLOW_ARTIFACTS", "obs://store.example.com/makerflow")
 
 
 def act_as(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
@@ -74,6 +75,13 @@ def test_an_administrator_is_told_of_dangerous_rights_and_of_what_is_not_there(
     assert "create pods/exec" in found["cluster rights"].message
     assert "the claim no-claim, which is not there" in found["cluster stores"].message
     assert found["cluster queue"].level == "problem"
+
+
+def test_without_a_place_for_outputs_it_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAKERFLOW_ARTIFACTS")
+    found = {finding.check: finding for finding in cluster()}
+    assert found["cluster outputs"].level == "warning"
+    assert "MAKERFLOW_ARTIFACTS is not set" in found["cluster outputs"].message
 
 
 def test_a_namespace_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
