@@ -38,6 +38,7 @@ from blocks.launcher.causes import staging_outcome, uploading_outcome
 from blocks.launcher.delivery import Delivery
 from blocks.launcher.journal import Journal
 from blocks.launcher.pod_barrier import wait_for_others
+from blocks.launcher.pod_fence import Fence, FencedStores, SupersededError
 from blocks.launcher.pod_monitor import PodMonitor, open_files
 from blocks.launcher.pod_relay import relay_usage, usage_sender
 from blocks.launcher.pod_stage import check_outputs, open_node_cache, place_programs, place_worker
@@ -75,6 +76,7 @@ class Pod:
         replace_file(self.layout.plan, text.decode(), durable=False)
         os.environ.update(confidential.environment)
         self.stores = Stores(confidential.connections)
+        self.fence = Fence(self.plan, self.stores, self.settings.token, self.settings.attempt)
 
     @property
     def _name(self) -> str:
@@ -90,6 +92,8 @@ class Pod:
         """Bring the inputs, and all that the entry point needs beside them."""
         try:
             check_outputs(self.plan, self.stores)
+            if self.rank == 0:
+                self.fence.mark(self.layout.directory)
         except Exception as error:
             return uploading_outcome(error, self.layout.home)
         try:
@@ -123,7 +127,7 @@ class Pod:
         worker = self.layout.worker(self.rank)
         self.journal.change(attempt=self.settings.attempt)
         delivery = Delivery(
-            self.layout, self.plan, self.stores, self.journal, switch,
+            self.layout, self.plan, FencedStores(self.stores, self.fence, self._give_up), self.journal, switch,
             ranks=[self.rank], open_files=lambda _: open_files(worker),
         )  # fmt: skip
         ended = Event()
@@ -143,8 +147,14 @@ class Pod:
 
     def _hold_to_storage(self, storage: DataStorage, ended: Event) -> None:
         if reason := storage.watch(ended):
-            request = {"cause": ExitCause.DISK_FULL, "message": reason, "grace_seconds": self.plan.stop_grace_seconds}
-            write_json(self.layout.worker(self.rank) / f"stop-{self.settings.attempt}.json", request, durable=False)
+            self._end_worker(ExitCause.DISK_FULL, reason)
+
+    def _give_up(self, error: SupersededError) -> None:
+        self._end_worker(ExitCause.LOST, str(error))
+
+    def _end_worker(self, cause: ExitCause, message: str) -> None:
+        request = {"cause": cause, "message": message, "grace_seconds": self.plan.stop_grace_seconds}
+        write_json(self.layout.worker(self.rank) / f"stop-{self.settings.attempt}.json", request, durable=False)
 
     def _wait_for_end(self, switch: StopSwitch) -> None:
         """Until the record of the worker's end is there, or none is to come."""

@@ -79,8 +79,8 @@ def is_over(pod: Object) -> bool:
 def is_lost(pod: Object) -> bool:
     """Whether its node does not answer, and Kubernetes has given it up: nobody can tell what runs there.
 
-    Where only the kubelet or its way to the API server is gone, the containers live on until the node is back, and
-    their sidecar goes on uploading: a file that a later attempt writes under the same name may be overwritten by them.
+    Where only the kubelet or its way to the API server is gone, the containers live on until the node is back; a later
+    attempt keeps them from uploading (`blocks.launcher.pod_fence`).
     """
     evicted = condition_of(pod, "DisruptionTarget").get("reason") == "DeletionByTaintManager"
     return evicted and not is_over(pod) and condition_of(pod, "Ready").get("status") != "True"

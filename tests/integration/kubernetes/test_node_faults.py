@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from importlib.resources import files
 
 import pytest
@@ -12,6 +13,7 @@ from blocks.cluster.base import Cluster, Selector
 from blocks.cluster.kubernetes.names import RUN, rank_of, run_name
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import ExitCause, PlannedInput, PlannedOutput, RunEvent, RunHandle, RunPlan
+from blocks.launcher.pod_fence import ATTEMPTS
 from blocks.storage.open import open_storage
 from deployments.demo_store import objects
 from tests.contract.cluster_contract import QUICK, SLOW, texts, until_it_prints, until_over
@@ -27,6 +29,9 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.disruptive]
 SMALL = {"vcpus": 0.5, "memory_mib": 192}
 LOST_SECONDS = 180.0
 """For a node to be missed, for its pods to be given up, and for all workers to start again and end."""
+
+UPLOAD_SECONDS = 2.0
+"""For what is being uploaded when its worker is fenced off."""
 
 STEP = """
 import os, socket, time
@@ -61,7 +66,10 @@ for step in range(done + 1, done + 3 if given else {LAST_STEP} + 1):
     go(step)
 if not given and os.environ["RANK"] == "1":  # as if its machine had lost its power
     peer.close()
-    time.sleep(600)
+    for number in range(1200):  # and it goes on, as only its kubelet is dead
+        Path(os.environ["EM_CHECKPOINT_DIR"], "late").mkdir(exist_ok=True)
+        Path(os.environ["EM_CHECKPOINT_DIR"], "late", str(number)).write_text(str(time.time()))
+        time.sleep(0.5)
 if not given and not peer.recv(1):
     raise ConnectionError("another worker is gone")
 """
@@ -177,6 +185,12 @@ def test_a_lost_node_has_all_go_on_elsewhere_from_their_checkpoints_and_holds_no
     assert [line for line in log if line.startswith(("from", "step"))] == [
         "from 0", *steps[:LAST_STEP], f"from {LAST_STEP}", *steps[LAST_STEP:],
     ]  # fmt: skip
+    uploads = open_storage(StoragePath.parse(plan.outputs[0].path), site.connection)
+    [mark] = uploads.entries(StoragePath.parse(plan.outputs[1].path) / ATTEMPTS)
+    late = list(uploads.entries(StoragePath.parse(plan.outputs[0].path) / "worker-1" / "late"))
+    assert late, "its containers lived on"
+    assert max(entry.modified for entry in late) - mark.modified < timedelta(seconds=UPLOAD_SECONDS)
+    assert events[-1].at - mark.modified > timedelta(seconds=UPLOAD_SECONDS), "it was to show that they were fenced off"
 
     assert stopping.result(LOST_SECONDS).remaining == 1, "nobody knows of the pod that does not answer"
     assert until_over(cluster, alone)[-1].cause is ExitCause.STOPPED

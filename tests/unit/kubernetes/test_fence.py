@@ -1,0 +1,56 @@
+"""What keeps workers that were given up from uploading."""
+
+from pathlib import Path
+
+import pytest
+
+from blocks.domain.plan import PlannedOutput
+from blocks.launcher.pod_fence import Fence, FencedStores, SupersededError
+from blocks.launcher.stores import Stores
+from tests.unit.kubernetes.plans import make_plan
+
+
+def fence(place: Path, attempt: int, life: str = "life") -> Fence:
+    log = PlannedOutput(kind="log", path=f"file://{place}", connection="")
+    return Fence(make_plan(outputs=(log,)), Stores({}), life, attempt)
+
+
+@pytest.mark.req("TRN-08")
+def test_a_later_attempt_keeps_all_earlier_ones_from_uploading_and_nobody_else(tmp_path):
+    place, scratch = tmp_path / "logs", tmp_path / "scratch"
+    scratch.mkdir()
+    fence(place, 1).mark(scratch)
+    assert not place.exists(), "the first attempt supersedes nobody"
+    fence(place, 1).check()
+    for _ in range(2):  # a container that was started again
+        fence(place, 3).mark(scratch)
+    for allowed in (fence(place, 3), fence(place, 4), fence(place, 1, "another life")):
+        allowed.check()
+    for earlier in (1, 2):
+        with pytest.raises(SupersededError, match=f"Attempt 3 has taken the place of attempt {earlier}"):
+            fence(place, earlier).check()
+
+
+def test_what_others_have_put_there_is_no_mark(tmp_path):
+    fence(tmp_path, 2).mark(tmp_path)
+    [mark] = (tmp_path / "attempts").iterdir()
+    for name in (mark.name + "9999999", mark.name[:-1] + "-3", mark.name[:-1] + "x", "3", "-3"):
+        (mark.parent / name).write_text("")
+    fence(tmp_path, 2).check()
+
+
+def test_a_run_without_a_log_has_no_marks(tmp_path):
+    none = Fence(make_plan(outputs=()), Stores({}), "life", 2)
+    none.mark(tmp_path)
+    none.check()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_its_stores_are_opened_until_there_is_a_later_attempt(tmp_path):
+    told: list[SupersededError] = []
+    stores = FencedStores(Stores({}), fence(tmp_path, 1), told.append)
+    assert stores.open(f"file://{tmp_path}", "") is stores.open(f"file://{tmp_path}", "")
+    fence(tmp_path, 2).mark(tmp_path)
+    with pytest.raises(SupersededError):
+        stores.open(f"file://{tmp_path}", "")
+    assert [error.later for error in told] == [2]
