@@ -24,7 +24,8 @@ import psutil
 import pytest
 
 from blocks.cluster.base import Selector
-from blocks.domain.plan import PodShape, RunPlan, Toleration
+from blocks.cluster.kubernetes.cluster import CLUSTER
+from blocks.domain.plan import PodShape, RunHandle, RunPlan, Toleration
 from tests.contract.cluster_contract import texts, until_over
 from tests.contract.test_kubernetes_cluster import KubernetesSite
 from tests.kubernetes import TestNamespace, kubernetes_namespace
@@ -137,6 +138,10 @@ def _report_following(site: KubernetesSite, count: int) -> None:
     print(
         f"requests per run: {sum(requests.values()) / count:.1f} ({dict(requests)}); ended: {Counter(ended.values())}"
     )
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda run: cluster.remove(RunHandle(cluster=CLUSTER, run_id=run)), ended))
+    print("removed all:", end=" ")
+    _say_size(me, count, len(ended), time.monotonic() - began)
 
 
 def _simulated(base: RunPlan, number: int) -> RunPlan:
