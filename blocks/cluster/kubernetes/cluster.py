@@ -126,7 +126,7 @@ class KubernetesCluster(Cluster):
         self._check(plan)
         manifests = secret_manifests(plan, secrets or {}, self._environment, _UNOWNED)
         record = RunRecord.of(plan, len(manifests), requested(plan).vcpus)
-        owner = self._api.create(record_manifest(plan, record.model_dump_json()))
+        owner = self._api.create(record_manifest(plan, record.to_json()))
         if owner is None:
             self._launch_again(plan, secrets or {})
         else:

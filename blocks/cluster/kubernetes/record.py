@@ -4,9 +4,11 @@ Whoever follows the run writes down here what the run's objects and its sidecars
 names the version that it replaces, so of two that write at once one finds that the other was there first.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import accumulate, takewhile
 from typing import Any
 
 from pydantic import Field, TypeAdapter
@@ -35,7 +37,7 @@ _INFORMING: dict[str, set[str]] = {
 """Events of sidecars that only inform, and their fields."""
 
 _PASSING = (*_INFORMING, "queued")
-"""Of very many of these the oldest are dropped, as an object of Kubernetes holds no more than 1 MiB."""
+"""Of very many of these the oldest are dropped."""
 
 MOST_PASSING = 600
 PASSING_BYTES = 300_000
@@ -44,6 +46,15 @@ TAIL_BYTES = 40_000
 
 MESSAGE_BYTES = 80_000
 """Of their messages, which so are whole up to some hundred workers."""
+
+RECORD_BYTES = 900_000
+"""An object of Kubernetes holds no more than 1 MiB. All bytes are those of JSON, where some characters take six."""
+
+EVENT_BYTES = 16_384
+"""Of an event of a sidecar: a path of 4096 bytes fits."""
+
+_MOST = 1 << 53
+"""What is counted stays below, so that it fits wherever somebody keeps it."""
 
 
 class RunRecord(Frozen):
@@ -140,32 +151,44 @@ class RunRecord(Frozen):
 
     def tell(self, kind: str, at: datetime | None = None, **fields: object) -> "RunRecord":
         """With one more event; none follows the last one."""
-        if self.is_over:
-            return self
-        number = self.sequence + 1
         if kind == "exited":
             fields["record"] = self._shortened(ExitRecord.model_validate(fields["record"]))
-        event = _EVENT.validate_python(
-            {"kind": kind, "run_id": self.run_id, "sequence": number, "at": at or datetime.now(UTC), **fields}
-        )
-        return self.change(sequence=number, events=(*self.events, event))._bounded(kind)
+        return self._with(kind, at, {name: _clean(v) if isinstance(v, str) else v for name, v in fields.items()})
 
-    def take(self, attempt: int, rank: int, frames: Iterable[dict[str, Any]]) -> "RunRecord":
+    def take(self, attempt: int, rank: int, frames: Iterable[Mapping[str, Any]]) -> "RunRecord":
         """With those events of a sidecar that only inform and are not taken over yet.
 
         An entry point can write where its sidecar reads them: what is no event is left out.
         """
         key, record = f"{attempt}/{rank}", self
         for frame in frames:
-            kind, number = str(frame.get("kind")), frame.get("sequence")
-            if kind not in _INFORMING or not isinstance(number, int) or number <= record.frames.get(key, 0):
+            if not is_informing(frame) or frame["sequence"] <= record.frames.get(key, 0):
                 continue
+            kind = frame["kind"]
             fields = {name: frame[name] for name in _INFORMING[kind] & set(frame)}
             if kind != "staging" or (rank == 0 and not record.is_staged):  # one worker's stands for all
-                with suppress(ValueError):
-                    record = record.tell(kind, frame.get("at"), **fields)
-            record = record.change(frames={**record.frames, key: number})
+                with suppress(ValueError, OverflowError):
+                    told = record._with(kind, frame.get("at"), fields)
+                    _check(told.events[-1])
+                    record = told
+            record = record.change(frames={**record.frames, key: frame["sequence"]})
         return record
+
+    def _with(self, kind: str, at: object, fields: Mapping[str, object]) -> "RunRecord":
+        if self.is_over:
+            return self
+        number = self.sequence + 1
+        event = _EVENT.validate_python(
+            {"kind": kind, "run_id": self.run_id, "sequence": number, "at": at or datetime.now(UTC), **fields}
+        )
+        return self.change(sequence=number, events=(*self.events, event))
+
+    def to_json(self) -> str:
+        """As it is kept, in no more than `RECORD_BYTES`: what is needed least is left out where there is too much."""
+        text = self.model_dump_json()
+        if len(self.events) <= MOST_PASSING and len(text.encode()) <= PASSING_BYTES:
+            return text
+        return self._without_old_passing()._without_least_needed().model_dump_json()
 
     def change(self, **changes: object) -> "RunRecord":
         """With other values."""
@@ -173,21 +196,78 @@ class RunRecord(Frozen):
 
     def _shortened(self, exit: ExitRecord) -> ExitRecord:
         """With as much of its tail as there is room for when there are many workers."""
-        tail = exit.tail.encode()[-(TAIL_BYTES // self.workers) :].decode("utf-8", "ignore")
-        message = exit.message.encode()[: MESSAGE_BYTES // self.workers].decode("utf-8", "ignore")
+        tail = _cut(_clean(exit.tail)[::-1], TAIL_BYTES // self.workers)[::-1]
+        message = _cut(_clean(exit.message), MESSAGE_BYTES // self.workers)
         return exit.model_copy(update={"tail": tail, "message": message})
 
-    def _bounded(self, kind: str) -> "RunRecord":
-        """Without the older half of what only informs, when that is too much. That all is staged is no such thing."""
-        if kind not in _PASSING:
+    def _without_old_passing(self) -> "RunRecord":
+        """Without the older half of what only informs, when that is too much."""
+        passing = [event for event in self.events if _is_passing(event)]
+        sizes = list(accumulate(map(_bytes_of, reversed(passing))))
+        if len(passing) <= MOST_PASSING and (not sizes or sizes[-1] <= PASSING_BYTES):
             return self
-        passing = [e for e in self.events if e.kind in _PASSING and not (e.kind == "staging" and e.finished)]
-        if len(passing) <= MOST_PASSING and (len(passing) < 100 or _bytes_of(passing) <= PASSING_BYTES):
-            return self
-        dropped = {event.sequence for event in passing[: len(passing) // 2]}
-        return self.change(events=tuple(event for event in self.events if event.sequence not in dropped))
+        kept = sum(size <= PASSING_BYTES // 2 for size in sizes[: MOST_PASSING // 2])
+        return self._without(passing[: len(passing) - kept])
+
+    def _without_least_needed(self) -> "RunRecord":
+        """Small enough without, one after the other, what only informs, what preceded a restart, and uploads."""
+        excess = len(self.model_dump_json().encode()) - RECORD_BYTES
+        restarts = [place for place, event in enumerate(self.events) if event.kind == "restarted"]
+        earlier = self.events[: restarts[-1]] if restarts else ()
+        least = [
+            *filter(_is_passing, self.events),
+            *(event for event in earlier if event.kind in ("placed", "started", "exited", "restarted")),
+            *(event for event in reversed(self.told("uploaded")) if event.output != "log"),
+        ]
+        before = accumulate(map(_bytes_of, least), initial=0)
+        return self._without(event for event, size in zip(least, before, strict=False) if size < excess)
+
+    def _without(self, dropped: Iterable[RunEvent]) -> "RunRecord":
+        numbers = {event.sequence for event in dropped}
+        return self.change(events=tuple(event for event in self.events if event.sequence not in numbers))
 
 
-def _bytes_of(events: Iterable[RunEvent]) -> int:
-    """About what they take as JSON."""
-    return sum(len(event.path.encode()) + 200 if event.kind == "checkpointed" else 600 for event in events)
+def is_informing(frame: Mapping[str, Any]) -> bool:
+    """Whether it may be an event of a sidecar that only informs, by its kind, number and size."""
+    kind, number = frame.get("kind"), frame.get("sequence")
+    if not isinstance(kind, str) or kind not in _INFORMING or type(number) is not int or not 0 < number < _MOST:
+        return False
+    try:
+        return len(json.dumps(frame)) <= EVENT_BYTES
+    except (ValueError, RecursionError):
+        return False
+
+
+def _check(event: RunEvent) -> None:
+    """Raise a ValueError, or an OverflowError, for an event that nobody could keep, or read again."""
+    text = _EVENT.dump_json(event)
+    json.loads(text, parse_int=_small)
+    if _EVENT.validate_json(text) != event:
+        raise ValueError("it is read as another one than it was written")
+    event.at.astimezone(UTC)
+
+
+def _small(digits: str) -> int:
+    if not 0 <= (number := int(digits)) < _MOST:
+        raise ValueError(f"{digits[:20]} is nothing that is counted")
+    return number
+
+
+def _is_passing(event: RunEvent) -> bool:
+    """Whether it only informs. That all inputs are there does not: it is told once."""
+    return event.kind in _PASSING and not (event.kind == "staging" and event.step == "inputs" and event.finished)
+
+
+def _bytes_of(event: RunEvent) -> int:
+    return len(_EVENT.dump_json(event)) + 1
+
+
+def _clean(text: str) -> str:
+    """Without what no encoding has, as a lone surrogate."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _cut(text: str, most: int) -> str:
+    """As much of its beginning as takes so many bytes in JSON."""
+    sizes = accumulate(len(json.dumps(each, ensure_ascii=False).encode()) - 2 for each in text[:most])
+    return text[: sum(1 for _ in takewhile(lambda size: size <= most, sizes))]

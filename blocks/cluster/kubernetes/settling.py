@@ -3,17 +3,17 @@
 import logging
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from blocks.cluster.base import Selector
-from blocks.cluster.kubernetes.api import Api
+from blocks.cluster.kubernetes.api import Api, ApiError
 from blocks.cluster.kubernetes.names import Object, job_name, name_of, run_name
 from blocks.cluster.kubernetes.progress import Needs, advance
-from blocks.cluster.kubernetes.record import RunRecord
+from blocks.cluster.kubernetes.record import MOST_PASSING, RunRecord, is_informing
 from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View
 from blocks.domain.errors import MakerflowError
 
@@ -27,6 +27,12 @@ IDLE_SECONDS = 5.0
 
 Sidecar = tuple[str, int, int]
 """The record that it belongs to, its attempt and its worker's rank."""
+
+Frames = dict[Sidecar, deque[dict[str, Any]]]
+"""The events of sidecars that are not taken over yet, and no more of each than a record keeps."""
+
+_UNFIT = (400, 413, 422)
+"""The API server's words for an object that it takes at no time."""
 
 LaunchJob = Callable[[RunRecord, Object], None]
 
@@ -46,7 +52,7 @@ class Settling:
         self._api, self._view, self._launch_job = api, view, launch_job
         self._lock = threading.Lock()
         self._followed: list[Selector] = []
-        self._frames: dict[str, dict[Sidecar, list[dict[str, Any]]]] = defaultdict(dict)
+        self._frames: dict[str, Frames] = defaultdict(dict)
         self._again: dict[str, float] = {}
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._thread: threading.Thread | None = None
@@ -68,8 +74,10 @@ class Settling:
 
     def tell(self, run: str, sidecar: Sidecar, frame: dict[str, Any]) -> None:
         """Take over an event of a sidecar, soon."""
+        if not is_informing(frame):
+            return
         with self._lock:
-            self._frames[run].setdefault(sidecar, []).append(frame)
+            self._frames[run].setdefault(sidecar, deque(maxlen=MOST_PASSING)).append(frame)
             self._settle_by(run, time.monotonic() + BATCH_SECONDS)
 
     def settle(self, run: str) -> None:
@@ -94,19 +102,31 @@ class Settling:
         gone = missing and self._api.get(JOBS, job) is None
         new, needs = advance(record, seen, job_is_gone=gone, now=datetime.now(UTC))
         with self._lock:
-            frames = {key: list(found) for key, found in self._frames.get(run, {}).items()}
+            frames = self._frames.pop(run, {})
         for (life, attempt, rank), found in frames.items():
             if life == seen.record["metadata"]["uid"] and not record.is_over:
                 new = new.take(attempt, rank, found)
-        written = seen.record if new == record else self.write(seen.record, new)
-        if written is not None:
-            self._forget(run, frames)
-        return new, needs, written
+        return new, needs, seen.record if new == record else self._write_with(run, frames, seen.record, new)
 
-    def _forget(self, run: str, taken: dict[Sidecar, list[dict[str, Any]]]) -> None:
+    def _write_with(self, run: str, frames: Frames, object: Object, record: RunRecord) -> Object | None:
+        """Write down what was taken over; it is taken over again where that may still come to be written."""
+        written = None
+        try:
+            written = self.write(object, record)
+        except ApiError as error:
+            if error.status in _UNFIT:
+                frames = {}
+            raise
+        finally:
+            if written is None:
+                self._put_back(run, frames)
+        return written
+
+    def _put_back(self, run: str, frames: Frames) -> None:
         with self._lock:
-            for key, found in taken.items():
-                del self._frames[run][key][: len(found)]
+            for sidecar, found in frames.items():
+                later = self._frames[run].get(sidecar, ())
+                self._frames[run][sidecar] = deque([*found, *later], maxlen=MOST_PASSING)
 
     def write(self, object: Object, record: RunRecord) -> Object | None:
         """Put the record in place of the version that was read; None, and the new version known, when it was not."""
@@ -198,7 +218,7 @@ class Settling:
 
 def with_record(object: Object, record: RunRecord) -> dict[str, Any]:
     """The ConfigMap with another record."""
-    return {**object, "apiVersion": "v1", "kind": "ConfigMap", "data": {"record": record.model_dump_json()}}
+    return {**object, "apiVersion": "v1", "kind": "ConfigMap", "data": {"record": record.to_json()}}
 
 
 def matches(record: RunRecord, selector: Selector) -> bool:
