@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -34,16 +34,21 @@ from blocks.cluster.kubernetes.quantities import requested
 from blocks.cluster.kubernetes.quotas import check_quotas
 from blocks.cluster.kubernetes.record import RunRecord
 from blocks.cluster.kubernetes.settling import Settling, matches
+from blocks.cluster.kubernetes.states import CLUSTER, alive, made, state_of, trace_of, unreadable_state
 from blocks.cluster.kubernetes.streams import Stream, Streams
-from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View, record_of
+from blocks.cluster.kubernetes.view import (
+    JOBS,
+    PODS,
+    RECORDS,
+    UnreadableRecordError,
+    View,
+    record_of,
+)
 from blocks.cluster.outcome import Outcome
 from blocks.cluster.output import Piece, lines_of
 from blocks.domain.errors import ClusterUnavailableError, InUseError, InvalidInputError, NotFoundError
 from blocks.domain.paths import Scheme, StoragePath
 from blocks.domain.plan import ExitCause, LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
-
-CLUSTER = "kubernetes"
-"""The name of this cluster in handles."""
 
 SETTLE_SECONDS = 15.0
 """For a worker to hear that it is to end, and for Kubernetes to tell that it has."""
@@ -198,7 +203,8 @@ class KubernetesCluster(Cluster):
 
     def stop(self, handle: RunHandle, grace_seconds: float, secrets: Secrets | None = None) -> StopReport:
         """As promised. What the workers left is uploaded before they are gone; so this may outlast the grace."""
-        run, record = run_name(handle.run_id), self._record(handle)
+        run = run_name(handle.run_id)
+        record = self._view.read(run)
         if record is None or record.is_over:
             if record is None:
                 self._api.delete_all(PODS, _selector(run), grace_seconds=0)
@@ -211,7 +217,8 @@ class KubernetesCluster(Cluster):
 
     def remove(self, handle: RunHandle) -> None:
         """As promised: the record, and with it all that it owns."""
-        run, record = run_name(handle.run_id), self._record(handle)
+        run = run_name(handle.run_id)
+        record = self._view.read(run)
         if record is not None and not record.is_over:
             phase, _ = phase_of(record, self._view.seen(run))
             blockers = [("run", handle.run_id, str(phase))]
@@ -228,12 +235,14 @@ class KubernetesCluster(Cluster):
     def find(self, selector: Selector) -> list[RunState]:
         """As promised, oldest first, from what this process watches."""
         runs = [run_name(selector.run_id)] if selector.run_id else self._view.runs()
-        found = [(record, run) for run in runs if (record := self._view.record(run)) and matches(record, selector)]
-        return [self._state(run, record) for record, run in sorted(found, key=lambda f: (f[0].created, f[0].run_id))]
+        found = [run for run in runs if (owner := self._view.seen(run).record) and matches(owner, selector)]
+        states = [state for run in found if (state := self._state(run))]
+        return [state for _, state in sorted(states, key=lambda each: (each[0], each[1].handle.run_id))]
 
     def traces(self) -> list[Trace]:
         """As promised: records, and Jobs and pods that carry a run's label."""
-        return [trace for run in self._view.runs() if (trace := self._trace(run))]
+        traces = (trace_of(self._view.record(run), self._view.seen(run)) for run in self._view.runs())
+        return [trace for trace in traces if trace]
 
     def tidy(self) -> list[str]:
         """Nothing is left half made: what a record does not own, Kubernetes removes itself."""
@@ -374,17 +383,18 @@ class KubernetesCluster(Cluster):
         ended = [r for rank, r in record.exits(record.attempt).items() if rank not in before]
         stopped = [r for r in ended if r.cause is ExitCause.STOPPED and r.began is not None]
         killed = sum(r.signal == 9 for r in stopped)
-        remaining = sum(map(_is_alive, self._view.seen(run).pods))
+        remaining = alive(self._view.seen(run))
         return StopReport(terminated=len(stopped) - killed, killed=killed, remaining=remaining)
 
     def _news(self, run: str, selector: Selector, read: dict[str, int], lives: dict[str, str]) -> Iterator[RunEvent]:
         """The events of a run that are not read yet; those of another life of it are all new."""
-        record, object = self._view.record(run), self._view.seen(run).record
+        object = self._view.seen(run).record
+        if object is not None and not matches(object, selector):
+            return
+        record = self._view.record(run)
         if record is None or object is None:
             if run in lives:
                 lives[run] = ""
-            return
-        if not matches(record, selector):
             return
         uid = str(object["metadata"]["uid"])
         if lives.setdefault(run, uid) != uid:
@@ -430,37 +440,21 @@ class KubernetesCluster(Cluster):
     def _record(self, handle: RunHandle) -> RunRecord | None:
         return self._view.record(run_name(handle.run_id))
 
-    def _state(self, run: str, record: RunRecord) -> RunState:
+    def _state(self, run: str) -> tuple[datetime, RunState] | None:
+        """When it was made, and where it stands."""
         seen = self._view.seen(run)
-        phase, detail = phase_of(record, seen)
-        if phase is RunPhase.LOST and (job := self._api.get(JOBS, job_name(record.run_id, record.attempt))):
-            self._view.put(JOBS, job)  # the watch has not told yet
-            seen = self._view.seen(run)
-            phase, detail = phase_of(record, seen)
-        return RunState(
-            handle=RunHandle(cluster=CLUSTER, run_id=record.run_id),
-            labels=record.labels,
-            phase=phase,
-            is_stopping=record.stop is not None,
-            attempt=record.attempt if phase in (RunPhase.RUNNING, RunPhase.FINISHED) else record.attempt - 1,
-            processes=sum(_is_alive(pod) for pod in seen.pods),
-            detail=detail,
-        )
+        try:
+            record = self._view.read(run)
+        except UnreadableRecordError as error:
+            return (made(seen.record), unreadable_state(seen, str(error))) if seen.record else None
+        return (record.created, self._known_state(run, record)) if record else None
 
-    def _trace(self, run: str) -> Trace | None:
-        record, seen = self._view.record(run), self._view.seen(run)
-        alive = sum(_is_alive(pod) for pod in seen.pods)
-        if record is None:
-            left = [each for each in (*seen.jobs, *seen.pods) if "deletionTimestamp" not in each["metadata"]]
-            if not left:
-                return None
-            made = datetime.fromisoformat(left[0]["metadata"]["creationTimestamp"])
-            return Trace(run.removeprefix("mf-"), None, alive, made)
-        object = seen.record or {"metadata": {}}
-        changed = record.events[-1].at if record.events else None
-        made = datetime.fromisoformat(object["metadata"].get("creationTimestamp") or datetime.now(UTC).isoformat())
-        phase, _ = phase_of(record, seen)
-        return Trace(record.run_id, phase, alive, changed or made, record.labels)
+    def _known_state(self, run: str, record: RunRecord) -> RunState:
+        state = state_of(record, self._view.seen(run))
+        if state.phase is RunPhase.LOST and (job := self._api.get(JOBS, job_name(record.run_id, record.attempt))):
+            self._view.put(JOBS, job)  # the watch has not told yet
+            return state_of(record, self._view.seen(run))
+        return state
 
     def _await(self, run: str, holds: Callable[[], bool], seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -469,10 +463,6 @@ class KubernetesCluster(Cluster):
 
 
 _UNOWNED: Object = {"metadata": {"name": "", "uid": ""}}
-
-
-def _is_alive(pod: Object) -> bool:
-    return not is_over(pod) and bool(pod["spec"].get("nodeName"))
 
 
 def _selector(run: str) -> str:

@@ -1,5 +1,6 @@
 """Writes down what happens to the runs that this process follows, and does what is needed then."""
 
+import json
 import logging
 import threading
 import time
@@ -14,7 +15,7 @@ from blocks.cluster.kubernetes.api import Api, ApiError
 from blocks.cluster.kubernetes.names import Object, job_name, name_of, run_name
 from blocks.cluster.kubernetes.progress import Needs, advance
 from blocks.cluster.kubernetes.record import MOST_PASSING, RunRecord, is_informing
-from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View
+from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View, labels_of
 from blocks.domain.errors import MakerflowError
 
 GRACE_SECONDS = 20
@@ -204,7 +205,7 @@ class Settling:
         return min(max(first - time.monotonic(), 0.02), IDLE_SECONDS)
 
     def _is_followed(self, run: str) -> bool:
-        record = self._view.record(run)
+        record = self._view.seen(run).record
         with self._lock:
             return record is not None and any(matches(record, selector) for selector in self._followed)
 
@@ -217,10 +218,14 @@ class Settling:
 
 
 def with_record(object: Object, record: RunRecord) -> dict[str, Any]:
-    """The ConfigMap with another record."""
-    return {**object, "apiVersion": "v1", "kind": "ConfigMap", "data": {"record": record.to_json()}}
+    """The ConfigMap with another record; what a later version wrote into the record beside stays in it."""
+    old, text = json.loads(object["data"]["record"]), record.to_json()
+    if others := {name: old[name] for name in old.keys() - RunRecord.model_fields.keys()}:
+        text = json.dumps(json.loads(text) | others, ensure_ascii=False)
+    return {**object, "apiVersion": "v1", "kind": "ConfigMap", "data": {"record": text}}
 
 
-def matches(record: RunRecord, selector: Selector) -> bool:
-    """Whether a run is meant."""
-    return selector.run_id in ("", record.run_id) and selector.labels.items() <= record.labels.items()
+def matches(record: Object, selector: Selector) -> bool:
+    """Whether the run of a ConfigMap is meant."""
+    meant = not selector.run_id or run_name(selector.run_id) == name_of(record)
+    return meant and (not selector.labels or selector.labels.items() <= labels_of(record).items())

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +19,19 @@ import urllib3
 from kubernetes.client.exceptions import ApiException
 
 from blocks.cluster.kubernetes.api import Api, ApiError
-from blocks.cluster.kubernetes.names import MANAGED, Object, attempt_of, is_of, name_of, run_of, version_of
+from blocks.cluster.kubernetes.names import (
+    LABELS,
+    MANAGED,
+    RUN_ID,
+    Object,
+    attempt_of,
+    is_of,
+    name_of,
+    run_of,
+    version_of,
+)
 from blocks.cluster.kubernetes.record import RunRecord
-from blocks.domain.errors import ClusterUnavailableError
+from blocks.domain.errors import ClusterUnavailableError, PermanentError
 
 RECORDS, JOBS, PODS, WARNINGS = "configmaps", "jobs", "pods", "events"
 WATCH_SECONDS = 290
@@ -70,6 +81,17 @@ class _Kind:
     by_run: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
+class UnreadableRecordError(PermanentError):
+    """A run's record cannot be read: a later version of the platform wrote it, or somebody edited it."""
+
+    def __init__(self, run: str, why: str) -> None:
+        self.run, self.why = run, why
+        super().__init__(
+            f"The record of the run {run} cannot be read: {why}. Use the version of the platform that wrote it; or end "
+            f"and forget the run, with all that is left of it on the cluster: `kubectl delete configmap {run}`."
+        )
+
+
 class View:
     """Keeps what it is told; its threads live as long as the process."""
 
@@ -78,7 +100,8 @@ class View:
         self._kinds = {kind: _Kind() for kind in (RECORDS, JOBS, PODS, WARNINGS)}
         self._listed: set[str] = set()
         self._departed: dict[str, dict[str, Object]] = {}
-        self._records: dict[str, tuple[int, RunRecord]] = {}
+        self._records: dict[str, tuple[int, RunRecord | str]] = {}
+        """Their versions, and what was read, or why it cannot be."""
         self._changed = threading.Condition()
         self._turn = 0
         self._turns: dict[str, int] = {}
@@ -122,23 +145,32 @@ class View:
 
     def record(self, run: str) -> RunRecord | None:
         """The record of a run, read; None also when nobody here can read it."""
+        with suppress(UnreadableRecordError):
+            return self.read(run)
+        return None
+
+    def read(self, run: str) -> RunRecord | None:
+        """The record of a run; None when there is none.
+
+        Raises:
+            UnreadableRecordError: There is one that nobody here can read.
+        """
         with self._changed:
             found = self._of(RECORDS, run)
-            if not found:
-                self._records.pop(run, None)
-                return None
-            version = version_of(found[0])
-            known = self._records.get(run)
-        if known and known[0] == version:
-            return known[1]
-        try:
-            record = record_of(found[0])
-        except (ValueError, KeyError) as error:  # somebody edited it, or a later version of ours wrote it
-            logger.warning("The record of the run %s cannot be read: %s", run, error)
+            version, known = self._records.get(run, (0, None))
+        if not found:
             return None
-        with self._changed:
-            self._records[run] = (version, record)
-        return record
+        if known is None or version != version_of(found[0]):
+            try:
+                known = record_of(found[0])
+            except UnreadableRecordError as error:
+                logger.warning("%s", error)
+                known = error.why
+            with self._changed:
+                self._records[run] = (version_of(found[0]), known)
+        if isinstance(known, str):
+            raise UnreadableRecordError(run, known)
+        return known
 
     def put(self, kind: str, object: Object) -> None:
         """Take note of an object that this process has just written or read, before the watch tells."""
@@ -280,8 +312,28 @@ class View:
 
 
 def record_of(object: Object) -> RunRecord:
-    """The record that a ConfigMap holds."""
-    return RunRecord.model_validate_json(object["data"]["record"])
+    """The record that a ConfigMap holds; what a later version wrote into it beside is left out.
+
+    Raises:
+        UnreadableRecordError: It holds none.
+    """
+    try:
+        return RunRecord.model_validate_json(object["data"]["record"], extra="ignore")
+    except (ValueError, KeyError) as error:
+        raise UnreadableRecordError(name_of(object), " ".join(str(error).split())[:300]) from error
+
+
+def run_id_of(object: Object) -> str:
+    """The id of the run that an object belongs to."""
+    return str(object["metadata"].get("annotations", {}).get(RUN_ID) or run_of(object).removeprefix("mf-"))
+
+
+def labels_of(object: Object) -> dict[str, str]:
+    """The labels of its plan."""
+    with suppress(ValueError):
+        labels = json.loads(object["metadata"].get("annotations", {}).get(LABELS, "{}"))
+        return labels if isinstance(labels, dict) else {}
+    return {}
 
 
 def _selection(kind: str) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """An API server in memory: it keeps objects of one namespace, with their versions, and tells what changes."""
 
 import itertools
+import json
+import queue
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ class MemoryApi:
         self.failure: Exception | None = None
         self.stuck: set[str] = set()
         self._objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self._watches: list[tuple[str, _Watch]] = []
         self._versions = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -66,29 +69,58 @@ class MemoryApi:
 
     def delete(self, kind: str, name: str, *, grace_seconds: int | None = None) -> bool:
         self._called("delete", kind, name)
-        return name not in self.stuck and self._objects.pop((kind, name), None) is not None
+        gone = self._objects.get((kind, name))
+        if gone is None:
+            return False
+        if name not in self.stuck:
+            del self._objects[kind, name]
+            self._tell(kind, "DELETED", self._versioned(gone))
+        for each, owned in list(self._objects):
+            if owned.startswith(f"{name}-"):
+                self.delete(each, owned)
+        return True
 
     def delete_all(self, kind: str, selector: str, *, grace_seconds: int | None = None) -> None:
         self._called("delete_all", kind, selector)
+        for each, name in list(self._objects):
+            if each == kind and name.startswith(f"{selector.removeprefix(f'{RUN}=')}-"):
+                self.delete(kind, name)
 
     @contextmanager
     def stream(self, kind: str, *_: str, query: Mapping[str, Any], idle_seconds: float) -> Iterator[Any]:
         self._called("watch", kind, "")
-        yield _Stream()
+        watch = _Watch()
+        self._watches.append((kind, watch))
+        yield watch
 
     def add(self, kind: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """An object that somebody else made."""
         return self._keep(kind, manifest)
 
+    def break_watches(self) -> None:
+        """As if it went away."""
+        for _, watch in self._watches:
+            watch.lines.put(None)
+        self._watches.clear()
+
     def _keep(self, kind: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
         if sum(len(text.encode()) for text in manifest.get("data", {}).values()) > MOST_BYTES:
             raise ApiError(422, "Invalid", "data: Too long: may not be more than 1048576 bytes")
         with self._lock:
-            version = str(next(self._versions))
-            made = {"uid": version, "creationTimestamp": CREATED, **manifest["metadata"], "resourceVersion": version}
-            kept = {"status": {}, **manifest, "metadata": made}
+            kept = self._versioned(manifest)
             self._objects[kind, name_of(manifest)] = kept
+            self._tell(kind, "MODIFIED", kept)
             return kept
+
+    def _versioned(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        version = str(next(self._versions))
+        metadata = {"uid": version, "creationTimestamp": CREATED, **manifest["metadata"], "resourceVersion": version}
+        return {"status": {}, **manifest, "metadata": metadata}
+
+    def _tell(self, kind: str, change: str, object: Mapping[str, Any]) -> None:
+        for each, watch in self._watches:
+            if each == kind:
+                watch.lines.put(json.dumps({"type": change, "object": object}).encode() + b"\n")
 
     def _called(self, verb: str, kind: str, name: str) -> None:
         if self.failure:
@@ -96,10 +128,12 @@ class MemoryApi:
         self.calls.append((verb, kind, name))
 
 
-class _Stream:
+class _Watch:
+    def __init__(self) -> None:
+        self.lines: queue.Queue[bytes | None] = queue.Queue()
+
     def stream(self, _: int) -> Iterator[bytes]:
-        threading.Event().wait(0.05)
-        return iter(())
+        return iter(self.lines.get, None)
 
 
 def launched(api: MemoryApi, plan: RunPlan, **changes: Any) -> tuple[View, str]:

@@ -1,0 +1,99 @@
+"""What the cluster's methods do where a run's objects are not as usual; the API server is one in memory."""
+
+import json
+from typing import Any
+
+import pytest
+
+from blocks.cluster.base import Selector
+from blocks.cluster.kubernetes import cluster as module
+from blocks.cluster.kubernetes.cluster import KubernetesCluster
+from blocks.cluster.kubernetes.manifests import Site
+from blocks.cluster.kubernetes.names import run_name
+from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, UnreadableRecordError, record_of
+from blocks.domain.plan import RunHandle, RunPhase
+from tests.unit.kubernetes.memory import MemoryApi, job_of, pod_of
+from tests.unit.kubernetes.plans import make_plan
+
+PLAN = make_plan()
+RUN = run_name(PLAN.run_id)
+HANDLE = RunHandle(cluster="kubernetes", run_id=PLAN.run_id)
+
+
+@pytest.fixture
+def api(monkeypatch):
+    api = MemoryApi()
+    monkeypatch.setattr(module, "Api", lambda *_: api)
+    module._connection.cache_clear()
+    yield api
+    module._connection.cache_clear()
+
+
+def connect() -> KubernetesCluster:
+    """As another process would."""
+    module._connection.cache_clear()
+    return KubernetesCluster(Site(image="registry.example/makerflow"))
+
+
+@pytest.fixture
+def cluster(api):
+    return connect()
+
+
+def change_record(api: MemoryApi, text: str) -> None:
+    api.add(RECORDS, {**api.get(RECORDS, RUN), "data": {"record": text}})  # type: ignore[dict-item]
+
+
+@pytest.fixture
+def unreadable(api, cluster):
+    """A run that has a pod, and whose record nobody here can read."""
+    cluster.launch(PLAN)
+    api.add(PODS, pod_of(PLAN, api.get(RECORDS, RUN), status={"phase": "Running"}))
+    change_record(api, '{"version": 2}')
+    return connect()
+
+
+def test_a_record_with_fields_of_a_later_version_is_read_and_keeps_them(api, cluster):
+    cluster.launch(PLAN)
+    document = json.loads(api.get(RECORDS, RUN)["data"]["record"])
+    document["events"] = [{"kind": "queued", "run_id": PLAN.run_id, "sequence": 1, "at": "2030-01-01T00:00:00Z",
+                           "reason": "full", "since": 5}]  # fmt: skip
+    change_record(api, json.dumps(document | {"sequence": 1, "colour": "red"}))
+    cluster = connect()
+    assert cluster.launch(PLAN) == HANDLE
+    assert [state.handle for state in cluster.find(Selector())] == [HANDLE]
+    cluster.stop(HANDLE, 0)
+    assert record_of(api.get(RECORDS, RUN)).is_over
+    assert json.loads(api.get(RECORDS, RUN)["data"]["record"])["colour"] == "red"
+
+
+@pytest.mark.parametrize("act", ["stop", "remove", "launch"])
+def test_a_run_whose_record_cannot_be_read_is_left_alone(api, unreadable, act):
+    cluster = unreadable
+    api.calls.clear()
+    acts: dict[str, Any] = {
+        "stop": lambda: cluster.stop(HANDLE, 0),
+        "remove": lambda: cluster.remove(HANDLE),
+        "launch": lambda: cluster.launch(PLAN),
+    }
+    with pytest.raises(UnreadableRecordError, match=f"kubectl delete configmap {RUN}"):
+        acts[act]()
+    assert not {verb for verb, _, _ in api.calls} & {"delete", "delete_all", "replace", "apply"}
+
+
+def test_a_run_whose_record_cannot_be_read_is_still_known(unreadable):
+    (state,), (trace,) = unreadable.find(Selector(labels={"training": "7"})), unreadable.traces()
+    assert (state.handle, state.phase, state.processes) == (HANDLE, RunPhase.RUNNING, 1)
+    assert "kubectl" in state.detail
+    assert (trace.run_id, trace.phase, trace.processes, trace.labels) == (
+        "training-7",
+        RunPhase.RUNNING,
+        1,
+        PLAN.labels,
+    )
+
+
+def test_what_is_left_of_a_run_with_a_long_name_is_told_by_its_id(api, cluster):
+    plan = make_plan(run_id="a" * 60)
+    api.add(JOBS, job_of(plan, {"metadata": {"uid": "an earlier one"}}))
+    assert [(trace.run_id, trace.phase) for trace in cluster.traces()] == [("a" * 60, None)]
