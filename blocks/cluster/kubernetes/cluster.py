@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from blocks.cluster.agent_process import confidential
@@ -105,8 +105,9 @@ class KubernetesCluster(Cluster):
         """How many requests this process has sent, by verb and kind."""
         return dict(self._shared.api.requests)
 
-    @cached_property
+    @property
     def _view(self) -> View:
+        """What is known; an error where that is not kept young."""
         self._shared.view.start()
         return self._shared.view
 
@@ -147,7 +148,11 @@ class KubernetesCluster(Cluster):
     def watch(
         self, selector: Selector, since: Cursor | None = None, *, idle_seconds: float | None = None
     ) -> Iterator[RunEvent | None]:
-        """As promised, by one watch for each kind of object, however many runs this process follows."""
+        """As promised, by one watch for each kind of object, however many runs this process follows.
+
+        Raises:
+            ClusterUnavailableError: What it tells of them, or what is due for them, has failed for long.
+        """
         read = dict(since or {})
         lives: dict[str, str] = {}
         with self._settling.following(selector):
@@ -164,6 +169,7 @@ class KubernetesCluster(Cluster):
                     heard = time.monotonic()
                 left = LOOK_SECONDS if idle_seconds is None else heard + idle_seconds - time.monotonic()
                 self._view.wait(turn, max(min(left, LOOK_SECONDS), 0.01))
+                self._settling.check(selector)
                 now = self._view.turn()
                 runs, turn = self._view.changed_since(turn), now
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes.api import Api, ApiError
+from blocks.cluster.kubernetes.failures import Failures
 from blocks.cluster.kubernetes.names import Object, job_name, name_of, run_name
 from blocks.cluster.kubernetes.progress import Needs, advance
 from blocks.cluster.kubernetes.record import MOST_PASSING, RunRecord, is_informing
 from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View, labels_of
-from blocks.domain.errors import MakerflowError
+from blocks.domain.errors import ClusterUnavailableError, MakerflowError
 
 GRACE_SECONDS = 20
 """Between the deadline, which the supervisors keep, and Kubernetes' own."""
@@ -56,6 +57,7 @@ class Settling:
         self._frames: dict[str, Frames] = defaultdict(dict)
         self._again: dict[str, float] = {}
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._failures = Failures()
         self._thread: threading.Thread | None = None
 
     @contextmanager
@@ -72,6 +74,16 @@ class Settling:
         finally:
             with self._lock:
                 self._followed.remove(selector)
+
+    def check(self, selector: Selector) -> None:
+        """Say that one of these runs could not be settled for long.
+
+        Raises:
+            ClusterUnavailableError: It could not.
+        """
+        for run, said in self._failures.lasting():
+            if (owner := self._view.seen(run).record) and matches(owner, selector):
+                raise ClusterUnavailableError(f"what is due for the run {run} could not be done {said}")
 
     def tell(self, run: str, sidecar: Sidecar, frame: dict[str, Any]) -> None:
         """Take over an event of a sidecar, soon."""
@@ -179,9 +191,11 @@ class Settling:
         try:
             if self._is_followed(run):
                 self.settle(run)
+            self._failures.forget(run)
             return
         except MakerflowError as error:  # it is tried again, and whoever follows hears of what lasts
             logger.debug("The run %s could not be settled: %s", run, error)
+            self._failures.note(run, error)
         except Exception:  # the top of a thread that must live
             logger.exception("The run %s could not be settled", run)
         with self._lock:

@@ -17,8 +17,10 @@ from typing import Any
 
 import urllib3
 from kubernetes.client.exceptions import ApiException
+from pydantic import ValidationError
 
 from blocks.cluster.kubernetes.api import Api, ApiError
+from blocks.cluster.kubernetes.failures import Failures
 from blocks.cluster.kubernetes.names import (
     LABELS,
     MANAGED,
@@ -105,14 +107,15 @@ class View:
         self._changed = threading.Condition()
         self._turn = 0
         self._turns: dict[str, int] = {}
-        self._failure: Exception | None = None
+        self._first_failure: Exception | None = None
+        self._failures = Failures()
         self._started = False
 
     def start(self) -> None:
         """Begin to watch, and wait for the first look.
 
         Raises:
-            ClusterUnavailableError: The API server does not answer.
+            ClusterUnavailableError: The API server does not answer, or what is known has not been kept young for long.
             ApiError: It refuses.
         """
         with self._changed:
@@ -120,11 +123,13 @@ class View:
                 self._started = True
                 for kind in self._kinds:
                     threading.Thread(target=self._follow, args=(kind,), name=f"watch of {kind}", daemon=True).start()
-            if not self._changed.wait_for(lambda: self._failure or len(self._listed) == len(self._kinds), LIST_SECONDS):
+            if not self._changed.wait_for(lambda: self._first_failure or self._is_listed(), LIST_SECONDS):
                 raise ClusterUnavailableError(f"the API server {self._api.host} does not answer")
-            if len(self._listed) < len(self._kinds) and self._failure:
-                failure, self._failure = self._failure, None
+            if not self._is_listed() and self._first_failure:
+                failure, self._first_failure = self._first_failure, None
                 raise failure
+        for kind, said in self._failures.lasting():
+            raise ClusterUnavailableError(f"the API server {self._api.host} does not tell of its {kind} {said}")
 
     def runs(self) -> list[str]:
         """The names of all runs of which there is anything."""
@@ -203,6 +208,9 @@ class View:
             self._turn += 1
             self._changed.notify_all()
 
+    def _is_listed(self) -> bool:
+        return len(self._listed) == len(self._kinds)
+
     def _of(self, kind: str, run: str) -> list[Object]:
         known = self._kinds[kind]
         return [known.objects[name] for name in sorted(known.by_run.get(run, ()))]
@@ -217,20 +225,22 @@ class View:
             except Exception as error:  # the top of a thread that must live: it says why, and tries again
                 if isinstance(error, ApiError) and error.status == 410:
                     version = ""
-                    continue
-                self._complain(kind, error)
+                else:
+                    self._complain(kind, error)
                 time.sleep(pause)
                 pause = min(2 * pause, LAST_PAUSE_SECONDS)
 
     def _complain(self, kind: str, error: Exception) -> None:
         logger.debug("The watch of %s broke: %s", kind, error)
+        self._failures.note(kind, error)
         with self._changed:
             known = isinstance(error, ApiError | ClusterUnavailableError)
-            self._failure = error if known else ClusterUnavailableError(f"{type(error).__name__}: {error}")
+            self._first_failure = error if known else ClusterUnavailableError(f"{type(error).__name__}: {error}")
             self._changed.notify_all()
 
     def _list(self, kind: str) -> str:
         answer = self._api.list(kind, _selection(kind))
+        self._failures.forget(kind)
         with self._changed:
             known = self._kinds[kind]
             items = {name_of(item): item for item in answer.get("items", ())}
@@ -249,6 +259,7 @@ class View:
         try:
             asked = {**query, **_selection(kind), "resourceVersion": version}
             with self._api.stream(kind, query=asked, idle_seconds=WATCH_SECONDS + 30) as response:
+                self._failures.forget(kind)
                 for line in _lines(response):
                     version = self._take(kind, json.loads(line)) or version
         except (urllib3.exceptions.HTTPError, OSError, ApiException, ValueError) as error:
@@ -319,8 +330,12 @@ def record_of(object: Object) -> RunRecord:
     """
     try:
         return RunRecord.model_validate_json(object["data"]["record"], extra="ignore")
-    except (ValueError, KeyError) as error:
-        raise UnreadableRecordError(name_of(object), " ".join(str(error).split())[:300]) from error
+    except KeyError as error:
+        raise UnreadableRecordError(name_of(object), f"there is no {error} in it") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UnreadableRecordError(name_of(object), f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
 def run_id_of(object: Object) -> str:
