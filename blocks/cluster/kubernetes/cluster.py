@@ -156,6 +156,8 @@ class KubernetesCluster(Cluster):
         read = dict(since or {})
         lives: dict[str, str] = {}
         with self._settling.following(selector):
+            for run in self._meant(selector):  # what sidecars told while nobody followed is told again
+                self._shared.streams.close(run)
             turn, runs, heard = self._view.turn(), set(self._view.runs()), time.monotonic()
             while True:
                 for run in sorted(runs):
@@ -240,9 +242,7 @@ class KubernetesCluster(Cluster):
 
     def find(self, selector: Selector) -> list[RunState]:
         """As promised, oldest first, from what this process watches."""
-        runs = [run_name(selector.run_id)] if selector.run_id else self._view.runs()
-        found = [run for run in runs if (owner := self._view.seen(run).record) and matches(owner, selector)]
-        states = [state for run in found if (state := self._state(run))]
+        states = [state for run in self._meant(selector) if (state := self._state(run))]
         return [state for _, state in sorted(states, key=lambda each: (each[0], each[1].handle.run_id))]
 
     def traces(self) -> list[Trace]:
@@ -445,6 +445,10 @@ class KubernetesCluster(Cluster):
 
     def _record(self, handle: RunHandle) -> RunRecord | None:
         return self._view.record(run_name(handle.run_id))
+
+    def _meant(self, selector: Selector) -> list[str]:
+        runs = [run_name(selector.run_id)] if selector.run_id else self._view.runs()
+        return [run for run in runs if (owner := self._view.seen(run).record) and matches(owner, selector)]
 
     def _state(self, run: str) -> tuple[datetime, RunState] | None:
         """When it was made, and where it stands."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
 from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes.api import Api, ApiError
@@ -56,7 +57,7 @@ class Settling:
         self._followed: list[Selector] = []
         self._frames: dict[str, Frames] = defaultdict(dict)
         self._again: dict[str, float] = {}
-        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._failures = Failures()
         self._thread: threading.Thread | None = None
 
@@ -86,8 +87,8 @@ class Settling:
                 raise ClusterUnavailableError(f"what is due for the run {run} could not be done {said}")
 
     def tell(self, run: str, sidecar: Sidecar, frame: dict[str, Any]) -> None:
-        """Take over an event of a sidecar, soon."""
-        if not is_informing(frame):
+        """Take over an event of a sidecar, soon, where somebody follows its run."""
+        if not is_informing(frame) or not self._is_followed(run):
             return
         with self._lock:
             self._frames[run].setdefault(sidecar, deque(maxlen=MOST_PASSING)).append(frame)
@@ -95,7 +96,9 @@ class Settling:
 
     def settle(self, run: str) -> None:
         """Bring a run's record up to what is known now, and do what is needed."""
-        with self._locks[run]:
+        with self._lock:
+            lock = self._locks.setdefault(run, threading.Lock())
+        with lock:
             while (found := self._advance(run)) is not None:
                 record, needs, written = found
                 if written is not None:
@@ -106,8 +109,7 @@ class Settling:
         """The new record, and its object once it is written; None without a run."""
         seen, record = self._view.seen(run), self._view.record(run)
         if record is None or seen.record is None:
-            with self._lock:
-                self._frames.pop(run, None)
+            self._forget(run)
             return None
         was_seen = record.seen == record.attempt or bool(seen.pods_of(record.attempt))
         missing = was_seen and seen.job(record.attempt) is None and not record.is_over
@@ -134,6 +136,10 @@ class Settling:
             if written is None:
                 self._put_back(run, frames)
         return written
+
+    def _forget(self, run: str) -> None:
+        with self._lock:
+            self._frames.pop(run, None)
 
     def _put_back(self, run: str, frames: Frames) -> None:
         with self._lock:
@@ -191,6 +197,8 @@ class Settling:
         try:
             if self._is_followed(run):
                 self.settle(run)
+            else:
+                self._forget(run)
             self._failures.forget(run)
             return
         except MakerflowError as error:  # it is tried again, and whoever follows hears of what lasts

@@ -172,7 +172,8 @@ class View:
                 logger.warning("%s", error)
                 known = error.why
             with self._changed:
-                self._records[run] = (version_of(found[0]), known)
+                if self._of(RECORDS, run):
+                    self._records[run] = (version_of(found[0]), known)
         if isinstance(known, str):
             raise UnreadableRecordError(run, known)
         return known
@@ -306,10 +307,11 @@ class View:
             known.gone.pop(next(iter(known.gone)))
         run = _run_of_warning(object) if kind == WARNINGS else run_of(object)
         known.by_run[run].discard(name)
-        if kind == PODS:
+        if kind == PODS and self._kinds[RECORDS].by_run.get(run):
             self._departed.setdefault(run, {})[name] = object
         if kind == RECORDS:
             self._departed.pop(run, None)
+            self._records.pop(run, None)
         if not known.by_run[run]:
             del known.by_run[run]
         self._note(run)

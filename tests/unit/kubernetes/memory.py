@@ -136,9 +136,9 @@ class _Watch:
         return iter(self.lines.get, None)
 
 
-def launched(api: MemoryApi, plan: RunPlan, **changes: Any) -> tuple[View, str]:
+def launched(api: MemoryApi, plan: RunPlan, view: View | None = None, **changes: Any) -> tuple[View, str]:
     """What a process knows of a run whose record and first Job are there, and the run's name."""
-    run, view = run_name(plan.run_id), View(api)  # type: ignore[arg-type]
+    run, view = run_name(plan.run_id), view or View(api)  # type: ignore[arg-type]
     record = RunRecord.of(plan, 1, 2.0).change(seen=1, **changes)
     metadata = {"name": run, "labels": {RUN: run}, "annotations": run_annotations(plan.run_id, plan.labels)}
     owner = api.add(RECORDS, {"metadata": metadata, "kind": "ConfigMap", "data": {"record": record.to_json()}})

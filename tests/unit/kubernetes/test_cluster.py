@@ -97,3 +97,13 @@ def test_what_is_left_of_a_run_with_a_long_name_is_told_by_its_id(api, cluster):
     plan = make_plan(run_id="a" * 60)
     api.add(JOBS, job_of(plan, {"metadata": {"uid": "an earlier one"}}))
     assert [(trace.run_id, trace.phase) for trace in cluster.traces()] == [("a" * 60, None)]
+
+
+@pytest.mark.parametrize("selector", [Selector(run_id=PLAN.run_id), Selector(labels={"training": "7"})])
+def test_who_begins_to_follow_has_sidecars_tell_again_what_nobody_heard(cluster, monkeypatch, selector):
+    closed: list[str] = []
+    monkeypatch.setattr(cluster._shared.streams, "close", closed.append)
+    cluster.launch(PLAN)
+    cluster.launch(make_plan(run_id="another", labels={}))
+    assert next(cluster.watch(selector, idle_seconds=0)) is None
+    assert closed == [RUN]

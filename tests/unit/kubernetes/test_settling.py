@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from blocks.cluster.base import Selector
+from blocks.cluster.kubernetes import failures
 from blocks.cluster.kubernetes.api import ApiError
 from blocks.cluster.kubernetes.record import MOST_PASSING
 from blocks.cluster.kubernetes.settling import Settling
@@ -22,6 +24,7 @@ class Run:
         self.api: Any = MemoryApi()
         self.view, self.name = launched(self.api, make_plan())
         self.settling = Settling(self.api, self.view, lambda *_: None)
+        self.settling._followed.append(Selector(run_id="training-7"))
         self.sidecar = (self.api.get(RECORDS, self.name)["metadata"]["uid"], 1, 0)
 
     def tell(self, frame: dict[str, Any]) -> None:
@@ -77,10 +80,45 @@ def test_no_more_events_are_waiting_than_a_record_keeps(run):
 
 
 def test_what_is_to_be_looked_at_much_later_is_settled_soon_when_there_is_news():
-    nobody: Any = None
-    settling = Settling(nobody, nobody, nobody)
-    settling._settle_by("mf-run", time.monotonic() + 1000)  # as for places that are given back by then
-    settling.tell("mf-run", ("life", 1, 0), usage(1))
-    assert settling._patience() < 1
-    settling._settle_by("mf-run", 0.0)
-    assert settling._due() == {"mf-run"}
+    run = Run()
+    run.settling._settle_by(run.name, time.monotonic() + 1000)  # as for places that are given back by then
+    run.tell(usage(1))
+    assert run.settling._patience() < 1
+    run.settling._settle_by(run.name, 0.0)
+    assert run.settling._due() == {run.name}
+
+
+def test_nothing_is_kept_of_runs_that_nobody_follows(run):
+    run.settling._followed.clear()
+    for number in range(1, 100):
+        run.settling.tell(f"mf-{number}", run.sidecar, usage(number))
+        run.tell(usage(number))
+        run.settling.settle(f"mf-{number}")
+    assert (len(run.settling._frames), len(run.settling._locks), len(run.settling._again)) == (0, 0, 0)
+
+
+def test_what_is_waiting_of_a_run_is_forgotten_when_nobody_follows_it_any_more(run):
+    run.tell(usage(1))
+    run.settling._followed.clear()
+    run.settling._settle_safely(run.name)
+    assert run.settling._frames == {}
+
+
+def test_one_that_follows_a_run_parses_no_record_of_the_others(run, monkeypatch):
+    others = launched(run.api, make_plan(run_id="another"), view=run.view)[1]
+    monkeypatch.setattr(run.view, "read", lambda name: pytest.fail(f"{name} was read"))
+    assert run.settling._is_followed(run.name)
+    run.settling._settle_safely(others)
+
+
+def test_what_can_not_be_done_for_a_run_for_long_is_said_to_who_follows_it(run, monkeypatch):
+    monkeypatch.setattr(failures, "LASTING_SECONDS", 0.0)
+    run.tell(usage(1))
+    run.api.failure = ApiError(403, "Forbidden", "cannot update")
+    run.settling._settle_safely(run.name)
+    run.settling.check(Selector(run_id="another"))
+    with pytest.raises(ClusterUnavailableError, match="cannot update"):
+        run.settling.check(Selector(run_id="training-7"))
+    run.api.failure = None
+    run.settling._settle_safely(run.name)
+    run.settling.check(Selector())
