@@ -4,10 +4,12 @@ Its models are left out: they take ten times as long to make as the JSON that th
 """
 
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import tenacity
@@ -16,7 +18,7 @@ from kubernetes import client
 from kubernetes import config as configuration
 from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
-from kubernetes.config import ConfigException
+from kubernetes.config import ConfigException, kube_config
 
 from blocks.domain.errors import ClusterUnavailableError, InvalidInputError, PermanentError
 
@@ -73,21 +75,21 @@ class Api:
 
     Args:
         namespace: Empty for the one that the configuration names.
+        files: Of the configuration, as KUBECONFIG names them; empty for those that the client finds.
 
     Attributes:
         requests: How many there were, by verb and kind: `{"PATCH jobs": 3}`.
 
     Raises:
-        InvalidInputError: There is no configuration.
+        InvalidInputError: There is no configuration, or none that can be used.
     """
 
-    def __init__(self, namespace: str = "") -> None:
+    def __init__(self, namespace: str = "", files: str = "") -> None:
         settings = client.Configuration()
         settings.connection_pool_maxsize = STREAMS
         settings.retries = False
-        self.namespace = namespace or _load(settings)
-        if namespace:
-            _load(settings)
+        named = _load(settings, files or kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
+        self.namespace = namespace or named
         self.host = str(settings.host)
         self._client = ApiClient(settings)
         self.requests: Counter[str] = Counter()
@@ -135,17 +137,11 @@ class Api:
 
     def delete(self, kind: str, name: str, *, grace_seconds: int | None = None) -> bool:
         """Delete an object and, in the background, all that it owns; False when there is none."""
-        body: dict[str, Any] = {"propagationPolicy": "Background"}
-        if grace_seconds is not None:
-            body["gracePeriodSeconds"] = grace_seconds
-        return self._call("DELETE", self._path(kind, name), body=body, absent=True) is not None
+        return self._call("DELETE", self._path(kind, name), body=_deletion(grace_seconds), absent=True) is not None
 
     def delete_all(self, kind: str, selector: str, *, grace_seconds: int | None = None) -> None:
         """Delete all that a selector selects."""
-        body: dict[str, Any] = {"propagationPolicy": "Background"}
-        if grace_seconds is not None:
-            body["gracePeriodSeconds"] = grace_seconds
-        self._call("DELETE", self._path(kind), query={"labelSelector": selector}, body=body)
+        self._call("DELETE", self._path(kind), query={"labelSelector": selector}, body=_deletion(grace_seconds))
 
     @contextmanager
     def stream(
@@ -227,18 +223,27 @@ class Api:
         return f"{prefix}/namespaces/{self.namespace}/{kind}" + (f"/{name}" if name else "")
 
 
-def _load(settings: client.Configuration) -> str:
+def _load(settings: client.Configuration, files: str) -> str:
     """Fill in where the cluster is, and return the namespace that is meant.
 
+    Args:
+        settings: Are filled in.
+        files: Where a configuration may be. Where there is none, a pod is told by Kubernetes.
+
     Raises:
-        InvalidInputError: There is no configuration.
+        InvalidInputError: There is no configuration, or none that can be used.
     """
     try:
-        configuration.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-        _, context = configuration.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+        configuration.load_kube_config(config_file=files, client_configuration=settings)  # type: ignore[no-untyped-call]
+        _, context = configuration.list_kube_config_contexts(config_file=files)  # type: ignore[no-untyped-call]
         return str(context["context"].get("namespace") or "default")
-    except ConfigException as error:
-        said = str(error)
+    except Exception as error:  # the client raises whatever it comes across in a broken one
+        said = " ".join(str(error).split()) or type(error).__name__
+        if any(Path(file).expanduser().exists() for file in files.split(os.pathsep)):
+            remedy = "Mend it, or set KUBECONFIG to another file."
+            raise InvalidInputError(
+                f"The cluster's configuration {files}", f"it cannot be used: {said}", remedy
+            ) from error
     try:
         configuration.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
         with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="ascii") as file:
@@ -249,6 +254,12 @@ def _load(settings: client.Configuration) -> str:
             f"no cluster is configured here ({said})",
             "Set KUBECONFIG to a file that names one, or unset MAKERFLOW_CLUSTER.",
         ) from error
+
+
+def _deletion(grace_seconds: int | None) -> dict[str, Any]:
+    """Of what is deleted, all that it owns is deleted in the background."""
+    grace = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+    return {"propagationPolicy": "Background", **grace}
 
 
 def _plural(object: Mapping[str, Any]) -> str:
