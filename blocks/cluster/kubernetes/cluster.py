@@ -1,5 +1,6 @@
 """The cluster that is a Kubernetes."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -33,7 +34,7 @@ from blocks.cluster.kubernetes.progress import (
 from blocks.cluster.kubernetes.quantities import requested
 from blocks.cluster.kubernetes.quotas import check_quotas
 from blocks.cluster.kubernetes.record import RunRecord
-from blocks.cluster.kubernetes.settling import Settling, matches
+from blocks.cluster.kubernetes.settling import LaunchJob, Settling, matches
 from blocks.cluster.kubernetes.states import CLUSTER, alive, made, state_of, trace_of, unreadable_state
 from blocks.cluster.kubernetes.streams import Stream, Streams
 from blocks.cluster.kubernetes.view import (
@@ -66,16 +67,26 @@ _LINES_SECONDS = 0.2
 class _Connection:
     """What all clusters of one namespace in this process share."""
 
-    def __init__(self, namespace: str) -> None:
-        self.api = Api(namespace)
+    def __init__(self, namespace: str, configuration: str) -> None:
+        self.api = Api(namespace, configuration)
         self.view = View(self.api)
         self.streams = Streams()
-        self.settling: Settling | None = None
+        self._settling: Settling | None = None
+
+    def settling(self, launch_job: LaunchJob) -> Settling:
+        """The one for all of them."""
+        with _CONNECTING:
+            if self._settling is None:
+                self._settling = Settling(self.api, self.view, launch_job)
+            return self._settling
 
 
 @lru_cache(maxsize=8)
 def _connection(namespace: str, configuration: str) -> _Connection:
-    return _Connection(namespace)
+    return _Connection(namespace, configuration)
+
+
+_CONNECTING = threading.Lock()
 
 
 class KubernetesCluster(Cluster):
@@ -93,7 +104,8 @@ class KubernetesCluster(Cluster):
     def __init__(self, site: Site, namespace: str = "", environment: Mapping[str, str] | None = None) -> None:
         self._site = site
         self._process = environment if environment is not None else {}
-        self._shared = _connection(namespace, self._process.get("KUBECONFIG", ""))
+        with _CONNECTING:
+            self._shared = _connection(namespace, self._process.get("KUBECONFIG", ""))
 
     @property
     def _environment(self) -> Mapping[str, str]:
@@ -117,9 +129,8 @@ class KubernetesCluster(Cluster):
 
     @property
     def _settling(self) -> Settling:
-        if self._shared.settling is None:
-            self._shared.settling = Settling(self._api, self._view, self._launch_job)
-        return self._shared.settling
+        self._shared.view.start()
+        return self._shared.settling(self._launch_job)
 
     def reaches(self, path: StoragePath) -> bool:
         """As promised: no pod sees this machine's disk."""

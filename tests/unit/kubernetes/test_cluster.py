@@ -1,6 +1,8 @@
 """What the cluster's methods do where a run's objects are not as usual; the API server is one in memory."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -107,3 +109,18 @@ def test_who_begins_to_follow_has_sidecars_tell_again_what_nobody_heard(cluster,
     cluster.launch(make_plan(run_id="another", labels={}))
     assert next(cluster.watch(selector, idle_seconds=0)) is None
     assert closed == [RUN]
+
+
+def test_threads_that_begin_at_once_share_what_follows_the_cluster(api, monkeypatch):
+    made: list[object] = []
+
+    def settling(*_: object) -> object:
+        time.sleep(0.05)
+        made.append(object())
+        return made[-1]
+
+    monkeypatch.setattr(module, "Settling", settling)
+    with ThreadPoolExecutor(4) as pool:
+        connected = pool.map(lambda _: KubernetesCluster(Site(image="i"))._settling, range(4))
+        assert set(connected) == set(made)
+    assert len(made) == 1
