@@ -8,57 +8,26 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from blocks.cluster.agent_process import confidential
 from blocks.cluster.base import Cluster, Cursor, Secrets, Selector, Trace
-from blocks.cluster.kubernetes.api import Api, ApiError
-from blocks.cluster.kubernetes.exits import is_heard, is_over, lost_record, may_run
+from blocks.cluster.kubernetes.api import Api
+from blocks.cluster.kubernetes.exits import is_heard, is_over
 from blocks.cluster.kubernetes.frames import cursor_of, place_of
-from blocks.cluster.kubernetes.manifests import (
-    Site,
-    job_manifest,
-    nas_ids,
-    record_manifest,
-    secret_manifests,
-    service_manifest,
-)
-from blocks.cluster.kubernetes.names import RUN, STOP, Object, is_of, job_name, life_of, name_of, run_name
-from blocks.cluster.kubernetes.plans import plan_of
-from blocks.cluster.kubernetes.progress import (
-    DELETED,
-    newest_pods,
-    phase_of,
-    restarted,
-    stop_annotation,
-    verdict,
-)
-from blocks.cluster.kubernetes.quantities import requested
-from blocks.cluster.kubernetes.quotas import check_quotas
-from blocks.cluster.kubernetes.record import RunRecord
+from blocks.cluster.kubernetes.launching import GONE_SECONDS, Launching
+from blocks.cluster.kubernetes.manifests import Site
+from blocks.cluster.kubernetes.names import Object, job_name, life_of, name_of, of_run, run_name
+from blocks.cluster.kubernetes.progress import newest_pods, phase_of
+from blocks.cluster.kubernetes.record import RunRecord, UnreadableRecordError
 from blocks.cluster.kubernetes.settling import LaunchJob, Settling, matches
-from blocks.cluster.kubernetes.states import CLUSTER, alive, made, state_of, trace_of, unreadable_state
+from blocks.cluster.kubernetes.states import CLUSTER, made, state_of, trace_of, unreadable_state
+from blocks.cluster.kubernetes.stopping import Stopping
 from blocks.cluster.kubernetes.streams import Stream, Streams
-from blocks.cluster.kubernetes.view import (
-    JOBS,
-    PODS,
-    RECORDS,
-    UnreadableRecordError,
-    View,
-    record_of,
-)
-from blocks.cluster.outcome import Outcome
+from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View
 from blocks.cluster.output import Piece, lines_of
-from blocks.domain.errors import ClusterUnavailableError, InUseError, InvalidInputError, NotFoundError
+from blocks.domain.errors import InUseError, NotFoundError
 from blocks.domain.paths import Scheme, StoragePath
-from blocks.domain.plan import ExitCause, LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
-
-SETTLE_SECONDS = 15.0
-"""For a worker to hear that it is to end, and for Kubernetes to tell that it has."""
-
-UPLOAD_SECONDS = 60.0
-"""For what a stopped worker left to be uploaded before it is ended by force."""
+from blocks.domain.plan import LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
 
 GONE = "[makerflow: the output of attempt {attempt} has gone with its pod; what was uploaded of it is with the logs]\n"
-GONE_SECONDS = 30.0
 LOOK_SECONDS = 5.0
 _LINES_BYTES = 1 << 20
 _LINES_SECONDS = 0.2
@@ -106,11 +75,7 @@ class KubernetesCluster(Cluster):
         self._process = environment if environment is not None else {}
         with _CONNECTING:
             self._shared = _connection(namespace, self._process.get("KUBECONFIG", ""))
-
-    @property
-    def _environment(self) -> Mapping[str, str]:
-        """What of this process's environment our own containers need, as it is now."""
-        return confidential(self._process)
+        self._launching = Launching(self._shared.api, self._shared.view, site, self._process)
 
     @property
     def requests(self) -> Mapping[str, int]:
@@ -130,7 +95,7 @@ class KubernetesCluster(Cluster):
     @property
     def _settling(self) -> Settling:
         self._shared.view.start()
-        return self._shared.settling(self._launch_job)
+        return self._shared.settling(self._launching.launch_job)
 
     def reaches(self, path: StoragePath) -> bool:
         """As promised: no pod sees this machine's disk."""
@@ -140,20 +105,7 @@ class KubernetesCluster(Cluster):
 
     def launch(self, plan: RunPlan, secrets: Secrets | None = None) -> RunHandle:
         """As promised. The workers outlive the calling process, and the machine that it is on."""
-        self._check(plan)
-        manifests = secret_manifests(plan, secrets or {}, self._environment, _UNOWNED)
-        record = RunRecord.of(plan, len(manifests), requested(plan).vcpus)
-        owner = self._api.create(record_manifest(plan, record.to_json()))
-        if owner is None:
-            self._launch_again(plan, secrets or {})
-        else:
-            self._view.put(RECORDS, owner)
-            try:
-                self._make(plan, secrets or {}, record, owner)
-            except ApiError:
-                self._api.delete(RECORDS, name_of(owner))
-                self._view.drop(RECORDS, name_of(owner))
-                raise
+        self._launching.launch(plan, secrets or {})
         return RunHandle(cluster=CLUSTER, run_id=plan.run_id)
 
     def watch(
@@ -226,13 +178,10 @@ class KubernetesCluster(Cluster):
         record = self._view.read(run)
         if record is None or record.is_over:
             if record is None:
-                self._api.delete_all(PODS, _selector(run), grace_seconds=0)
+                self._api.delete_all(PODS, of_run(run), grace_seconds=0)
             return StopReport()
-        before = set(record.exits(record.attempt))
-        self._ask(run, grace_seconds)
         with self._settling.following(Selector(run_id=handle.run_id)):
-            self._end(run, grace_seconds)
-        return self._report(run, before)
+            return Stopping(self._api, self._view, self._settling, run).stop(record, grace_seconds)
 
     def remove(self, handle: RunHandle) -> None:
         """As promised: the record, and with it all that it owns."""
@@ -246,9 +195,9 @@ class KubernetesCluster(Cluster):
         for job in self._view.seen(run).jobs:
             self._api.delete(JOBS, name_of(job))
         if self._view.seen(run).pods:
-            self._api.delete_all(PODS, _selector(run), grace_seconds=0)
+            self._api.delete_all(PODS, of_run(run), grace_seconds=0)
         if self._api.delete(RECORDS, run):
-            self._await(run, lambda: not self._view.seen(run).jobs and not self._view.seen(run).pods, GONE_SECONDS)
+            self._view.wait_until(lambda: not self._view.seen(run).jobs and not self._view.seen(run).pods, GONE_SECONDS)
         self._view.drop(RECORDS, run)
 
     def find(self, selector: Selector) -> list[RunState]:
@@ -264,144 +213,6 @@ class KubernetesCluster(Cluster):
     def tidy(self) -> list[str]:
         """Nothing is left half made: what a record does not own, Kubernetes removes itself."""
         return []
-
-    def _check(self, plan: RunPlan) -> None:
-        """Refuse what this cluster is not set up for, or has no room for ever."""
-        if not self._site.image:
-            raise InvalidInputError(
-                "MAKERFLOW_IMAGE", "it is not set", "Set it to the platform's container image, see the README."
-            )
-        if not plan.image.container:
-            remedy = "Name its container in the catalogue's entry, or choose another image."
-            raise InvalidInputError(f"The image {plan.image.name}", "it has no container for Kubernetes", remedy)
-        unknown = [nas for nas in nas_ids(plan) if nas not in self._site.nas_volumes]
-        if unknown:
-            remedy = 'Name its volume in MAKERFLOW_NAS_VOLUMES, e.g. \'{"nas1": "claim:shared"}\'.'
-            raise InvalidInputError(f"The NAS {unknown[0]}", "pods have no volume of it", remedy)
-        check_quotas(self._api, plan)
-
-    def _make(self, plan: RunPlan, secrets: Secrets, record: RunRecord, owner: Object) -> None:
-        """All that a run consists of beside its record; what is there already stays."""
-        for manifest in secret_manifests(plan, secrets, self._environment, owner):
-            self._api.create(manifest)
-        if plan.workers > 1:
-            self._api.apply(service_manifest(plan, owner))
-        self._apply_job(plan, record, owner)
-
-    def _apply_job(self, plan: RunPlan, record: RunRecord, owner: Object) -> None:
-        manifest = job_manifest(
-            plan, self._site, record.attempt, owner, deadline=record.deadline, secrets=record.secrets
-        )
-        try:
-            self._view.put(JOBS, self._api.apply(manifest))
-        except ApiError as error:
-            there = self._api.get(JOBS, name_of(manifest)) if error.status == 422 else None
-            if there is None or is_of(there, owner):
-                raise
-            raise ClusterUnavailableError(f"the Job {name_of(manifest)} of an earlier run is still there") from error
-
-    def _launch_job(self, record: RunRecord, owner: Object) -> None:
-        """The Job of an attempt that follows another."""
-        self._apply_job(plan_of(self._api, owner, record), record, owner)
-
-    def _launch_again(self, plan: RunPlan, secrets: Secrets) -> None:
-        """Of a run that is there already: finish what was begun, or go on where its Job is gone."""
-        run = run_name(plan.run_id)
-        while True:
-            owner = self._api.get(RECORDS, run)
-            if owner is None:  # removed meanwhile
-                self.launch(plan, secrets)
-                return
-            self._view.put(RECORDS, owner)
-            record = record_of(owner)
-            job = self._api.get(JOBS, job_name(plan.run_id, record.attempt))
-            if record.is_over or (job is not None and is_of(job, owner)):
-                return
-            if record.seen < record.attempt:  # whoever launched it died before it came so far
-                self._make(plan, secrets, record, owner)
-                return
-            after = self._without_job(run, record)
-            written = self._settling.write(owner, after)
-            if written is not None:
-                if not after.is_over:
-                    self._launch_job(after, written)
-                return
-
-    def _without_job(self, run: str, record: RunRecord) -> RunRecord:
-        """What follows for a run whose Job is gone: what is left of it is ended, and all workers start again."""
-        self._end_pods(run)
-        why = DELETED.format(what="Job", name=job_name(record.run_id, record.attempt))
-        for rank in sorted(set(range(record.workers)) - set(record.exits(record.attempt))):
-            lost = lost_record(record.attempt, rank, why)
-            record = record.tell("exited", record=lost.model_dump(mode="json"))
-        decision = verdict(record, time.time())
-        if isinstance(decision, Outcome):
-            return record.tell("finished", cause=decision.cause, message=decision.message)
-        return restarted(record, decision)
-
-    def _end_pods(self, run: str) -> None:
-        if self._view.seen(run).pods:
-            self._api.delete_all(PODS, _selector(run), grace_seconds=0)
-            self._await(run, lambda: not self._view.seen(run).pods, GONE_SECONDS)
-
-    def _ask(self, run: str, grace_seconds: float) -> None:
-        """Write down that the run is to end; asked again, it only ever ends sooner."""
-        while True:
-            owner = self._view.seen(run).record
-            record = record_of(owner) if owner else None  # of this very version
-            if record is None or owner is None or record.is_over:
-                return
-            least = min(grace_seconds, record.stop if record.stop is not None else grace_seconds)
-            if self._settling.write(owner, record.change(stop=least)) is not None:
-                return
-
-    def _end(self, run: str, grace_seconds: float) -> None:
-        """Have all pods end, and the run be over."""
-        asked: set[str] = set()
-        began, forced = time.monotonic(), False
-        while (record := self._view.record(run)) is not None and not record.is_over:
-            turn, seen = self._view.turn(), self._view.seen(run)
-            pods = list(newest_pods(seen.pods_of(record.attempt)).values())
-            alive = [pod for pod in pods if not is_over(pod)]
-            for pod in alive:
-                if may_run(pod) and name_of(pod) not in asked:
-                    asked.add(name_of(pod))
-                    annotations = {"annotations": {STOP: stop_annotation(grace_seconds)}}
-                    self._api.merge(PODS, name_of(pod), {"metadata": annotations})
-            late = time.monotonic() > began + grace_seconds + SETTLE_SECONDS + UPLOAD_SECONDS
-            if not any(map(may_run, alive)) or (late and not forced):
-                forced = self._end_job(run) and late
-            self._settling.settle(run)
-            self._view.wait(turn, 1.0)
-
-    def _end_job(self, run: str) -> bool:
-        """End what no entry point of which runs, or what does not end otherwise; whether nobody wrote meanwhile."""
-        owner = self._view.seen(run).record
-        if owner is None:
-            return False
-        record = record_of(owner)  # of this very version: an older one would undo what was told since
-        if record.is_over:
-            return False
-        if record.ending < record.attempt or record.seen < record.attempt:  # it may never have been made
-            ending = record.change(seen=record.attempt, ending=record.attempt)
-            if self._settling.write(owner, ending) is None:
-                self._settling.settle(run)
-                return False
-        self._api.delete(JOBS, job_name(record.run_id, record.attempt))
-        pods = [pod for pod in self._view.seen(run).pods_of(record.attempt) if not is_over(pod)]
-        for pod in pods:
-            self._api.delete(PODS, name_of(pod), grace_seconds=0)
-        return True
-
-    def _report(self, run: str, before: set[int]) -> StopReport:
-        record = self._view.record(run)
-        if record is None:
-            return StopReport()
-        ended = [r for rank, r in record.exits(record.attempt).items() if rank not in before]
-        stopped = [r for r in ended if r.cause is ExitCause.STOPPED and r.began is not None]
-        killed = sum(r.signal == 9 for r in stopped)
-        remaining = alive(self._view.seen(run))
-        return StopReport(terminated=len(stopped) - killed, killed=killed, remaining=remaining)
 
     def _news(self, run: str, selector: Selector, read: dict[str, int], lives: dict[str, str]) -> Iterator[RunEvent]:
         """The events of a run that are not read yet; those of another life of it are all new."""
@@ -476,15 +287,3 @@ class KubernetesCluster(Cluster):
             self._view.put(JOBS, job)  # the watch has not told yet
             return state_of(record, self._view.seen(run))
         return state
-
-    def _await(self, run: str, holds: Callable[[], bool], seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not holds() and time.monotonic() < until:
-            self._view.wait(self._view.turn(), 0.5)
-
-
-_UNOWNED: Object = {"metadata": {"name": "", "uid": ""}}
-
-
-def _selector(run: str) -> str:
-    return f"{RUN}={run}"

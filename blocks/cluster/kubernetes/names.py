@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -72,6 +73,24 @@ def name_of(object: Object) -> str:
 def run_of(object: Object) -> str:
     """The name of the run that an object belongs to; empty when it is none of ours."""
     return str(object["metadata"].get("labels", {}).get(RUN, ""))
+
+
+def run_id_of(object: Object) -> str:
+    """The id of the run that an object belongs to."""
+    return str(object["metadata"].get("annotations", {}).get(RUN_ID) or run_of(object).removeprefix("mf-"))
+
+
+def labels_of(object: Object) -> dict[str, str]:
+    """The labels of its plan."""
+    with suppress(ValueError):
+        labels = json.loads(object["metadata"].get("annotations", {}).get(LABELS, "{}"))
+        return labels if isinstance(labels, dict) else {}
+    return {}
+
+
+def of_run(run: str) -> str:
+    """The selector of a run's objects."""
+    return f"{RUN}={run}"
 
 
 def attempt_of(object: Object) -> int:

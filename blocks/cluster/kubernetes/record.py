@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from itertools import accumulate, takewhile
 from typing import Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
+from blocks.cluster.kubernetes.names import Object, name_of
 from blocks.cluster.outcome import Outcome
+from blocks.domain.errors import PermanentError
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import (
     Checkpointed,
@@ -55,6 +57,17 @@ EVENT_BYTES = 16_384
 
 _MOST = 1 << 53
 """What is counted stays below, so that it fits wherever somebody keeps it."""
+
+
+class UnreadableRecordError(PermanentError):
+    """A run's record cannot be read: a later version of the platform wrote it, or somebody edited it."""
+
+    def __init__(self, run: str, why: str) -> None:
+        self.run, self.why = run, why
+        super().__init__(
+            f"The record of the run {run} cannot be read: {why}. Use the version of the platform that wrote it; or end "
+            f"and forget the run, with all that is left of it on the cluster: `kubectl delete configmap {run}`."
+        )
 
 
 class RunRecord(Frozen):
@@ -225,6 +238,22 @@ class RunRecord(Frozen):
     def _without(self, dropped: Iterable[RunEvent]) -> "RunRecord":
         numbers = {event.sequence for event in dropped}
         return self.change(events=tuple(event for event in self.events if event.sequence not in numbers))
+
+
+def record_of(object: Object) -> RunRecord:
+    """The record that a ConfigMap holds; what a later version wrote into it beside is left out.
+
+    Raises:
+        UnreadableRecordError: It holds none.
+    """
+    try:
+        return RunRecord.model_validate_json(object["data"]["record"], extra="ignore")
+    except KeyError as error:
+        raise UnreadableRecordError(name_of(object), f"there is no {error} in it") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UnreadableRecordError(name_of(object), f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
 def is_informing(frame: Mapping[str, Any]) -> bool:

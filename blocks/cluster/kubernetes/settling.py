@@ -1,6 +1,5 @@
 """Writes down what happens to the runs that this process follows, and does what is needed then."""
 
-import json
 import logging
 import threading
 import time
@@ -14,10 +13,11 @@ from weakref import WeakValueDictionary
 from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes.api import Api, ApiError
 from blocks.cluster.kubernetes.failures import Failures
-from blocks.cluster.kubernetes.names import Object, job_name, name_of, run_name
+from blocks.cluster.kubernetes.names import Object, job_name, labels_of, name_of, run_name
 from blocks.cluster.kubernetes.progress import Needs, advance
 from blocks.cluster.kubernetes.record import MOST_PASSING, RunRecord, is_informing
-from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View, labels_of
+from blocks.cluster.kubernetes.view import JOBS, PODS, View
+from blocks.cluster.kubernetes.writing import write
 from blocks.domain.errors import ClusterUnavailableError, MakerflowError
 
 GRACE_SECONDS = 20
@@ -127,7 +127,7 @@ class Settling:
         """Write down what was taken over; it is taken over again where that may still come to be written."""
         written = None
         try:
-            written = self.write(object, record)
+            written = write(self._api, self._view, object, record)
         except ApiError as error:
             if error.status in _UNFIT:
                 frames = {}
@@ -146,19 +146,6 @@ class Settling:
             for sidecar, found in frames.items():
                 later = self._frames[run].get(sidecar, ())
                 self._frames[run][sidecar] = deque([*found, *later], maxlen=MOST_PASSING)
-
-    def write(self, object: Object, record: RunRecord) -> Object | None:
-        """Put the record in place of the version that was read; None, and the new version known, when it was not."""
-        written = self._api.replace(with_record(object, record))
-        if written is not None:
-            self._view.put(RECORDS, written)
-            return written
-        fresh = self._api.get(RECORDS, name_of(object))
-        if fresh is None:
-            self._view.drop(RECORDS, name_of(object))
-        else:
-            self._view.put(RECORDS, fresh)
-        return None
 
     def _do(self, record: RunRecord, needs: Needs, owner: Object) -> None:
         run = name_of(owner)
@@ -237,14 +224,6 @@ class Settling:
             for run in self._view.runs():
                 self._settle_by(run, 0.0)
         self._view.wake()
-
-
-def with_record(object: Object, record: RunRecord) -> dict[str, Any]:
-    """The ConfigMap with another record; what a later version wrote into the record beside stays in it."""
-    old, text = json.loads(object["data"]["record"]), record.to_json()
-    if others := {name: old[name] for name in old.keys() - RunRecord.model_fields.keys()}:
-        text = json.dumps(json.loads(text) | others, ensure_ascii=False)
-    return {**object, "apiVersion": "v1", "kind": "ConfigMap", "data": {"record": text}}
 
 
 def matches(record: Object, selector: Selector) -> bool:

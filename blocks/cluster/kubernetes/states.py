@@ -4,10 +4,10 @@ from datetime import datetime
 
 from blocks.cluster.base import Trace
 from blocks.cluster.kubernetes.exits import is_over
-from blocks.cluster.kubernetes.names import Object
+from blocks.cluster.kubernetes.names import Object, labels_of, run_id_of
 from blocks.cluster.kubernetes.progress import phase_of
 from blocks.cluster.kubernetes.record import RunRecord
-from blocks.cluster.kubernetes.view import Seen, labels_of, run_id_of
+from blocks.cluster.kubernetes.view import Seen
 from blocks.domain.plan import RunHandle, RunPhase, RunState
 
 CLUSTER = "kubernetes"

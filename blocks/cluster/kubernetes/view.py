@@ -10,30 +10,19 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import urllib3
 from kubernetes.client.exceptions import ApiException
-from pydantic import ValidationError
 
 from blocks.cluster.kubernetes.api import Api, ApiError
 from blocks.cluster.kubernetes.failures import Failures
-from blocks.cluster.kubernetes.names import (
-    LABELS,
-    MANAGED,
-    RUN_ID,
-    Object,
-    attempt_of,
-    is_of,
-    name_of,
-    run_of,
-    version_of,
-)
-from blocks.cluster.kubernetes.record import RunRecord
-from blocks.domain.errors import ClusterUnavailableError, PermanentError
+from blocks.cluster.kubernetes.names import MANAGED, Object, attempt_of, is_of, name_of, run_of, version_of
+from blocks.cluster.kubernetes.record import RunRecord, UnreadableRecordError, record_of
+from blocks.domain.errors import ClusterUnavailableError
 
 RECORDS, JOBS, PODS, WARNINGS = "configmaps", "jobs", "pods", "events"
 WATCH_SECONDS = 290
@@ -81,17 +70,6 @@ class _Kind:
     gone: dict[str, int] = field(default_factory=dict)
     """Names of what was deleted lately, and the version at which it was seen to be gone."""
     by_run: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-
-
-class UnreadableRecordError(PermanentError):
-    """A run's record cannot be read: a later version of the platform wrote it, or somebody edited it."""
-
-    def __init__(self, run: str, why: str) -> None:
-        self.run, self.why = run, why
-        super().__init__(
-            f"The record of the run {run} cannot be read: {why}. Use the version of the platform that wrote it; or end "
-            f"and forget the run, with all that is left of it on the cluster: `kubectl delete configmap {run}`."
-        )
 
 
 class View:
@@ -202,6 +180,12 @@ class View:
         """Until there was a change since that turn, or for that long."""
         with self._changed:
             self._changed.wait_for(lambda: self._turn > turn, seconds)
+
+    def wait_until(self, holds: Callable[[], bool], seconds: float) -> None:
+        """Until something holds, or for that long."""
+        until = time.monotonic() + seconds
+        while not holds() and time.monotonic() < until:
+            self.wait(self.turn(), 0.5)
 
     def wake(self) -> None:
         """Have those who wait look again."""
@@ -322,35 +306,6 @@ class View:
         if len(self._turns) > 100_000:
             self._turns.pop(next(iter(self._turns)))
         self._changed.notify_all()
-
-
-def record_of(object: Object) -> RunRecord:
-    """The record that a ConfigMap holds; what a later version wrote into it beside is left out.
-
-    Raises:
-        UnreadableRecordError: It holds none.
-    """
-    try:
-        return RunRecord.model_validate_json(object["data"]["record"], extra="ignore")
-    except KeyError as error:
-        raise UnreadableRecordError(name_of(object), f"there is no {error} in it") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UnreadableRecordError(name_of(object), f"{where}: {first['msg']}" if where else first["msg"]) from error
-
-
-def run_id_of(object: Object) -> str:
-    """The id of the run that an object belongs to."""
-    return str(object["metadata"].get("annotations", {}).get(RUN_ID) or run_of(object).removeprefix("mf-"))
-
-
-def labels_of(object: Object) -> dict[str, str]:
-    """The labels of its plan."""
-    with suppress(ValueError):
-        labels = json.loads(object["metadata"].get("annotations", {}).get(LABELS, "{}"))
-        return labels if isinstance(labels, dict) else {}
-    return {}
 
 
 def _selection(kind: str) -> dict[str, str]:

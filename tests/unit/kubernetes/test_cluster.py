@@ -9,13 +9,17 @@ import pytest
 
 from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes import cluster as module
+from blocks.cluster.kubernetes import stopping
 from blocks.cluster.kubernetes.cluster import KubernetesCluster
-from blocks.cluster.kubernetes.manifests import Site
+from blocks.cluster.kubernetes.manifests import WORKER, Site
 from blocks.cluster.kubernetes.names import run_name
-from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, UnreadableRecordError, record_of
+from blocks.cluster.kubernetes.record import UnreadableRecordError, record_of
+from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS
+from blocks.domain.errors import ClusterUnavailableError
 from blocks.domain.plan import RunHandle, RunPhase
 from tests.unit.kubernetes.memory import MemoryApi, job_of, pod_of
 from tests.unit.kubernetes.plans import make_plan
+from tests.waiting import wait_until
 
 PLAN = make_plan()
 RUN = run_name(PLAN.run_id)
@@ -124,3 +128,20 @@ def test_threads_that_begin_at_once_share_what_follows_the_cluster(api, monkeypa
         connected = pool.map(lambda _: KubernetesCluster(Site(image="i"))._settling, range(4))
         assert set(connected) == set(made)
     assert len(made) == 1
+
+
+def test_a_pod_that_somebody_keeps_does_not_let_a_stop_wait_for_ever(api, cluster, monkeypatch):
+    for bound, seconds in (("SETTLE_SECONDS", 0.0), ("UPLOAD_SECONDS", 0.0), ("STUCK_SECONDS", 1.5)):
+        monkeypatch.setattr(stopping, bound, seconds)
+    cluster.launch(PLAN)
+    runs = {"name": WORKER, "state": {"running": {"startedAt": "2030-01-01T00:00:00Z"}}}
+    status = {"phase": "Running", "containerStatuses": [runs]}
+    pod = api.add(PODS, pod_of(PLAN, api.get(RECORDS, RUN), status=status))
+    wait_until(lambda: cluster.traces()[0].processes, "the pod to be seen")
+    api.stuck.add(pod["metadata"]["name"])
+    with pytest.raises(ClusterUnavailableError, match=f"{pod['metadata']['name']} did not end .* finalizer"):
+        cluster.stop(HANDLE, 0)
+    api.stuck.clear()  # and so it goes
+    assert cluster.stop(HANDLE, 0).remaining == 0
+    cluster.remove(HANDLE)
+    assert (cluster.find(Selector()), cluster.traces()) == ([], [])

@@ -8,9 +8,9 @@ import pytest
 from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes import failures
 from blocks.cluster.kubernetes.api import ApiError
-from blocks.cluster.kubernetes.record import MOST_PASSING
+from blocks.cluster.kubernetes.record import MOST_PASSING, record_of
 from blocks.cluster.kubernetes.settling import Settling
-from blocks.cluster.kubernetes.view import RECORDS, record_of
+from blocks.cluster.kubernetes.view import RECORDS
 from blocks.domain.errors import ClusterUnavailableError
 from tests.unit.kubernetes.memory import MemoryApi, launched
 from tests.unit.kubernetes.plans import make_plan

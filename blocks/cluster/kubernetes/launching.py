@@ -1,0 +1,142 @@
+"""Launches runs: makes their objects, or finds them, and goes on where they are not whole."""
+
+import time
+from collections.abc import Mapping
+
+from blocks.cluster.agent_process import confidential
+from blocks.cluster.base import Secrets
+from blocks.cluster.kubernetes.api import Api, ApiError
+from blocks.cluster.kubernetes.exits import lost_record
+from blocks.cluster.kubernetes.manifests import (
+    Site,
+    job_manifest,
+    nas_ids,
+    record_manifest,
+    secret_manifests,
+    service_manifest,
+)
+from blocks.cluster.kubernetes.names import Object, is_of, job_name, name_of, of_run, run_name
+from blocks.cluster.kubernetes.plans import plan_of
+from blocks.cluster.kubernetes.progress import DELETED, restarted, verdict
+from blocks.cluster.kubernetes.quantities import requested
+from blocks.cluster.kubernetes.quotas import check_quotas
+from blocks.cluster.kubernetes.record import RunRecord, record_of
+from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View
+from blocks.cluster.kubernetes.writing import write
+from blocks.cluster.outcome import Outcome
+from blocks.domain.errors import ClusterUnavailableError, InvalidInputError
+from blocks.domain.plan import RunPlan
+
+GONE_SECONDS = 30.0
+_UNOWNED: Object = {"metadata": {"name": "", "uid": ""}}
+
+
+class Launching:
+    """Makes what runs consist of.
+
+    Args:
+        api: The cluster.
+        view: What is known of it.
+        site: What manifests depend on.
+        process: The environment of this process.
+    """
+
+    def __init__(self, api: Api, view: View, site: Site, process: Mapping[str, str]) -> None:
+        self._api, self._view, self._site, self._process = api, view, site, process
+
+    def launch(self, plan: RunPlan, secrets: Secrets) -> None:
+        """Make a run, or find it."""
+        self._check(plan)
+        self._view.start()
+        manifests = secret_manifests(plan, secrets, confidential(self._process), _UNOWNED)
+        record = RunRecord.of(plan, len(manifests), requested(plan).vcpus)
+        owner = self._api.create(record_manifest(plan, record.to_json()))
+        if owner is None:
+            self._launch_again(plan, secrets)
+            return
+        self._view.put(RECORDS, owner)
+        try:
+            self._make(plan, secrets, record, owner)
+        except ApiError:
+            self._api.delete(RECORDS, name_of(owner))
+            self._view.drop(RECORDS, name_of(owner))
+            raise
+
+    def launch_job(self, record: RunRecord, owner: Object) -> None:
+        """The Job of an attempt that follows another."""
+        self._apply_job(plan_of(self._api, owner, record), record, owner)
+
+    def _check(self, plan: RunPlan) -> None:
+        """Refuse what this cluster is not set up for, or has no room for ever."""
+        if not self._site.image:
+            raise InvalidInputError(
+                "MAKERFLOW_IMAGE", "it is not set", "Set it to the platform's container image, see the README."
+            )
+        if not plan.image.container:
+            remedy = "Name its container in the catalogue's entry, or choose another image."
+            raise InvalidInputError(f"The image {plan.image.name}", "it has no container for Kubernetes", remedy)
+        unknown = [nas for nas in nas_ids(plan) if nas not in self._site.nas_volumes]
+        if unknown:
+            remedy = 'Name its volume in MAKERFLOW_NAS_VOLUMES, e.g. \'{"nas1": "claim:shared"}\'.'
+            raise InvalidInputError(f"The NAS {unknown[0]}", "pods have no volume of it", remedy)
+        check_quotas(self._api, plan)
+
+    def _make(self, plan: RunPlan, secrets: Secrets, record: RunRecord, owner: Object) -> None:
+        """All that a run consists of beside its record; what is there already stays."""
+        for manifest in secret_manifests(plan, secrets, confidential(self._process), owner):
+            self._api.create(manifest)
+        if plan.workers > 1:
+            self._api.apply(service_manifest(plan, owner))
+        self._apply_job(plan, record, owner)
+
+    def _apply_job(self, plan: RunPlan, record: RunRecord, owner: Object) -> None:
+        manifest = job_manifest(
+            plan, self._site, record.attempt, owner, deadline=record.deadline, secrets=record.secrets
+        )
+        try:
+            self._view.put(JOBS, self._api.apply(manifest))
+        except ApiError as error:
+            there = self._api.get(JOBS, name_of(manifest)) if error.status == 422 else None
+            if there is None or is_of(there, owner):
+                raise
+            raise ClusterUnavailableError(f"the Job {name_of(manifest)} of an earlier run is still there") from error
+
+    def _launch_again(self, plan: RunPlan, secrets: Secrets) -> None:
+        """Of a run that is there already: finish what was begun, or go on where its Job is gone."""
+        run = run_name(plan.run_id)
+        while True:
+            owner = self._api.get(RECORDS, run)
+            if owner is None:  # removed meanwhile
+                self.launch(plan, secrets)
+                return
+            self._view.put(RECORDS, owner)
+            record = record_of(owner)
+            job = self._api.get(JOBS, job_name(plan.run_id, record.attempt))
+            if record.is_over or (job is not None and is_of(job, owner)):
+                return
+            if record.seen < record.attempt:  # whoever launched it died before it came so far
+                self._make(plan, secrets, record, owner)
+                return
+            after = self._without_job(run, record)
+            written = write(self._api, self._view, owner, after)
+            if written is not None:
+                if not after.is_over:
+                    self.launch_job(after, written)
+                return
+
+    def _without_job(self, run: str, record: RunRecord) -> RunRecord:
+        """What follows for a run whose Job is gone: what is left of it is ended, and all workers start again."""
+        self._end_pods(run)
+        why = DELETED.format(what="Job", name=job_name(record.run_id, record.attempt))
+        for rank in sorted(set(range(record.workers)) - set(record.exits(record.attempt))):
+            lost = lost_record(record.attempt, rank, why)
+            record = record.tell("exited", record=lost.model_dump(mode="json"))
+        decision = verdict(record, time.time())
+        if isinstance(decision, Outcome):
+            return record.tell("finished", cause=decision.cause, message=decision.message)
+        return restarted(record, decision)
+
+    def _end_pods(self, run: str) -> None:
+        if self._view.seen(run).pods:
+            self._api.delete_all(PODS, of_run(run), grace_seconds=0)
+            self._view.wait_until(lambda: not self._view.seen(run).pods, GONE_SECONDS)
