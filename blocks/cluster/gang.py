@@ -8,7 +8,7 @@ fault, all end.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from blocks.cluster.outcome import Outcome
+from blocks.cluster.outcome import STOPPED, Outcome
 from blocks.domain.plan import ExitCause, ExitRecord, RestartPolicy
 
 RESTARTABLE = (ExitCause.LOST, ExitCause.OUT_OF_MEMORY)
@@ -56,7 +56,7 @@ def decide(
     if all(record.cause is ExitCause.OK for record in records):
         return Outcome(ExitCause.OK, " ".join(_said(record, records) for record in records if record.message))
     if stopping:
-        return Outcome(ExitCause.STOPPED, "It was stopped.")
+        return Outcome(ExitCause.STOPPED, STOPPED)
     record = decisive(records)
     if record.cause not in RESTARTABLE:
         return Outcome(record.cause, _said(record, records))

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+STOPPED = "It was stopped."
+"""Of a run, or a worker, that somebody asked to end."""
+
 
 @dataclass(frozen=True)
 class Outcome:

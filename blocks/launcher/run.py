@@ -15,7 +15,7 @@ from blocks.cluster.allocation import Placement, release
 from blocks.cluster.cgroups import WorkerCgroup, create_worker_cgroup
 from blocks.cluster.gang import Restart, decide
 from blocks.cluster.layout import RunLayout, write_json
-from blocks.cluster.outcome import Outcome
+from blocks.cluster.outcome import STOPPED, Outcome
 from blocks.cluster.processes import end_processes, find_processes
 from blocks.domain.environment import Rendezvous
 from blocks.domain.plan import ExitCause, ExitRecord, RunPlan, StopReport
@@ -178,7 +178,7 @@ class Run:
             attempt.look()
             if self._switch.asked():  # also a second time, with another grace
                 grace = self._switch.grace_seconds(self._plan.stop_grace_seconds)
-                attempt.end(ExitCause.STOPPED, "It was stopped.", grace)
+                attempt.end(ExitCause.STOPPED, STOPPED, grace)
             elif not ending and (reason := self._reason_to_end(attempt, storage)):
                 ending = True
                 attempt.end(*reason, self._plan.stop_grace_seconds)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from blocks.cluster.kubernetes.conditions import condition_of
 from blocks.cluster.kubernetes.manifests import INSTALL, STAGE, SYNC, WORKER
 from blocks.cluster.kubernetes.names import Object, attempt_of, name_of, rank_of
+from blocks.cluster.outcome import STOPPED
 from blocks.domain.plan import ExitCause, ExitRecord
 
 OVER = ("Succeeded", "Failed")
@@ -269,7 +270,7 @@ def _no_python(said: str) -> _End:
 def _killed(pod: Object, asked: bool, when: str) -> _End:
     """Of what somebody ended from outside: that is what stopping is, and a loss when nobody meant to."""
     if asked:
-        return _End(ExitCause.STOPPED, "It was stopped.")
+        return _End(ExitCause.STOPPED, STOPPED)
     return _End(ExitCause.LOST, " ".join(f"{_fate(pod)} {when}".split()) + ".")
 
 

@@ -30,7 +30,7 @@ from blocks.cluster.kubernetes.holding import given_back, held_until, is_resting
 from blocks.cluster.kubernetes.names import Object, job_name, name_of, rank_of
 from blocks.cluster.kubernetes.record import RunRecord
 from blocks.cluster.kubernetes.view import Seen
-from blocks.cluster.outcome import Outcome
+from blocks.cluster.outcome import STOPPED, Outcome
 from blocks.domain.plan import ExitCause, ExitRecord, RunPhase
 
 DELETED = "Somebody else deleted its {what}, {name}, from the cluster."
@@ -211,7 +211,7 @@ class _Step:
 
     def _of_gone(self, rank: int, *, others: bool, stopping: bool) -> ExitRecord:
         if stopping:
-            return lost_record(self._attempt, rank, "It was stopped.", ExitCause.STOPPED)
+            return lost_record(self._attempt, rank, STOPPED, ExitCause.STOPPED)
         if self._job_is_gone and not self._is_ending:
             return lost_record(self._attempt, rank, self._job_was_deleted())
         if self._job is not None and has_condition(self._job, "Complete"):
@@ -386,4 +386,4 @@ def phase_of(record: RunRecord, seen: Seen) -> tuple[RunPhase, str]:
 
 def stop_annotation(grace_seconds: float) -> str:
     """What a pod's annotation says that asks its worker to end."""
-    return json.dumps({"cause": "stopped", "message": "It was stopped.", "grace_seconds": grace_seconds})
+    return json.dumps({"cause": "stopped", "message": STOPPED, "grace_seconds": grace_seconds})
