@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -118,9 +118,7 @@ class KubernetesCluster(Cluster):
         """
         read = dict(since or {})
         lives: dict[str, str] = {}
-        with self._settling.following(selector):
-            for run in self._meant(selector):  # what sidecars told while nobody followed is told again
-                self._shared.streams.close(run)
+        with self._following(selector):
             turn, runs, heard = self._view.turn(), set(self._view.runs()), time.monotonic()
             while True:
                 for run in sorted(runs):
@@ -140,7 +138,7 @@ class KubernetesCluster(Cluster):
 
     def logs(self, handle: RunHandle, rank: int, *, follow: bool, since: int = 0) -> Iterator[LogLine]:
         """As promised, from the sidecar's log."""
-        with self._settling.following(Selector(run_id=handle.run_id)) if follow else nullcontext():
+        with self._following(Selector(run_id=handle.run_id)) if follow else nullcontext():
             yield from self._lines(handle, rank, follow, since)
 
     def _lines(self, handle: RunHandle, rank: int, follow: bool, since: int) -> Iterator[LogLine]:
@@ -180,7 +178,7 @@ class KubernetesCluster(Cluster):
             if record is None:
                 self._api.delete_all(PODS, of_run(run), grace_seconds=0)
             return StopReport()
-        with self._settling.following(Selector(run_id=handle.run_id)):
+        with self._following(Selector(run_id=handle.run_id)):
             return Stopping(self._api, self._view, self._settling, run).stop(record, grace_seconds)
 
     def remove(self, handle: RunHandle) -> None:
@@ -267,6 +265,14 @@ class KubernetesCluster(Cluster):
 
     def _record(self, handle: RunHandle) -> RunRecord | None:
         return self._view.record(run_name(handle.run_id))
+
+    @contextmanager
+    def _following(self, selector: Selector) -> Iterator[None]:
+        """Take care of these runs; what their sidecars told before, when it may be that nobody did, is told again."""
+        with self._settling.following(selector):
+            for run in self._meant(selector):
+                self._shared.streams.close(run)
+            yield
 
     def _meant(self, selector: Selector) -> list[str]:
         runs = [run_name(selector.run_id)] if selector.run_id else self._view.runs()

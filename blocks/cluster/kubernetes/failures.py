@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 LASTING_SECONDS = 90.0
 """Longer than an API server takes to restart, and whoever waits for it to look again."""
@@ -11,20 +12,19 @@ class Failures:
     """Since when what has failed. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, Exception]] = {}
+        self._known: dict[str, tuple[float, datetime, Exception]] = {}
 
     def note(self, what: str, error: Exception) -> None:
         """It failed."""
-        since, _ = self._known.get(what, (time.monotonic(), error))
-        self._known[what] = (since, error)
+        began, since, _ = self._known.get(what, (time.monotonic(), datetime.now(UTC), error))
+        self._known[what] = (began, since, error)
 
     def forget(self, what: str) -> None:
         """It went well, or is not tried any more."""
         self._known.pop(what, None)
 
     def lasting(self) -> Iterator[tuple[str, str]]:
-        """What has failed for long, without a success between, and that in words."""
-        now = time.monotonic()
-        for what, (since, error) in list(self._known.items()):
-            if now - since >= LASTING_SECONDS:
-                yield what, f"for {now - since:.0f} seconds: {error}"
+        """What has failed for long, without a success between, and that in words, which stay the same meanwhile."""
+        for what, (began, since, error) in list(self._known.items()):
+            if time.monotonic() - began >= LASTING_SECONDS:
+                yield what, f"since {since:%Y-%m-%d %H:%M:%S} UTC: {error}"

@@ -105,13 +105,20 @@ def test_what_is_left_of_a_run_with_a_long_name_is_told_by_its_id(api, cluster):
     assert [(trace.run_id, trace.phase) for trace in cluster.traces()] == [("a" * 60, None)]
 
 
-@pytest.mark.parametrize("selector", [Selector(run_id=PLAN.run_id), Selector(labels={"training": "7"})])
-def test_who_begins_to_follow_has_sidecars_tell_again_what_nobody_heard(cluster, monkeypatch, selector):
+@pytest.mark.parametrize(
+    "follow",
+    [
+        lambda cluster: next(cluster.watch(Selector(run_id=PLAN.run_id), idle_seconds=0)),
+        lambda cluster: next(cluster.watch(Selector(labels={"training": "7"}), idle_seconds=0)),
+        lambda cluster: cluster.stop(HANDLE, 0),
+    ],
+)
+def test_who_begins_to_follow_has_sidecars_tell_again_what_nobody_heard(cluster, monkeypatch, follow):
     closed: list[str] = []
     monkeypatch.setattr(cluster._shared.streams, "close", closed.append)
     cluster.launch(PLAN)
     cluster.launch(make_plan(run_id="another", labels={}))
-    assert next(cluster.watch(selector, idle_seconds=0)) is None
+    follow(cluster)
     assert closed == [RUN]
 
 
