@@ -163,10 +163,17 @@ class RunRecord(Frozen):
         return {record.rank: record for record in records if record.attempt == attempt}
 
     def tell(self, kind: str, at: datetime | None = None, **fields: object) -> "RunRecord":
-        """With one more event; none follows the last one."""
+        """With one more event; none follows the last one.
+
+        Raises:
+            ValueError: It is none.
+        """
         if kind == "exited":
             fields["record"] = self._shortened(ExitRecord.model_validate(fields["record"]))
-        return self._with(kind, at, {name: _clean(v) if isinstance(v, str) else v for name, v in fields.items()})
+        told = self._with(kind, at, {name: _clean(v) if isinstance(v, str) else v for name, v in fields.items()})
+        if kind == "uploaded":  # its numbers come from where an entry point can write, too
+            _check(told.events[-1])
+        return told
 
     def take(self, attempt: int, rank: int, frames: Iterable[Mapping[str, Any]]) -> "RunRecord":
         """With those events of a sidecar that only inform and are not taken over yet.

@@ -194,6 +194,12 @@ def test_what_is_cut_of_an_exit_is_the_beginning_of_its_tail_and_the_end_of_its_
     assert 300 < len(json.dumps(exit.message)) <= 402
 
 
+@pytest.mark.parametrize("number", [10**300, -1])
+def test_an_upload_of_a_number_of_files_that_there_cannot_be_is_none(number):
+    with pytest.raises(ValueError, match="is nothing that is counted"):
+        record().tell("uploaded", output="log", path="obs://s/log", files=number, bytes=1)
+
+
 def test_the_exit_of_one_worker_keeps_its_tail_and_its_message():
     told = record().tell("exited", record=exit_of(0, tail="the last line\n", message="It said so."))
     assert told.exits(1)[0] == ExitRecord.model_validate(exit_of(0, tail="the last line\n", message="It said so."))
