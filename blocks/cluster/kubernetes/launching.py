@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from blocks.cluster.agent_process import confidential
 from blocks.cluster.base import Secrets
 from blocks.cluster.kubernetes.api import Api, ApiError
-from blocks.cluster.kubernetes.exits import lost_record
 from blocks.cluster.kubernetes.manifests import (
     Site,
     job_manifest,
@@ -15,17 +14,17 @@ from blocks.cluster.kubernetes.manifests import (
     secret_manifests,
     service_manifest,
 )
-from blocks.cluster.kubernetes.names import Object, is_of, job_name, name_of, of_run, run_name
+from blocks.cluster.kubernetes.names import ATTEMPT, Object, is_of, job_name, name_of, of_run, run_name
 from blocks.cluster.kubernetes.plans import plan_of
-from blocks.cluster.kubernetes.progress import DELETED, restarted, verdict
+from blocks.cluster.kubernetes.progress import phase_of, without_job
 from blocks.cluster.kubernetes.quantities import requested
 from blocks.cluster.kubernetes.quotas import check_quotas
 from blocks.cluster.kubernetes.record import RunRecord, record_of
+from blocks.cluster.kubernetes.stopping import UPLOAD_SECONDS
 from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View
 from blocks.cluster.kubernetes.writing import write
-from blocks.cluster.outcome import Outcome
 from blocks.domain.errors import ClusterUnavailableError, InvalidInputError
-from blocks.domain.plan import RunPlan
+from blocks.domain.plan import RunPhase, RunPlan
 
 GONE_SECONDS = 30.0
 _UNOWNED: Object = {"metadata": {"name": "", "uid": ""}}
@@ -115,28 +114,22 @@ class Launching:
             if record.is_over or (job is not None and is_of(job, owner)):
                 return
             if record.seen < record.attempt:  # whoever launched it died before it came so far
+                self._end_pods(run, record.attempt - 1, plan.stop_grace_seconds)
                 self._make(plan, secrets, record, owner)
                 return
-            after = self._without_job(run, record)
-            written = write(self._api, self._view, owner, after)
+            if phase_of(record, self._view.seen(run))[0] is not RunPhase.LOST:
+                return  # its pods come to their end, and whoever follows it tells what that means
+            after = without_job(record, time.time())
+            written = write(self._api, self._view, owner, after)  # before they end: nobody takes it for the run's end
             if written is not None:
+                self._end_pods(run, record.attempt, plan.stop_grace_seconds)
                 if not after.is_over:
                     self.launch_job(after, written)
                 return
 
-    def _without_job(self, run: str, record: RunRecord) -> RunRecord:
-        """What follows for a run whose Job is gone: what is left of it is ended, and all workers start again."""
-        self._end_pods(run)
-        why = DELETED.format(what="Job", name=job_name(record.run_id, record.attempt))
-        for rank in sorted(set(range(record.workers)) - set(record.exits(record.attempt))):
-            lost = lost_record(record.attempt, rank, why)
-            record = record.tell("exited", record=lost.model_dump(mode="json"))
-        decision = verdict(record, time.time())
-        if isinstance(decision, Outcome):
-            return record.tell("finished", cause=decision.cause, message=decision.message)
-        return restarted(record, decision)
-
-    def _end_pods(self, run: str) -> None:
-        if self._view.seen(run).pods:
-            self._api.delete_all(PODS, of_run(run), grace_seconds=0)
-            self._view.wait_until(lambda: not self._view.seen(run).pods, GONE_SECONDS)
+    def _end_pods(self, run: str, attempt: int, grace_seconds: float) -> None:
+        """Politely first: the next attempt goes on from what their sidecars upload by then."""
+        for seconds in (grace_seconds + UPLOAD_SECONDS, 0.0):
+            if self._view.seen(run).pods_of(attempt):
+                self._api.delete_all(PODS, f"{of_run(run)},{ATTEMPT}={attempt}", grace_seconds=int(seconds))
+                self._view.wait_until(lambda: not self._view.seen(run).pods_of(attempt), seconds or GONE_SECONDS)

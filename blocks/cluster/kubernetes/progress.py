@@ -33,7 +33,6 @@ from blocks.cluster.kubernetes.view import Seen
 from blocks.cluster.outcome import STOPPED, Outcome
 from blocks.domain.plan import ExitCause, ExitRecord, RunPhase
 
-DELETED = "Somebody else deleted its {what}, {name}, from the cluster."
 OVERDUE = "The time limit was reached."
 REMEDY = "Start it again as a copy; what it had uploaded is at its place."
 
@@ -213,7 +212,7 @@ class _Step:
         if stopping:
             return lost_record(self._attempt, rank, STOPPED, ExitCause.STOPPED)
         if self._job_is_gone and not self._is_ending:
-            return lost_record(self._attempt, rank, self._job_was_deleted())
+            return lost_record(self._attempt, rank, _job_was_deleted(self._record))
         if self._job is not None and has_condition(self._job, "Complete"):
             return lost_record(self._attempt, rank, "", ExitCause.OK)  # its pod was removed since
         if self._is_overdue():
@@ -222,9 +221,6 @@ class _Step:
             return lost_record(self._attempt, rank, "It was ended with the others.", ExitCause.STOPPED)
         return lost_record(self._attempt, rank, "Its pod is gone: somebody, or its node's failure, deleted it.")
 
-    def _job_was_deleted(self) -> str:
-        return DELETED.format(what="Job", name=job_name(self._record.run_id, self._attempt))
-
     def _conclude(self) -> Needs | None:
         """What follows when all workers have ended, or none can be had; None while some go on."""
         trouble = self.trouble()
@@ -232,14 +228,14 @@ class _Step:
             self._record = self._record.change(ending=self._attempt)
             self._finish(Outcome(trouble.cause, trouble.message))
             return Needs(end_job=self._attempt)
-        if self._job_is_gone and not self._is_ending and any(not is_over(pod) for pod in self._pods.values()):
-            return Needs()  # LOST: what is left of it is for who launches it again, or stops it
+        if self._job_is_gone and not self._is_ending and not self._all_delivered():
+            return Needs()  # its pods are being ended, and have their grace; or they are orphaned, see `phase_of`
         records = self._record.exits(self._attempt)
         if len(records) < self._record.workers or not self._all_delivered():
             return None
         decision = verdict(self._record, self._now.timestamp())
         if isinstance(decision, Restart) and self._job_is_gone and not self._is_ending:
-            decision = Outcome(ExitCause.LOST, f"{self._job_was_deleted()} {REMEDY}")
+            decision = Outcome(ExitCause.LOST, f"{_job_was_deleted(self._record)} {REMEDY}")
         if isinstance(decision, Outcome):
             self._finish(self._delivered(decision))
             return Needs()
@@ -355,6 +351,26 @@ def restarted(record: RunRecord, decision: Restart) -> RunRecord:
     ).tell("restarted", attempt=attempt, cause=decision.message)
 
 
+def without_job(record: RunRecord, now: float) -> RunRecord:
+    """What follows for a run whose Job was deleted without its pods: they are to end, and all workers start again.
+
+    Args:
+        record: Of a run that is LOST.
+        now: Seconds of the epoch.
+    """
+    for rank in sorted(set(range(record.workers)) - set(record.exits(record.attempt))):
+        lost = lost_record(record.attempt, rank, _job_was_deleted(record))
+        record = record.tell("exited", record=lost.model_dump(mode="json"))
+    decision = verdict(record, now)
+    if isinstance(decision, Outcome):
+        return record.tell("finished", cause=decision.cause, message=decision.message)
+    return restarted(record, decision)
+
+
+def _job_was_deleted(record: RunRecord) -> str:
+    return f"Somebody else deleted its Job, {job_name(record.run_id, record.attempt)}, from the cluster."
+
+
 _NOTHING: Object = {"metadata": {}, "spec": {}, "status": {}}
 
 
@@ -374,14 +390,30 @@ def phase_of(record: RunRecord, seen: Seen) -> tuple[RunPhase, str]:
     if job is None and is_resting(record):
         return RunPhase.QUEUED, record.told("queued")[-1].reason
     if job is None:
-        name = job_name(record.run_id, record.attempt)
-        return RunPhase.LOST, f"its Job {name} is not there"
+        return _phase_without_job(record, list(pods.values()))
     if len(pods) == record.workers and all(map(has_started, pods.values())):
         return RunPhase.RUNNING, ""
     trouble = diagnose(job, list(pods.values()), seen.warnings, record.vcpus)
     if any(map(is_staging, pods.values())):
         return RunPhase.STAGING, trouble.message if trouble else ""
     return RunPhase.QUEUED, trouble.message if trouble else ""
+
+
+def _phase_without_job(record: RunRecord, pods: Sequence[Object]) -> tuple[RunPhase, str]:
+    """LOST where nothing but another launch helps; else `advance` tells the end once its pods have come to theirs."""
+    name = job_name(record.run_id, record.attempt)
+    if record.seen < record.attempt:
+        return RunPhase.LOST, f"its Job {name} is not there"
+    if any(map(_is_orphaned, pods)):
+        return RunPhase.LOST, f"its Job {name} was deleted, and its workers were left without one"
+    return RunPhase.RUNNING, f"its Job {name} was deleted, and its workers are being ended"
+
+
+def _is_orphaned(pod: Object) -> bool:
+    """Whether its Job was deleted without it. Of one that goes with its Job, Kubernetes leaves the reference to it."""
+    metadata = pod["metadata"]
+    owned = any(owner["kind"] == "Job" for owner in metadata.get("ownerReferences", ()))
+    return not owned and "deletionTimestamp" not in metadata and not is_over(pod)
 
 
 def stop_annotation(grace_seconds: float) -> str:

@@ -51,6 +51,25 @@ import sys
 from flows.training import create_training
 create_training(dict(name="killed", algorithm=sys.argv[1], entry_point="train.py", output=sys.argv[2], workers=2))
 """
+SAVES_AT_ITS_END = """
+import os, signal, sys, time
+from pathlib import Path
+def save(*_):
+    time.sleep(int(sys.argv[sys.argv.index("--seconds") + 1]))
+    Path(os.environ["EM_CHECKPOINT_DIR"], "last.txt").write_text("x")
+    print("saved", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+for step in range(1000):
+    print(f"step={step} loss=1", flush=True)
+    time.sleep(0.2)
+"""
+SAVE = """
+import sys
+from flows.training import create_training
+create_training(dict(name=sys.argv[1], algorithm=sys.argv[2], entry_point="train.py", output=sys.argv[3] + "/out",
+    checkpoint_output=sys.argv[3] + "/checkpoints", hyperparameters=[dict(name="seconds", value=sys.argv[4])]))
+"""
 HUNGRY = "print('eats', flush=True)\nfood = bytearray(4 << 30)\nfor n in range(0, len(food), 4096): food[n] = 1\n"
 
 
@@ -213,10 +232,34 @@ def test_a_flow_that_is_killed_is_run_again_to_the_end_of_the_same_workers(site,
     wait_until(lambda: objects_in(namespace.name) == [], "the run's objects to be gone")
 
 
-def seen_losses() -> int:
+@pytest.mark.parametrize("seconds", [0, 6])
+@pytest.mark.req("COM-04")
+def test_a_job_that_somebody_deletes_under_its_flow_uploads_and_ends_once(
+    site, namespace, flow_environment, tmp_path, seconds
+):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").write_text(SAVES_AT_ITS_END)
+    name, place = f"deleted-{seconds}", f"s3://{flow_environment}/{seconds}"
+    command = [sys.executable, "-c", SAVE, name, f"file://{tmp_path}/code", place, str(seconds)]
+    with subprocess.Popen(command) as flow:
+        wait_until(lambda: seen_losses(name) >= 1, "the flow to read metrics")
+        row = open_platform().registry.trainings.get(name)
+        kubectl(namespace, "delete", "job", job_name(row.id, 1), "--wait=false")
+        flow.wait(90)
+    row = open_platform().registry.trainings.get(name)
+    assert row.status is TrainingStatus.FAIL_TRAIN
+    assert "Somebody else deleted its Job" in row.reason
+    assert site.read(f"{place}/checkpoints/last.txt") == b"x"
+    [kept] = [each.path for each in row.plan.outputs if each.kind == "log"]
+    log = site.read(f"{kept}/output.log")
+    assert (log.count(b"step=0 "), log.count(b"saved")) == (1, 1), "it was started again, or killed"
+    wait_until(lambda: objects_in(namespace.name) == [], "the run's objects to be gone")
+
+
+def seen_losses(name: str = "killed") -> int:
     """How many values of `loss` the flow has read by now."""
     registry = open_platform().registry
-    rows = [row for row in registry.trainings.page().items if row.name == "killed"]
+    rows = [row for row in registry.trainings.page().items if row.name == name]
     return sum(each.count for row in rows for each in registry.metrics.names(row.id) if each.name == "loss")
 
 

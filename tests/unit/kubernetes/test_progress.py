@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from blocks.cluster.kubernetes.names import Object, job_name
-from blocks.cluster.kubernetes.progress import Needs, advance, phase_of
+from blocks.cluster.kubernetes.progress import Needs, advance, phase_of, without_job
 from blocks.cluster.kubernetes.record import RunRecord
 from blocks.cluster.kubernetes.view import Seen
 from blocks.domain.plan import ExitCause, RestartPolicy, RunPhase
@@ -32,6 +32,7 @@ class Worker:
             "creationTimestamp": moment(attempt),
             "labels": {"makerflow.io/attempt": str(attempt)},
             "annotations": {"batch.kubernetes.io/job-completion-index": str(rank)},
+            "ownerReferences": [{"kind": "Job", "name": job_name(RUN, attempt)}],
         }
         self._rank, self._attempt, self._node = rank, attempt, node
         self._states: dict[str, Any] = {}
@@ -83,6 +84,11 @@ class Worker:
         self._metadata["deletionTimestamp"] = moment(100)
         if reason:
             self._status["conditions"].append({"type": "DisruptionTarget", "status": "True", "reason": reason})
+        return self
+
+    def orphaned(self) -> "Worker":
+        """Its Job was deleted with `--cascade=orphan`."""
+        del self._metadata["ownerReferences"]
         return self
 
     def pod(self) -> Object:
@@ -384,19 +390,40 @@ def test_a_lost_node_explains_the_traceback_that_it_has_caused_before_it_was_mis
 def test_a_job_that_somebody_deleted_is_a_clear_end_once_its_pods_are_gone():
     story = Story()
     story.look(job(), Worker().runs())
-    left = Worker().runs().deleted()
-    assert story.look(None, left, gone=True) == []
-    assert phase_of(story.record, Seen(pods=(left.pod(),)))[0] is RunPhase.LOST
-    assert story.look(None, departed=(Worker().ended("stopped").deleted(),), gone=True) == ["exited", "finished"]
+    for left in (Worker().runs(), Worker().runs().deleted(), Worker().ended("stopped", uploads=False).deleted()):
+        story.look(None, left, gone=True, at=1e6)
+        assert story.needs == Needs()
+        assert phase_of(story.record, Seen(pods=(left.pod(),)))[0] is RunPhase.RUNNING
+    assert story.look(None, departed=(Worker().ended("stopped").deleted(),), gone=True) == ["finished"]
     assert story.end[0] == "lost"
     assert story.end[1].startswith("Somebody else deleted its Job, mf-run-1, from the cluster. Start it again")
 
 
-def test_pods_that_their_job_left_behind_are_left_to_whoever_launches_or_stops_it():
+def test_a_job_that_somebody_deleted_with_a_node_away_is_no_hang():
     story = Story()
     story.look(job(), Worker().runs())
-    assert story.look(None, Worker().runs(), gone=True, at=1e6) == []
+    away = Worker().runs().deleted("DeletionByTaintManager")
+    assert story.look(None, away, gone=True) == ["exited", "finished"]
+    assert story.end[0] == "lost"
+
+
+def test_pods_that_their_job_left_behind_are_left_to_whoever_launches_or_stops_it():
+    story, left = Story(), Worker().runs().orphaned()
+    story.look(job(), Worker().runs())
+    assert story.look(None, left, gone=True, at=1e6) == []
     assert story.needs == Needs()
+    assert phase_of(story.record, Seen(pods=(left.pod(),)))[0] is RunPhase.LOST
+
+
+def test_launched_again_without_its_job_all_start_again_while_the_budget_lasts():
+    story = Story(workers=2, seen=1)
+    story.look(None, Worker(0).ended("ok").orphaned(), Worker(1).runs().orphaned(), gone=True)
+    again = without_job(story.record, BEGINNING.timestamp())
+    assert (again.attempt, again.restarts_used) == (2, 1)
+    assert [exit.cause for exit in again.exits(1).values()] == ["ok", "lost"]
+    spent = without_job(story.record.change(restarts_used=3), BEGINNING.timestamp())
+    assert spent.is_over
+    assert spent.outcome.cause is ExitCause.LOST
 
 
 def test_pods_that_nobody_saw_go_are_lost():
