@@ -18,6 +18,11 @@ def has_condition(object: Object, *kinds: str) -> bool:
     return any(condition_of(object, kind).get("status") == "True" for kind in kinds)
 
 
+def is_job_over(job: Object) -> bool:
+    """Whether a Job makes no pods any more."""
+    return has_condition(job, "Failed", "Complete", "FailureTarget")
+
+
 def failure_reason(job: Object) -> str:
     """Kubernetes' word for why a Job failed."""
     return str(_failure(job).get("reason", ""))

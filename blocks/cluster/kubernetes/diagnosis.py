@@ -25,7 +25,7 @@ from blocks.cluster.kubernetes.complaints import (
     USERS_IMAGE,
     Row,
 )
-from blocks.cluster.kubernetes.conditions import condition_of
+from blocks.cluster.kubernetes.conditions import condition_of, is_job_over
 from blocks.cluster.kubernetes.manifests import STAGE, SYNC
 from blocks.cluster.kubernetes.names import QUEUE, Object, name_of
 from blocks.domain.plan import ExitCause
@@ -200,8 +200,9 @@ def _has_begun(pod: Object) -> bool:
 
 
 def _wants_pods(job: Object, pods: Sequence[Object]) -> bool:
-    """Whether the Job is still to make some."""
-    return not job["status"].get("conditions") and len(pods) < (job["spec"].get("completions") or 1)
+    """Whether the Job is still to make some; one that was suspended and goes on keeps a condition of that."""
+    held = job["spec"].get("suspend") or is_job_over(job)
+    return not held and len(pods) < (job["spec"].get("completions") or 1)
 
 
 def _containers(pod: Object) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from blocks.cluster.gang import Restart, decide
-from blocks.cluster.kubernetes.conditions import culprit, failure_reason, has_condition
+from blocks.cluster.kubernetes.conditions import culprit, failure_reason, has_condition, is_job_over
 from blocks.cluster.kubernetes.diagnosis import Trouble, diagnose
 from blocks.cluster.kubernetes.exits import (
     delivery_of,
@@ -206,7 +206,7 @@ class _Step:
         return rank not in self._pods and (rank in self._known or self._job_is_over()) and self._job_is_over()
 
     def _job_is_over(self) -> bool:
-        return self._job is not None and has_condition(self._job, "Failed", "Complete", "FailureTarget")
+        return self._job is not None and is_job_over(self._job)
 
     def _of_gone(self, rank: int, *, others: bool, stopping: bool) -> ExitRecord:
         if stopping:

@@ -183,6 +183,25 @@ def test_patience_with_a_refusal_begins_with_the_first_one_of_its_kind():
 
 
 @pytest.mark.parametrize(
+    ("suspended", "cause", "message"),
+    [
+        (False, REFUSED, "The namespace's Pod Security standard restricted refuses"),
+        (True, None, "waiting for its turn in the queue research of Kueue"),
+    ],
+)
+def test_refusals_count_once_kueue_has_let_a_job_go(suspended, cause, message):
+    seen = copy.deepcopy(recorded("pod_security_root"))
+    condition = {"type": "Suspended", "status": str(suspended)}
+    job = {**seen.jobs[0], "status": {"conditions": [condition]}}
+    job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "research"
+    job["spec"] = {**job["spec"], "suspend": suspended}
+    trouble = diagnose(job, (), seen.warnings, 0.5)
+    assert trouble is not None
+    assert trouble.message.startswith(message)
+    assert trouble.cause == cause
+
+
+@pytest.mark.parametrize(
     ("said", "why"),
     [
         ('failed to resolve reference "a.io/b:1": a.io/b:1: not found', "its registry does not have it"),
