@@ -90,7 +90,13 @@ class Launching:
 
     def _apply_job(self, plan: RunPlan, record: RunRecord, owner: Object) -> None:
         manifest = job_manifest(
-            plan, self._site, record.attempt, owner, deadline=record.deadline, secrets=record.secrets
+            plan,
+            self._site,
+            record.attempt,
+            owner,
+            deadline=record.deadline,
+            now=time.time(),
+            secrets=record.secrets,
         )
         try:
             self._view.put(JOBS, self._api.apply(manifest))

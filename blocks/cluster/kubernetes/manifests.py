@@ -55,6 +55,9 @@ CONFIDENTIAL_BYTES = 120_000
 UPLOAD_SECONDS = 690
 """From the end of an entry point that was asked to end to the end of its pod: for uploads to a store that is away."""
 
+LATE_SECONDS = 20
+"""Between the deadline, which the supervisors keep, and Kubernetes' own."""
+
 LOST_SECONDS = 30
 """How long a node may not answer before its workers count as lost."""
 
@@ -179,8 +182,13 @@ def addresses(plan: RunPlan, attempt: int) -> tuple[str, ...]:
     return tuple(f"{job}-{rank}.{service}" for rank in range(plan.workers))
 
 
+def active_seconds(deadline: float, since: float) -> int:
+    """How long Kubernetes lets a Job be active that began at a time; both are seconds of the epoch."""
+    return max(int(deadline - since) + LATE_SECONDS, 1)
+
+
 def job_manifest(
-    plan: RunPlan, site: Site, attempt: int, owner: Object, *, deadline: float | None, secrets: int
+    plan: RunPlan, site: Site, attempt: int, owner: Object, *, deadline: float | None, now: float, secrets: int
 ) -> dict[str, Any]:
     """The Indexed Job of one attempt.
 
@@ -192,6 +200,7 @@ def job_manifest(
         attempt: From 1.
         owner: The run's record.
         deadline: Seconds of the epoch; None before the first attempt has started.
+        now: Seconds of the epoch.
         secrets: How many Secrets hold the plan.
     """
     metadata = _metadata(plan, job_name(plan.run_id, attempt), owner)
@@ -209,7 +218,7 @@ def job_manifest(
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _failure_rules()},
-            **({"suspend": True} if site.queue else {}),  # Kueue lets it go
+            **_limits(site, deadline, now),
             "template": {
                 "metadata": {
                     "labels": labels,
@@ -219,6 +228,13 @@ def job_manifest(
             },
         },
     }
+
+
+def _limits(site: Site, deadline: float | None, now: float) -> dict[str, Any]:
+    """When it begins, and until when it may wait and run; what waits for Kueue is told once it has started."""
+    if site.queue:
+        return {"suspend": True}  # Kueue lets it go, and Kubernetes counts its time from then
+    return {} if deadline is None else {"activeDeadlineSeconds": active_seconds(deadline, now)}
 
 
 def _failure_rules() -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ from blocks.cluster.outcome import STOPPED, Outcome
 from blocks.domain.plan import ExitCause, ExitRecord, RunPhase
 
 OVERDUE = "The time limit was reached."
+UNSTARTED = "The time limit was reached before all workers had started again."
 REMEDY = "Start it again as a copy; what it had uploaded is at its place."
 
 
@@ -223,10 +224,9 @@ class _Step:
 
     def _conclude(self) -> Needs | None:
         """What follows when all workers have ended, or none can be had; None while some go on."""
-        trouble = self.trouble()
-        if trouble and trouble.cause and self._waits_in_vain(trouble):
+        if unstarted := self._unstarted():
             self._record = self._record.change(ending=self._attempt)
-            self._finish(Outcome(trouble.cause, trouble.message))
+            self._finish(unstarted)
             return Needs(end_job=self._attempt)
         if self._job_is_gone and not self._is_ending and not self._all_delivered():
             return Needs()  # its pods are being ended, and have their grace; or they are orphaned, see `phase_of`
@@ -241,10 +241,23 @@ class _Step:
             return Needs()
         return self._restart(decision)
 
-    def _waits_in_vain(self, trouble: Trouble) -> bool:
-        """Whether it has lasted for too long; what has started, or is to stop, ends otherwise."""
+    def _unstarted(self) -> Outcome | None:
+        """How it ends when it has waited for too long; what has started, or is to stop, ends otherwise."""
         if self._record.told("started", self._attempt) or self._record.stop is not None:
-            return False
+            return None
+        trouble, left = self.trouble(), self._left_seconds()
+        if trouble and trouble.cause and self._waits_in_vain(trouble):
+            return Outcome(trouble.cause, trouble.message)
+        if left is not None and left <= 0 and not any(map(may_run, self._known.values())):
+            return Outcome(ExitCause.TIME_LIMIT, UNSTARTED)
+        return None
+
+    def _left_seconds(self) -> float | None:
+        """Until its deadline, which an earlier attempt has begun; None before one has."""
+        return None if self._record.deadline is None else self._record.deadline - self._now.timestamp()
+
+    def _waits_in_vain(self, trouble: Trouble) -> bool:
+        """Whether it has lasted for too long."""
         made = self._job["metadata"]["creationTimestamp"] if self._job else self._now.isoformat()
         since = trouble.since or datetime.fromisoformat(made)
         return (self._now - since).total_seconds() >= trouble.patience_seconds
@@ -303,14 +316,22 @@ class _Step:
         held = held_until(self._record, self._pods) if not records and self._record.stop is None else None
         if held and self._now >= held:
             return self._give_back()
-        trouble = self.trouble()
-        again = 5.0 if trouble and trouble.cause else (held - self._now).total_seconds() if held else None
         return Needs(
             end_job=end,
             force=self._unanswered() if failed else (),
             deadline=self._is_unlimited(),
-            look_again_seconds=again,
+            look_again_seconds=self._look_again(held),
         )
+
+    def _look_again(self, held: datetime | None) -> float | None:
+        """How long it is until time alone may change something."""
+        trouble, left = self.trouble(), self._left_seconds()
+        seconds = [5.0] if trouble and trouble.cause else []
+        if held:
+            seconds.append((held - self._now).total_seconds())
+        if left is not None and left > 0 and not self._record.told("started", self._attempt):
+            seconds.append(left)
+        return min(seconds, default=None)
 
     def _give_back(self) -> Needs:
         """End those that have their places, for a while."""

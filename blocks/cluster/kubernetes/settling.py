@@ -13,15 +13,13 @@ from weakref import WeakValueDictionary
 from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes.api import Api, ApiError
 from blocks.cluster.kubernetes.failures import Failures
+from blocks.cluster.kubernetes.manifests import active_seconds
 from blocks.cluster.kubernetes.names import Object, job_name, labels_of, name_of, run_name
 from blocks.cluster.kubernetes.progress import Needs, advance
 from blocks.cluster.kubernetes.record import MOST_PASSING, RunRecord, is_informing
 from blocks.cluster.kubernetes.view import JOBS, PODS, View
 from blocks.cluster.kubernetes.writing import write
 from blocks.domain.errors import ClusterUnavailableError, MakerflowError
-
-GRACE_SECONDS = 20
-"""Between the deadline, which the supervisors keep, and Kubernetes' own."""
 
 BATCH_SECONDS = 0.5
 """Events that only inform are written down together."""
@@ -166,9 +164,9 @@ class Settling:
         job = self._view.seen(run_name(record.run_id)).job(record.attempt)
         began = job["status"].get("startTime") if job else None
         if began:
-            seconds = int(deadline - datetime.fromisoformat(began).timestamp()) + GRACE_SECONDS
+            seconds = active_seconds(deadline, datetime.fromisoformat(began).timestamp())
             name = job_name(record.run_id, record.attempt)
-            if limited := self._api.merge(JOBS, name, {"spec": {"activeDeadlineSeconds": max(seconds, 1)}}):
+            if limited := self._api.merge(JOBS, name, {"spec": {"activeDeadlineSeconds": seconds}}):
                 self._view.put(JOBS, limited)
 
     def _run(self) -> None:

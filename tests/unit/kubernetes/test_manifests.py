@@ -41,6 +41,7 @@ OWNER = {"metadata": {"name": "mf-training-7", "uid": "5e6f7a8b-0000-4000-8000-0
 SECRETS = {"store": {"endpoint_url": "https://store.example", "access_key_id": "key", "secret_access_key": "secret"}}
 ENVIRONMENT = {"AWS_CA_BUNDLE": "/etc/ca.pem", "PIP_INDEX_URL": "https://me:token@packages.example/simple"}
 IMAGE = "registry.example/makerflow:1.0"
+NOW = 1893456000.0
 SITE = Site(image=IMAGE, pull_secrets=("registry-key",), region="KR1", app_key="app")
 NAS = PlannedInput(kind="dataset", name="train", path="nas://NAS_1:/data", objects=())
 GPUS = PodShape(
@@ -62,6 +63,7 @@ CASES: Mapping[str, Case] = {
         make_plan(workers=4, resources=Resources(vcpus=8, memory_mib=65536, gpus=2), pod=GPUS, stop_grace_seconds=30),
     ),
     "second_attempt": case(make_plan(workers=2), attempt=2, deadline=1893459600.0),
+    "second_attempt_in_a_queue": case(make_plan(), Site(image=IMAGE, queue="research"), attempt=2, deadline=NOW + 60),
     "requirements": case(make_plan(entry_point="src/main.py", inputs=(source("src/main.py", "src/requirements.txt"),))),
     "nas_claim": case(
         make_plan(inputs=(source("main.py"), NAS), outputs=[PlannedOutput(kind="model", path="nas://NAS_1:/models/7")]),
@@ -82,7 +84,7 @@ def rendered(name: str) -> list[dict[str, Any]]:
     """All that is applied for a case, but the Secrets."""
     plan, site, more = CASES[name]
     found = [record_manifest(plan, "{}"), *([service_manifest(plan, OWNER)] if plan.workers > 1 else [])]
-    found.append(job_manifest(plan, site, more["attempt"], OWNER, deadline=more["deadline"], secrets=more["secrets"]))
+    found.append(job_manifest(plan, site, owner=OWNER, now=NOW, **more))
     document: list[dict[str, Any]] = json.loads(json.dumps(found))
     return document
 
@@ -269,6 +271,6 @@ def test_every_nas_has_a_volume_of_its_own(ids):
 
 def test_a_requirements_txt_elsewhere_than_beside_the_entry_point_is_none_of_ours():
     plan = make_plan(entry_point="src/main.py", inputs=(source("src/main.py", "requirements.txt"),))
-    job = job_manifest(plan, SITE, 1, OWNER, deadline=None, secrets=1)
+    job = job_manifest(plan, SITE, 1, OWNER, deadline=None, now=NOW, secrets=1)
     assert [each["name"] for each in job["spec"]["template"]["spec"]["initContainers"]] == ["sync", "stage"]
     assert not any(f"{STORE}" in json.dumps(each) for each in rendered("one_worker"))

@@ -353,6 +353,22 @@ def test_past_the_deadline_there_is_no_restart():
     assert story.end[0] == "time_limit"
 
 
+@pytest.mark.parametrize("waiting", [(), (Worker(attempt=2, node=""),), (Worker(attempt=2).placed().staging(),)])
+def test_what_waits_to_start_again_waits_until_the_deadline(waiting):
+    story = Story(attempt=2, seen=2, deadline=BEGINNING.timestamp() + 100)
+    story.look(job(2), *waiting, at=30)
+    assert story.needs.look_again_seconds == 70
+    assert story.look(job(2), *waiting, at=100) == ["finished"]
+    assert story.end == ("time_limit", "The time limit was reached before all workers had started again.")
+    assert story.needs == Needs(end_job=2)
+
+
+def test_what_may_run_at_the_deadline_is_ended_by_its_supervisor():
+    story = Story(workers=2, attempt=2, seen=2, deadline=BEGINNING.timestamp() + 100)
+    pair = Worker(0, attempt=2).placed().runs(), Worker(1, attempt=2, node="")
+    assert "finished" not in story.look(job(2, workers=2), *pair, at=101)
+
+
 def test_out_of_memory_is_tried_again_once():
     story = Story()
     killed = Worker().ended("out_of_memory", code=137)
