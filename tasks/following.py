@@ -34,7 +34,7 @@ from tasks.planning import events_directory
 from tasks.publishing import publish_report
 from tasks.report import training_report
 from tasks.scalars import ScalarWriter
-from tasks.tensorboard_events import bring_events, events_brought_meanwhile
+from tasks.tensorboard_events import EventsCopy
 from tasks.training import ending_of, handle_of
 
 IDLE_SECONDS = 0.25
@@ -76,6 +76,7 @@ class Follower:
         found, earlier = bool(row.reader_states.get(0)), bool(row.log_cursors.get(0))
         self._watch = MetricWatch(expressions=row.spec.metrics.expressions, found=found, earlier=earlier)
         self._scalars = ScalarWriter(events_directory(platform, row) / "metrics")
+        self._events_copy = EventsCopy(platform, events_directory(platform, row))
         self._stop_is_lost = False
         self._next_check = 0.0
         self._next_report = monotonic() + FIRST_REPORT_SECONDS
@@ -87,7 +88,8 @@ class Follower:
             TransientError: The cluster or the registry did not answer; following again goes on.
         """
         platform, row = self._platform, self._row
-        with self._scalars, collected_meanwhile(platform, row, self._handle), events_brought_meanwhile(platform, row):
+        brought = self._events_copy.meanwhile(row.plan)
+        with self._scalars, collected_meanwhile(platform, row, self._handle), brought:
             for event in self._events():
                 if event is not None:
                     self._take(event)
@@ -117,7 +119,7 @@ class Follower:
                 self._end(event)
         uploaded = [event] if isinstance(event, Uploaded) else []
         for upload in uploaded:
-            bring_events(self._platform, upload, events_directory(self._platform, self._row))
+            self._events_copy.bring(upload)
         logs = any(upload.output is OutputKind.LOG for upload in uploaded)
         self._row = trainings.follow(
             self._row.id,

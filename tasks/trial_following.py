@@ -17,7 +17,7 @@ from tasks.following import read_ranks, reader_of, seen_at
 from tasks.metric_watch import MetricWatch
 from tasks.planning import events_directory
 from tasks.scalars import ScalarWriter
-from tasks.tensorboard_events import bring_events
+from tasks.tensorboard_events import EventsCopy
 from tasks.trial_run import TrialRun
 
 CHUNK_BYTES = 2**17
@@ -90,8 +90,9 @@ class TrialFollower:
         self._log_cursors, self.logs_uploaded = dict(row.log_cursors), row.logs_uploaded
         self._training = row.status
         self._readers = {rank: reader_of(row, rank) for rank in read_ranks(row)}
-        self._events = events_directory(platform, row)
-        self._scalars = ScalarWriter(self._events / "metrics", run.plan.hyperparameters, run.name)
+        events = events_directory(platform, row)
+        self._events_copy = EventsCopy(platform, events)
+        self._scalars = ScalarWriter(events / "metrics", run.plan.hyperparameters, run.name)
         self._watch = MetricWatch(
             self._objective.metric, tuning.spec.metrics.expressions, earlier=bool(row.log_cursors)
         )
@@ -127,7 +128,7 @@ class TrialFollower:
             self._pending.usage.append(event)
         elif isinstance(event, Uploaded):
             self._pending.uploaded.append(event)
-            bring_events(self._platform, event, self._events)
+            self._events_copy.bring(event)
             self.logs_uploaded = self.logs_uploaded or event.output is OutputKind.LOG
         self._pending.seen = seen_at(event) or self._pending.seen
 
