@@ -65,8 +65,9 @@ SIDECAR = {"cpu": "10m", "memory": "64Mi"}
 SIDECAR_LIMITS = {"memory": "1Gi"}
 INSTALLER_VARIABLES = (
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_FIND_LINKS", "PIP_NO_INDEX",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
 )  # fmt: skip
+"""What of this process's environment the installer gets. No certificate: that is a file."""
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,21 @@ def secret_manifests(
     for number, piece in enumerate(pieces):
         content = {f"{PLAN}.{number:02d}": base64.b64encode(piece).decode()}
         if number == 0:
-            own = {name: environment[name] for name in INSTALLER_VARIABLES if name in environment}
+            own = _for_installer(environment)
             encoded = {name: base64.b64encode(text.encode()).decode() for name, text in own.items()}
             content |= {CONFIDENTIAL: base64.b64encode(document.encode()).decode(), **encoded}
         metadata = _metadata(plan, secret_name(owner, number), owner)
         found.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "immutable": True, "data": content})
     return found
+
+
+def _for_installer(environment: Mapping[str, str]) -> dict[str, str]:
+    """In capitals; of a proxy that is named in both ways, clients take the one in small letters."""
+    return {
+        name: environment.get(name.lower(), environment.get(name, ""))
+        for name in INSTALLER_VARIABLES
+        if {name, name.lower()} & environment.keys()
+    }
 
 
 def secret_name(owner: Object, number: int) -> str:

@@ -200,6 +200,13 @@ def test_what_opens_the_stores_is_in_the_first_secret():
     assert RunPlan.model_validate_json(gzip.decompress(contents[f"{PLAN}.00"])) == make_plan()
 
 
+def test_the_installer_gets_proxies_by_whatever_name_the_process_has_them():
+    proxies = {"https_proxy": "http://small:3128", "HTTPS_PROXY": "http://large:3128", "NO_PROXY": ".example"}
+    [secret] = secret_manifests(make_plan(), SECRETS, {**proxies, "PIP_CERT": "/etc/own.pem"}, OWNER)
+    found = {name: base64.b64decode(text).decode() for name, text in secret["data"].items() if name.isupper()}
+    assert found == {"HTTPS_PROXY": "http://small:3128", "NO_PROXY": ".example"}
+
+
 def test_nothing_of_a_secret_is_in_another_object():
     told = json.dumps([rendered(name) for name in CASES])
     for word in ("access_key_id", "token@packages", "AWS_CA_BUNDLE"):
