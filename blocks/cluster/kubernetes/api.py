@@ -277,6 +277,8 @@ def _remedy(status: int, message: str) -> str:
         return " Have the credentials of KUBECONFIG renewed."
     if status == 404 and message.startswith("namespaces "):
         return " Create it by `kubectl create namespace`, or name another one by MAKERFLOW_NAMESPACE."
+    if status == 403 and "exceeded quota" in message:
+        return " Start it when others have ended, or have the quota raised."
     if status == 403 and "cannot" in message:
         return " `makerflow doctor` says which rights are missing."
     return ""

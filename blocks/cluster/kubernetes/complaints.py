@@ -26,6 +26,22 @@ class Row:
 
 MOUNTS = ("FailedMount", "FailedAttachVolume")
 QUOTA = r"exceeded quota: (\S+), requested: (.*), used: (.*), limited: (.*)"
+QUOTA_FULL = (
+    "waiting for {1}: {2} of {3} are used, which is the quota {0} of the namespace. It starts when others have ended."
+)
+QUOTA_NEVER = (
+    "The quota {0} of the namespace allows no more than {1}, and a worker asks for {2}. "
+    "Use a smaller flavor, or have the quota raised."
+)
+UNITS = {
+    "cpu": " vCPU",
+    "memory": " of memory",
+    "pods": " pod",
+    "nvidia.com/gpu": " GPU",
+    "jobs.batch": " Job",
+    "secrets": " Secret",
+    "services": " Service",
+}
 
 UNUSABLE = ("InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError")
 UNPULLED = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError")

@@ -3,6 +3,7 @@
 What Kubernetes complains of is looked up in the tables of `complaints`; what they do not know is quoted.
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,10 @@ from blocks.cluster.kubernetes.complaints import (
     PULL_SECONDS,
     PULLS,
     QUOTA,
+    QUOTA_FULL,
+    QUOTA_NEVER,
     REFUSED,
+    UNITS,
     UNMOUNTED,
     UNPULLED,
     UNSCHEDULED,
@@ -28,6 +32,7 @@ from blocks.cluster.kubernetes.complaints import (
 from blocks.cluster.kubernetes.conditions import condition_of, is_job_over
 from blocks.cluster.kubernetes.manifests import STAGE, SYNC
 from blocks.cluster.kubernetes.names import QUEUE, Object, name_of
+from blocks.cluster.kubernetes.quantities import quantity
 from blocks.domain.plan import ExitCause
 
 
@@ -130,29 +135,37 @@ def _of_refusals(newest: Sequence[Object]) -> Iterator[Trouble]:
 
 def _of_refusal(warning: Object) -> Trouble:
     said = warning.get("message", "").rstrip(". ")
-    if quota := re.search(QUOTA, said):
-        return Trouble(_of_quota(*quota.groups()))
-    return _since(_looked_up(REFUSED, said), warning.get("firstTimestamp") or warning.get("eventTime"))
+    moment = warning.get("firstTimestamp") or warning.get("eventTime")
+    return _since(quota_trouble(said) or _looked_up(REFUSED, said), moment)
 
 
-def _of_quota(name: str, requested: str, used: str, limited: str) -> str:
-    """Of the amounts that a quota does not allow the first one."""
-    what, asked = requested.split(",")[0].split("=")
-    amounts = [dict(each.split("=") for each in text.split(",")).get(what, "?") for text in (used, limited)]
-    have, whole = (_amount(what, text) for text in amounts)
-    unit = _UNITS.get(what.removeprefix("requests.").removeprefix("limits."), f" {what}")
-    return (
-        f"waiting for {_amount(what, asked)}{unit}: {have} of {whole} are used, "
-        f"which is the quota {name} of the namespace. It starts when others have ended."
-    )
+def quota_trouble(said: str) -> Trouble | None:
+    """What a refusal by a quota means; None when it is none.
+
+    Args:
+        said: Kubernetes' words. Of the amounts that the quota does not allow one is told, first what it never allows.
+    """
+    found = re.search(QUOTA, said)
+    if found is None:
+        return None
+    asked, used, whole = (dict(each.split("=") for each in text.rstrip(". ").split(",")) for text in found.groups()[1:])
+    never = [what for what in asked if (quantity(asked[what]) or 0.0) > (quantity(whole.get(what, "")) or math.inf)]
+    what = next(iter(never or asked))
+    amount = f"{_amount(what, asked[what])}{_unit(what)}"
+    have, most = (_amount(what, amounts.get(what, "?")) for amounts in (used, whole))
+    if never:
+        return Trouble(QUOTA_NEVER.format(found[1], most, amount), ExitCause.LAUNCHER_ERROR, PATIENCE_SECONDS)
+    return Trouble(QUOTA_FULL.format(found[1], amount, have, most))
 
 
-_UNITS = {"cpu": " vCPU", "memory": " of memory", "pods": " pod", "nvidia.com/gpu": " GPU"}
+def _unit(what: str) -> str:
+    name = what.removeprefix("requests.").removeprefix("limits.").removeprefix("count/")
+    return UNITS.get(name, f" {name}")
 
 
-def _amount(what: str, quantity: str) -> str:
-    milli = what.endswith("cpu") and re.fullmatch(r"(\d+)m", quantity)
-    return f"{int(milli[1]) / 1000:g}" if milli else quantity
+def _amount(what: str, text: str) -> str:
+    milli = what.endswith("cpu") and re.fullmatch(r"(\d+)m", text)
+    return f"{int(milli[1]) / 1000:g}" if milli else text
 
 
 def _of_suspension(job: Object) -> Trouble:

@@ -1,11 +1,13 @@
 """Launches runs: makes their objects, or finds them, and goes on where they are not whole."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from blocks.cluster.agent_process import confidential
 from blocks.cluster.base import Secrets
 from blocks.cluster.kubernetes.api import Api, ApiError
+from blocks.cluster.kubernetes.diagnosis import quota_trouble
 from blocks.cluster.kubernetes.manifests import (
     Site,
     job_manifest,
@@ -63,7 +65,8 @@ class Launching:
 
     def launch_job(self, record: RunRecord, owner: Object) -> None:
         """The Job of an attempt that follows another."""
-        self._apply_job(plan_of(self._api, owner, record), record, owner)
+        with self._queueing(record, owner):
+            self._apply_job(plan_of(self._api, owner, record), record, owner)
 
     def _check(self, plan: RunPlan) -> None:
         """Refuse what this cluster is not set up for, or has no room for ever."""
@@ -82,11 +85,24 @@ class Launching:
 
     def _make(self, plan: RunPlan, secrets: Secrets, record: RunRecord, owner: Object) -> None:
         """All that a run consists of beside its record; what is there already stays."""
-        for manifest in secret_manifests(plan, secrets, confidential(self._process), owner):
-            self._api.create(manifest)
-        if plan.workers > 1:
-            self._api.apply(service_manifest(plan, owner))
-        self._apply_job(plan, record, owner)
+        with self._queueing(record, owner):
+            for manifest in secret_manifests(plan, secrets, confidential(self._process), owner):
+                self._api.create(manifest)
+            if plan.workers > 1:
+                self._api.apply(service_manifest(plan, owner))
+            self._apply_job(plan, record, owner)
+
+    @contextmanager
+    def _queueing(self, record: RunRecord, owner: Object) -> Iterator[None]:
+        """Where a quota has no room for an object of it yet, say so; LOST, it is launched again by who follows it."""
+        try:
+            yield
+        except ApiError as error:
+            full = quota_trouble(error.message)
+            if full is None or full.cause is not None:
+                raise
+            if [each.reason for each in record.told("queued")][-1:] != [full.message]:
+                write(self._api, self._view, owner, record.tell("queued", reason=full.message))
 
     def _apply_job(self, plan: RunPlan, record: RunRecord, owner: Object) -> None:
         manifest = job_manifest(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from blocks.cluster.kubernetes.api import Api, ApiError
-from blocks.cluster.kubernetes.quantities import quantity, requested
+from blocks.cluster.kubernetes.quantities import limited, quantity, requested
 from blocks.domain.errors import CapacityError
 from blocks.domain.plan import RunPlan
 
@@ -46,8 +46,14 @@ def check_fits(plan: RunPlan, name: str, hard: Mapping[str, str]) -> None:
 
 def _needs(plan: RunPlan) -> Iterator[tuple[tuple[str, ...], float, int, str]]:
     """The names by which quotas call a resource, how much of it all workers need, and how that is told."""
-    room = requested(plan).times(plan.workers)
+    room, most = requested(plan).times(plan.workers), limited(plan).times(plan.workers)
     yield ("requests.cpu", "cpu"), room.vcpus, 1, "vCPU"
     yield ("requests.memory", "memory"), room.memory_mib * _MIB, _MIB, "MiB of memory"
+    yield ("limits.cpu",), most.vcpus, 1, "vCPU at most"
+    yield ("limits.memory",), most.memory_mib * _MIB, _MIB, "MiB of memory at most"
     yield (f"requests.{plan.pod.gpu_resource}",), room.gpus, 1, "GPU"
     yield ("pods", "count/pods"), plan.workers, 1, "pods"
+    yield ("count/jobs.batch",), 1, 1, "Job"
+    yield ("configmaps", "count/configmaps"), 1, 1, "ConfigMap"
+    yield ("secrets", "count/secrets"), 1, 1, "Secret"
+    yield ("services", "count/services"), plan.workers > 1, 1, "Service"

@@ -14,7 +14,7 @@ from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes.names import job_name, run_name
 from blocks.connections.platform import open_platform
 from blocks.domain.catalogues import BUILT_IN
-from blocks.domain.errors import NotFoundError
+from blocks.domain.errors import CapacityError, NotFoundError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.plan import ExitCause, PlannedOutput, Resources, RunHandle, RunPhase
 from tests.contract.cluster_contract import SLOW, state_of, texts, until, until_it_prints, until_over
@@ -146,6 +146,32 @@ def test_a_job_that_somebody_deletes_ends_the_run_and_says_so(site, cluster, nam
     assert events[-1].cause is ExitCause.LOST
     assert "deleted" in events[-1].message
     assert state_of(cluster, handle).phase is RunPhase.FINISHED
+
+
+def test_a_quota_of_jobs_that_is_used_up_is_waited_for_and_one_that_has_none_is_refused(site, cluster, namespace):
+    first, plan = cluster.launch(site.plan(SLOW)), site.plan(SLOW)
+    until_it_prints(cluster, first)
+    kubectl(namespace, "create", "quota", "jobs", "--hard=count/jobs.batch=1")
+    try:
+        wait_until(lambda: "1/1" in kubectl(namespace, "get", "quota", "jobs"), "the quota to be counted", 30)
+        second = cluster.launch(plan)
+        for _ in range(2):
+            assert cluster.launch(plan) == second
+        assert state_of(cluster, second).phase is RunPhase.LOST, "it is launched again by who follows it"
+        queued = next(cluster.watch(Selector(run_id=second.run_id), idle_seconds=10))
+        assert queued.reason.startswith("waiting for 1 Job: 1 of 1 are used, which is the quota jobs")
+        cluster.stop(first, 0)
+        cluster.remove(first)
+        wait_until(lambda: cluster.launch(plan) and state_of(cluster, second).phase is not RunPhase.LOST, "room", 30)
+        until_it_prints(cluster, second)
+        cluster.stop(second, 0)
+        kinds = [event.kind for event in until_over(cluster, second)]
+        assert kinds.count("queued") == 1
+        kubectl(namespace, "patch", "quota", "jobs", "-p", '{"spec": {"hard": {"count/jobs.batch": "0"}}}')
+        with pytest.raises(CapacityError, match="0 Job by its quota jobs"):
+            cluster.launch(site.plan(SLOW))
+    finally:
+        kubectl(namespace, "delete", "quota", "jobs")
 
 
 def test_a_record_that_somebody_deletes_takes_all_with_it(site, cluster, namespace):

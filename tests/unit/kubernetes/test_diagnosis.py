@@ -243,6 +243,20 @@ def test_why_an_image_cannot_be_pulled_is_told_in_words(said, why):
             "It starts when others have ended.",
         ),
         (
+            'pods "x" is forbidden: exceeded quota: q, requested: limits.cpu=2,limits.memory=4Gi, used: '
+            "limits.cpu=0,limits.memory=0, limited: limits.cpu=2,limits.memory=2Gi",
+            REFUSED,
+            "The quota q of the namespace allows no more than 2Gi, and a worker asks for 4Gi of memory. "
+            "Use a smaller flavor, or have the quota raised.",
+        ),
+        (
+            'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch=1, used: count/jobs.batch=5, '
+            "limited: count/jobs.batch=5",
+            None,
+            "waiting for 1 Job: 5 of 5 are used, which is the quota q of the namespace. It starts when others have "
+            "ended.",
+        ),
+        (
             'admission webhook "validate.kyverno.svc-fail" denied the request: team label is required',
             REFUSED,
             "The cluster's rule validate.kyverno.svc-fail refuses its pods: team label is required. "

@@ -46,7 +46,8 @@ def test_a_flavor_can_ask_for_another_share():
         {},
         {"requests.cpu": "4", "requests.memory": "8Gi", "pods": "2", "requests.nvidia.com/gpu": "0"},
         {"cpu": "4000m", "memory": "8192Mi", "count/pods": "2"},
-        {"services": "0", "limits.cpu": "what"},
+        {"services": "1", "count/jobs.batch": "1", "limits.cpu": "what"},
+        {"limits.cpu": "4", "limits.memory": "10Gi"},  # with a GiB for each sidecar
     ],
 )
 def test_what_a_quota_allows_is_not_refused(hard):
@@ -61,6 +62,10 @@ def test_what_a_quota_allows_is_not_refused(hard):
         ({"cpu": "3900m", "requests.cpu": "8"}, "4 vCPU asked for, 3.9 vCPU by its quota room available"),
         ({"memory": "1Gi"}, "8192 MiB of memory asked for, 1024 MiB of memory by its quota room available"),
         ({"pods": "1"}, "2 pods asked for, 1 pods by its quota room available"),
+        ({"limits.cpu": "2"}, "4 vCPU at most asked for, 2 vCPU at most by its quota room available"),
+        ({"limits.memory": "9Gi"}, "10240 MiB of memory at most asked for, 9216 MiB of memory at most by its quota"),
+        ({"count/jobs.batch": "0"}, "1 Job asked for, 0 Job by its quota room available"),
+        ({"services": "0"}, "1 Service asked for, 0 Service by its quota room available"),
     ],
 )
 def test_what_a_quota_never_allows_is_refused_with_both_amounts(hard, says):
