@@ -27,7 +27,7 @@ from blocks.cluster.kubernetes.exits import (
     started_at,
 )
 from blocks.cluster.kubernetes.holding import given_back, held_until, is_resting
-from blocks.cluster.kubernetes.names import Object, job_name, name_of, rank_of
+from blocks.cluster.kubernetes.names import QUEUE, Object, job_name, name_of, rank_of
 from blocks.cluster.kubernetes.record import RunRecord
 from blocks.cluster.kubernetes.view import Seen
 from blocks.cluster.outcome import STOPPED, Outcome
@@ -187,6 +187,8 @@ class _Step:
         ended = exit_of(pod, ended_with_others=self._is_made_to_end(pod, others), stopping=stopping) if pod else None
         if ended and ended.cause is ExitCause.STOPPED and not stopping and self._is_overdue():
             return ended.model_copy(update={"cause": ExitCause.TIME_LIMIT, "message": OVERDUE})
+        if ended and ended.cause is ExitCause.LOST and self._job is not None and self._job["spec"].get("suspend"):
+            return ended.model_copy(update={"message": _suspension(self._job)})
         if ended is None and self._is_gone(rank):
             return self._of_gone(rank, others=others or self._failed, stopping=stopping)
         return ended
@@ -386,6 +388,14 @@ def without_job(record: RunRecord, now: float) -> RunRecord:
     if isinstance(decision, Outcome):
         return record.tell("finished", cause=decision.cause, message=decision.message)
     return restarted(record, decision)
+
+
+def _suspension(job: Object) -> str:
+    """Why the pods of a suspended Job had to go."""
+    queue = job["metadata"].get("labels", {}).get(QUEUE)
+    if queue:
+        return f"It was preempted: Kueue gave its place in the queue {queue} to others."
+    return f"Somebody suspended its Job {name_of(job)}."
 
 
 def _job_was_deleted(record: RunRecord) -> str:

@@ -329,6 +329,21 @@ def test_whoever_looks_late_finds_an_eviction_no_stop():
     assert told[-2:] == ["exited", "restarted"]
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"kueue.x-k8s.io/queue-name": "research"}, "It was preempted: Kueue gave its place in the queue research to"),
+        ({}, "Somebody suspended its Job mf-run-1."),
+    ],
+)
+def test_what_was_preempted_says_so(labels, said):
+    story, suspended = Story(), job()
+    suspended["spec"]["suspend"] = True
+    suspended["metadata"]["labels"] |= labels
+    assert story.look(suspended, Worker().ended("stopped", code=143).deleted())[-2:] == ["exited", "restarted"]
+    assert story.record.exits(1)[0].message.startswith(said)
+
+
 def test_a_pod_that_somebody_deleted_is_lost_though_its_job_has_failed():
     story = Story(workers=2)
     gone = Worker(0).ended("stopped", code=143).deleted()
