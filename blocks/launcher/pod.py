@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -43,11 +44,11 @@ from blocks.launcher.pod_monitor import PodMonitor, open_files
 from blocks.launcher.pod_relay import relay_usage, usage_sender
 from blocks.launcher.pod_stage import check_outputs, open_node_cache, place_programs, place_worker
 from blocks.launcher.pod_stream import Stream
+from blocks.launcher.pod_volume import DELIVERING, hold, is_held
 from blocks.launcher.preparation import stage_inputs
 from blocks.launcher.stopping import StopSwitch, in_background
 from blocks.launcher.stores import Stores
 from blocks.launcher.usage import DataStorage
-from blocks.locks import try_lock
 from blocks.storage.cache import Cache
 
 TERMINATION_LOG = Path("/dev/termination-log")
@@ -141,6 +142,8 @@ class Pod:
         with delivery.while_running():
             self._wait_for_end(switch)
         ended.set()
+        with suppress(OSError):  # where the entry point has left something in its place, there is less time
+            hold(str(worker / DELIVERING))  # only now: it could have removed it
         outcome = delivery.deliver(self._outcome())
         write_json(worker / "delivered.json", asdict(outcome), durable=False)
         return outcome
@@ -164,14 +167,7 @@ class Pod:
 
     def is_supervisor_gone(self) -> bool:
         """Whether it has lived, and does not any more."""
-        try:
-            descriptor = os.open(self.layout.worker(self.rank) / "supervisor.lock", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            return try_lock(descriptor)
-        finally:
-            os.close(descriptor)
+        return is_held(str(self.layout.worker(self.rank) / "supervisor.lock")) is False
 
     def _outcome(self) -> Outcome:
         """How the worker ended; one that left no record was killed with its supervisor."""

@@ -27,7 +27,7 @@ from blocks.storage.base import Rights
 from blocks.storage.cache import Cache
 from blocks.storage.staging import stage
 
-_PROGRAMS = ("pod_supervisor.py", "supervisor.py", "accounting.py", "pod_installer.py")
+_PROGRAMS = ("pod_supervisor.py", "supervisor.py", "accounting.py", "pod_volume.py", "pod_installer.py")
 
 
 def place_programs() -> None:

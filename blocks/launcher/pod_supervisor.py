@@ -9,7 +9,6 @@ Standard library only, Python 3.8 or later.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sys
@@ -20,16 +19,21 @@ if TYPE_CHECKING:
     from typing import Any
 if __package__:
     from blocks.launcher.accounting import account_below, host_traffic
+    from blocks.launcher.pod_volume import DELIVERING, hold, is_held, read_object, write_object
     from blocks.launcher.supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
 elif not TYPE_CHECKING:  # a program, beside copies of these
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     from accounting import account_below, host_traffic
+    from pod_volume import DELIVERING, hold, is_held, read_object, write_object
     from supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
 
 LOOK_SECONDS = 0.25
 REPORT_SECONDS = 1.0
 DELIVERY_SECONDS = 660.0
-"""For the sidecar to upload what is left; it gives up itself before that."""
+"""For the sidecar to upload what is left once the pod is to end, and for one that was killed to come back."""
+
+MOST_DEATHS = 5
+"""Of sidecars that began to upload."""
 
 MESSAGE_BYTES = 2400
 """Of what the containers of a pod say of their ends Kubernetes keeps 12 KiB, an equal share for each: there are four of
@@ -49,10 +53,8 @@ class PodSupervisor(Supervisor):
         if self._worker["deadline"] is None:  # the first attempt's time begins now
             self._worker["deadline"] = time.time() + self._worker["time_limit_seconds"]
         self._requests: dict[str, Any] = {}
-        # Held for as long as this process lives: the sidecar, which does not see it, knows by it when it is gone.
-        self._lock = os.open(self._path(".supervisor.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        os.replace(self._path(".supervisor.lock"), self._path("supervisor.lock"))  # at no time is it there and free
+        self._is_terminated = False
+        hold(self._path("supervisor.lock"))  # the sidecar, which does not see this process, knows by it when it is gone
         self._report_at = 0.0
         self._code = 1
 
@@ -69,16 +71,23 @@ class PodSupervisor(Supervisor):
             self._asked = True
             super()._turn(0)
 
+    def _ask(self, *_: object) -> None:
+        super()._ask()
+        self._is_terminated = True
+
     def _stop_request(self) -> dict[str, Any]:
         return self._request()
 
     def _request(self) -> dict[str, Any]:
         """That the sidecar, or somebody through the pod's annotation, wants it to end."""
-        for file in (self._path(f"stop-{self._attempt}.json"), self._worker["stop_file"]):
-            with Ignored(OSError, ValueError), open(file, encoding="utf-8") as stream:
-                request = json.loads(stream.read())
-                if isinstance(request, dict):
-                    return request
+        with Ignored(OSError, ValueError):
+            return read_object(self._path(f"stop-{self._attempt}.json"))
+        return self._annotation()
+
+    def _annotation(self) -> dict[str, Any]:
+        """What somebody asks for through the pod's annotation; the kubelet puts a link there."""
+        with Ignored(OSError, ValueError):
+            return read_object(os.path.realpath(self._worker["stop_file"]))
         return {}
 
     def _report(self) -> None:
@@ -93,13 +102,7 @@ class PodSupervisor(Supervisor):
             "open": sorted(open_for_writing(descendants(), self._worker["watched"])),
         }
         with Ignored(OSError):
-            self._leave("report.json", report)
-
-    def _leave(self, name: str, document: object) -> None:
-        new = self._path("." + name)
-        with open(new, "w", encoding="utf-8") as stream:
-            json.dump(document, stream)
-        os.replace(new, self._path(name))
+            write_object(self._path("report.json"), report)
 
     def finish(self, cause: str, message: str) -> None:
         """Leave the record, wait until all is uploaded, and tell Kubernetes how it ended."""
@@ -112,19 +115,44 @@ class PodSupervisor(Supervisor):
         self._code = code if record["cause"] != "ok" else CODES.get(delivered.get("cause", "ok"), 1)
 
     def _delivered(self) -> dict[str, Any]:
-        """What the sidecar says when it has uploaded what there was to upload."""
-        until = time.monotonic() + DELIVERY_SECONDS
-        while time.monotonic() < until:
-            with Ignored(OSError, ValueError), open(self._path("delivered.json"), encoding="utf-8") as stream:
-                delivered: dict[str, Any] = json.load(stream)
-                return delivered
-            time.sleep(0.02)
-        return {"cause": "launcher_error"}
+        """What the sidecar says when it has uploaded what there was to upload, however long that takes."""
+        patience, pause = Patience(time.monotonic()), 0.02
+        while True:
+            with Ignored(OSError, ValueError):
+                return read_object(self._path("delivered.json"))
+            is_at_it = is_held(self._path(DELIVERING)) is True
+            is_to_end = self._is_terminated or bool(self._annotation())
+            if patience.is_over(time.monotonic(), is_at_it=is_at_it, is_to_end=is_to_end):
+                return {"cause": "launcher_error"}
+            time.sleep(pause)
+            pause = min(pause * 1.1, LOOK_SECONDS)
 
     @property
     def code(self) -> int:
         """With which the container ends."""
         return self._code
+
+
+class Patience:
+    """How long to wait for the sidecar: for as long as it is at it.
+
+    But not for one that does not come back, or dies again and again, nor without end once the pod is to end: then the
+    pod's grace ends soon (`terminationGracePeriodSeconds`), and nothing could be told any more.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._seen, self._to_end = now, float("inf")
+        self._was_at_it, self._deaths = False, 0
+
+    def is_over(self, now: float, *, is_at_it: bool, is_to_end: bool) -> bool:
+        """Whether it has waited for long enough, as it finds things now."""
+        self._deaths += self._was_at_it and not is_at_it
+        self._was_at_it = is_at_it
+        if is_at_it:
+            self._seen = now
+        if is_to_end:
+            self._to_end = min(self._to_end, now)
+        return self._deaths >= MOST_DEATHS or now - min(self._seen, self._to_end) > DELIVERY_SECONDS
 
 
 class Echo:

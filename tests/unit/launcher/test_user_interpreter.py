@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from blocks.launcher import accounting, pod_installer, pod_stage, pod_supervisor, supervisor
+from blocks.launcher import accounting, pod_installer, pod_stage, pod_supervisor, pod_volume, supervisor
 
-PROGRAMS = [Path(str(module.__file__)) for module in (supervisor, pod_supervisor, pod_installer, accounting)]
+PROGRAMS = [
+    Path(str(module.__file__)) for module in (supervisor, pod_supervisor, pod_installer, pod_volume, accounting)
+]
 
 
 def test_these_are_the_programs_that_are_copied():
