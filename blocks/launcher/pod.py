@@ -38,7 +38,7 @@ from blocks.launcher.agent import Confidential, forbid_looking, read_secrets
 from blocks.launcher.causes import staging_outcome, uploading_outcome
 from blocks.launcher.delivery import Delivery
 from blocks.launcher.journal import Journal
-from blocks.launcher.pod_barrier import wait_for_others
+from blocks.launcher.pod_barrier import Barrier
 from blocks.launcher.pod_fence import Fence, FencedStores, SupersededError
 from blocks.launcher.pod_monitor import PodMonitor, open_files
 from blocks.launcher.pod_relay import relay_usage, usage_sender
@@ -92,6 +92,18 @@ class Pod:
     def stage(self) -> Outcome:
         """Bring the inputs, and all that the entry point needs beside them."""
         try:
+            with Barrier(self.settings.addresses, self.rank, self._name) as barrier:
+                if refused := self._prepare():
+                    return refused
+                barrier.wait()
+        except OSError as error:  # all of them start again
+            return Outcome(ExitCause.LOST, f"Its workers could not wait for each other: {error}.")
+        STAGED.touch()
+        return Outcome(ExitCause.OK)
+
+    def _prepare(self) -> Outcome | None:
+        """Do what is to be done before the entry point; how the run ends when that fails."""
+        try:
             check_outputs(self.plan, self.stores)
             if self.rank == 0:
                 self.fence.mark(self.layout.directory)
@@ -102,12 +114,7 @@ class Pod:
         except Exception as error:  # the top of the process: whatever it was must be on record
             traceback.print_exc()
             return staging_outcome(error, self.layout.home)
-        try:
-            wait_for_others(self.settings.addresses, self.rank, self._name)
-        except OSError as error:  # all of them start again
-            return Outcome(ExitCause.LOST, f"Its workers could not wait for each other: {error}.")
-        STAGED.touch()
-        return Outcome(ExitCause.OK)
+        return None
 
     def _stage(self) -> None:
         place_programs()

@@ -7,42 +7,134 @@ import hmac
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
+from threading import Thread
 
 from blocks.cluster.pod_settings import BARRIER_PORT
+from blocks.launcher.pod_sockets import open_socket
 
 _GO, _HEARD = b"go\n", b"heard\n"
 _HEARD_SECONDS = 30.0
 """For all to hear that they may go: a connection may break just then, and who lost it comes again."""
 
+_UNREACHED_SECONDS = 600.0
+"""For a pod that has a place to answer: the image of the container in which it does may have to come first."""
+
+_TOLD_SECONDS = 60.0
+_MOST_TOLD = 8
 _SILENT_SECONDS, _MOST_STRANGERS = 5.0, 64
 _CONNECT_SECONDS = 5.0
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.2, 2.0
 
 
-def wait_for_others(addresses: Sequence[str], rank: int, name: str, port: int = BARRIER_PORT) -> None:
-    """Until every worker has come here.
+class BrokenBarrierError(OSError):
+    """The workers do not find each other."""
+
+
+class Barrier:
+    """Rank 0 answers from the moment it is entered: so who still brings his inputs is told from who cannot be reached.
 
     Args:
         addresses: Of the workers, by rank.
         rank: This one's.
         name: Of the run and the attempt: whoever says another is turned away.
         port: Where rank 0 listens meanwhile.
-
-    Raises:
-        OSError: One was lost in the moment in which all were there, or rank 0 cannot listen.
     """
-    if len(addresses) == 1:
-        return
-    for address in addresses:
-        while not _has_place(address):
+
+    def __init__(self, addresses: Sequence[str], rank: int, name: str, port: int = BARRIER_PORT) -> None:
+        self._addresses, self._rank, self._name, self._port = addresses, rank, name, port
+        self._gathered: Future[None] | None = None
+        self._is_wanted = True
+
+    def __enter__(self) -> "Barrier":
+        if self._rank == 0 and len(self._addresses) > 1:
+            server = open_socket(socket.SOCK_STREAM, self._port)
+            server.listen()
+            self._gathered = Future()
+            Thread(target=self._gather, args=(server, self._gathered), name="barrier", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_wanted = False
+
+    def wait(self) -> None:
+        """Until every worker has come here: for hours where one has much to bring, or no node yet.
+
+        Raises:
+            BrokenBarrierError: One was lost in the moment in which all were there, or they cannot reach each other.
+        """
+        if len(self._addresses) == 1:
+            return
+        for rank in range(len(self._addresses)):
+            self._find(rank)
+        self._join()
+        if self._gathered:
+            self._gathered.result()
+
+    def _find(self, rank: int) -> None:
+        """Wait until a worker's pod has a name. This one has: when it is not known, no other will be."""
+        own, pause = self._addresses[self._rank], _LOOK_SECONDS
+        began = known = time.monotonic()
+        while not _has_place(self._addresses[rank]):
+            now = time.monotonic()
+            if _has_place(own):
+                known = now
+            elif now - known > _UNREACHED_SECONDS:
+                service = own.partition(".")[2]
+                raise BrokenBarrierError(
+                    f"for {now - known:.0f} s the cluster's DNS has not known {own}, which runs; see that it answers, "
+                    f"and that the Service {service} is there"
+                )
+            if began and now - began > _TOLD_SECONDS:
+                print(f"waiting for the pod of worker {rank}, which has no node yet", flush=True)
+                began = 0.0
+            time.sleep(pause)
+            pause = min(pause * 1.1, _LONGEST_LOOK_SECONDS)
+
+    def _join(self) -> None:
+        """Say that this one is here, until all are."""
+        since = time.monotonic()
+        while True:
+            called = time.monotonic()
+            reason = self._call()
+            if not reason:
+                return
+            if self._gathered and self._gathered.done():
+                self._gathered.result()  # why nobody answers here
+            now = time.monotonic()
+            if now - called > _TOLD_SECONDS:  # it was there, and waited
+                since = now
+            if now - since > _UNREACHED_SECONDS:
+                raise BrokenBarrierError(
+                    f"worker 0 cannot be reached on port {self._port} of {self._addresses[0]} ({reason}); see that no "
+                    "NetworkPolicy keeps the pods of a run from each other"
+                )
             time.sleep(_LOOK_SECONDS)
-    if rank == 0:
-        _gather(len(addresses), name, port)
-        return
-    while not _join(addresses[0], rank, name, port):
-        time.sleep(_LOOK_SECONDS)
+
+    def _call(self) -> str:
+        """Say that this one is here, and wait for the word; why it did not come, empty when it did."""
+        try:
+            with socket.create_connection((self._addresses[0], self._port), _CONNECT_SECONDS) as connection:
+                connection.sendall(f"{self._name} {self._rank}\n".encode())
+                connection.settimeout(None)
+                _keep_alive(connection)
+                if connection.recv(len(_GO)) != _GO:
+                    return "it hangs up"
+                with suppress(OSError):
+                    connection.sendall(_HEARD)
+                return ""
+        except OSError as error:
+            return str(error) or type(error).__name__
+
+    def _gather(self, server: socket.socket, gathered: "Future[None]") -> None:
+        try:
+            with server, _Gathering(server, len(self._addresses), self._name) as gathering:
+                gathering.gather(lambda: self._is_wanted)
+                gathered.set_result(None)
+        except BaseException as error:
+            gathered.set_exception(error)
 
 
 def _has_place(address: str) -> bool:
@@ -51,17 +143,6 @@ def _has_place(address: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _gather(workers: int, name: str, port: int) -> None:
-    """Let nobody go before all others are here, and go when all have heard that."""
-    with _listen(port) as server, _Gathering(server, workers, name) as gathering:
-        while len(gathering.there) < workers - 1:
-            gathering.hear()
-        gathering.let_go()
-        until = time.monotonic() + _HEARD_SECONDS
-        while len(gathering.heard) < workers - 1 and time.monotonic() < until:
-            gathering.hear()
 
 
 class _Gathering:
@@ -89,7 +170,34 @@ class _Gathering:
             connection.close()
         self._selector.close()
 
-    def hear(self) -> None:
+    def gather(self, is_wanted: Callable[[], bool]) -> None:
+        """Let nobody go before all are here, and return when all have heard that.
+
+        Raises:
+            BrokenBarrierError: One has not.
+        """
+        told, tell_at = self._workers_but(()), time.monotonic() + _TOLD_SECONDS
+        while len(self.there) < self._workers:
+            if not is_wanted():
+                return
+            self._hear()
+            if time.monotonic() > tell_at:
+                missing, tell_at = self._workers_but(self.there), time.monotonic() + _TOLD_SECONDS
+                if missing != told:
+                    print(f"waiting for {missing} to be ready to start", flush=True)
+                told = missing
+        self._let_go()
+        until = time.monotonic() + _HEARD_SECONDS
+        while len(self.heard) < self._workers:
+            if time.monotonic() > until:
+                raise BrokenBarrierError(f"{self._workers_but(self.heard)} was lost when all were there")
+            self._hear()
+
+    def _workers_but(self, ranks: Collection[int]) -> str:
+        missing = [str(rank) for rank in range(self._workers) if rank not in ranks]
+        return f"worker {', '.join(missing[:_MOST_TOLD])}" + (" and others" if len(missing) > _MOST_TOLD else "")
+
+    def _hear(self) -> None:
         """What is said within a second."""
         for key, _ in self._selector.select(1.0):
             if key.fileobj is self._server:
@@ -100,7 +208,7 @@ class _Gathering:
         for connection in [c for c, since in self._strangers.items() if now - since > _SILENT_SECONDS]:
             self._close(connection)
 
-    def let_go(self) -> None:
+    def _let_go(self) -> None:
         """Tell all who wait, and who comes later, that they may go."""
         self._may_go = True
         for connection in list(self.there.values()):
@@ -150,18 +258,11 @@ class _Gathering:
         connection.close()
 
 
-def _listen(port: int) -> socket.socket:
-    """At every address of the pod: by which the others see it, it does not know."""
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    return socket.create_server(("", port))
-
-
 def _rank(line: bytes, workers: int, name: str) -> int | None:
     """The rank that somebody says to have; None when he is none of us."""
     said, _, rank = line.removesuffix(b"\n").partition(b" ")
     ours = line.endswith(b"\n") and hmac.compare_digest(said, name.encode())
-    return int(rank) if ours and rank.isdigit() and 0 < int(rank) < workers else None
+    return int(rank) if ours and rank.isdigit() and int(rank) < workers else None
 
 
 def _keep_alive(connection: socket.socket) -> None:
@@ -169,19 +270,3 @@ def _keep_alive(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4)):
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def _join(address: str, rank: int, name: str, port: int) -> bool:
-    """Say that this one is here; whether all are."""
-    try:
-        with socket.create_connection((address, port), _CONNECT_SECONDS) as connection:
-            connection.sendall(f"{name} {rank}\n".encode())
-            connection.settimeout(None)
-            _keep_alive(connection)
-            if connection.recv(len(_GO)) != _GO:
-                return False
-            with suppress(OSError):
-                connection.sendall(_HEARD)
-            return True
-    except OSError:
-        return False

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from blocks.cluster.pod_settings import USAGE_PORT
 from blocks.launcher.monitoring import LEAST_SECONDS
+from blocks.launcher.pod_sockets import open_socket
 
 _MOST_BYTES = 4096
 _FIELDS = {"attempt", "seconds", "host", "network", "workers"}
@@ -49,12 +50,8 @@ def relay_usage(workers: int, name: str, emit: Emit, port: int = USAGE_PORT) -> 
         emit: Of rank 0's journal.
         port: Where to listen.
     """
-    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     heard: dict[int, float] = {}
-    with socket.socket(family, socket.SOCK_DGRAM) as server:
-        if family == socket.AF_INET6:
-            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        server.bind(("", port))
+    with open_socket(socket.SOCK_DGRAM, port) as server:
         while True:
             text, _ = server.recvfrom(_MOST_BYTES)
             with suppress(Exception):  # entry points can send something, too: whatever it is, the next one is heard

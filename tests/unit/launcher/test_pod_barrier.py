@@ -1,10 +1,14 @@
 """Where the workers of a run wait for each other."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
 
-from blocks.launcher.pod_barrier import wait_for_others
+import pytest
+
+from blocks.launcher import pod_barrier
+from blocks.launcher.pod_barrier import Barrier, BrokenBarrierError
 from tests.waiting import wait_until
 
 ADDRESSES = ("127.0.0.1",) * 3
@@ -13,6 +17,11 @@ ADDRESSES = ("127.0.0.1",) * 3
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+def wait_for_others(addresses: tuple[str, ...], rank: int, name: str, port: int) -> None:
+    with Barrier(addresses, rank, name, port) as barrier:
+        barrier.wait()
 
 
 class Worker(threading.Thread):
@@ -87,7 +96,7 @@ def test_nonsense_is_no_worker():
     port = free_port()
     first = Worker(0, port, addresses=ADDRESSES[:2])
     wait_until(lambda: can_connect(port), "the first to listen")
-    ranks = (b"run/1 0\n", b"run/1 2\n", b"run/1 -1\n", b"run/1 x\n", b"run/1 1", b"run/1\n")
+    ranks = (b"run/1 2\n", b"run/1 -1\n", b"run/1 x\n", b"run/1 1", b"run/1\n")
     for said in (*ranks, b"run/2 1\n", b"\xff\xfe\n", b"\n"):
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(said)
@@ -104,3 +113,81 @@ def can_connect(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_rank_0_answers_while_it_still_brings_its_inputs():
+    port = free_port()
+    with Barrier(ADDRESSES[:2], 0, "run/1", port) as barrier:
+        early = Worker(1, port, ADDRESSES[:2])
+        early.join(1)
+        assert early.is_alive()
+        barrier.wait()
+    early.join(10)
+    assert not early.is_alive()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pod_barrier, "_HEARD_SECONDS", 0.5)
+    monkeypatch.setattr(pod_barrier, "_UNREACHED_SECONDS", 0.5)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_all_start_again_when_one_was_lost_after_all_had_come():
+    port = free_port()
+    lost = pytest.raises(BrokenBarrierError, match=r"^worker 1 was lost when all were there$")
+    with Barrier(ADDRESSES[:2], 0, "run/1", port) as barrier, lost:
+        wait_with_ghost(barrier, port)
+    with pytest.raises(BrokenBarrierError, match="worker 0 cannot be reached"):
+        wait_for_others(ADDRESSES[:2], 1, "run/1", port)  # it comes too late
+
+
+def wait_with_ghost(barrier: Barrier, port: int) -> None:
+    """One comes in time, and is gone with the word that all may go."""
+
+    def haunt() -> None:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"run/1 1\n")
+            connection.recv(3)
+
+    threading.Thread(target=haunt, daemon=True).start()
+    barrier.wait()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_port_that_does_not_answer_is_told_with_what_to_do():
+    port = free_port()
+    said = f"worker 0 cannot be reached on port {port} of 127.0.0.1 .*refused.*NetworkPolicy"
+    with pytest.raises(BrokenBarrierError, match=said):
+        wait_for_others(ADDRESSES, 2, "run/1", port)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_that_hangs_up_each_time_is_not_called_for_ever():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        threading.Thread(target=refuse, daemon=True).start()
+        with pytest.raises(BrokenBarrierError, match="cannot be reached"):
+            wait_for_others(ADDRESSES, 1, "run/1", server.getsockname()[1])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_dns_that_does_not_know_who_asks_is_told_and_one_whose_pod_is_pending_is_waited_for(monkeypatch):
+    port, addresses = free_port(), ("127.0.0.1", "job-1.run")
+    known = dict.fromkeys(addresses, False)
+    monkeypatch.setattr(pod_barrier, "_has_place", known.__getitem__)
+    with pytest.raises(BrokenBarrierError, match=r"not known job-1\.run.* the Service run is there"):
+        wait_for_others(addresses, 1, "run/1", port)
+    known["job-1.run"] = True
+    waiting = Worker(1, port, addresses)
+    waiting.join(1.5)
+    assert waiting.is_alive()
+    known["127.0.0.1"] = True
+    wait_for_others(addresses, 0, "run/1", port)
+    waiting.join(10)
+    assert not waiting.is_alive()
