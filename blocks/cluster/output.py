@@ -114,7 +114,7 @@ class Output:
 
 def segments(directory: Path) -> list[int]:
     """The offsets of the segments in a directory, in which an entry point may have put other files, and links."""
-    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         found = [each.name for each in entries if _SEGMENT.fullmatch(each.name) and each.is_file(follow_symlinks=False)]
         return sorted(int(name[:-4]) for name in found)
     return []

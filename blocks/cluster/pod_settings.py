@@ -8,6 +8,9 @@ from pathlib import Path
 ROOT = Path("/makerflow")
 """A volume of the pod's own, laid out as the home of one machine: `RunLayout(ROOT, run_id)`."""
 
+JOURNAL = Path("/makerflow-journal")
+"""A volume of our own containers alone: what they tell, where no entry point can write."""
+
 PROGRAMS = ROOT / "bin"
 PACKAGES = ROOT / "packages"
 PLANS = Path("/makerflow-plan")

@@ -94,7 +94,6 @@ class Delivery:
 
     def deliver(self, outcome: Outcome) -> Outcome:
         """Upload all that this end of the run leaves to upload; the outcome that the run has then."""
-        self.note_doubts(self._journal.state.attempt)
         outcome = self._step(outcome, "its checkpoints", self._rest)
         if outcome.cause == ExitCause.OK:
             outcome = self._step(outcome, "its model", self._model)
@@ -150,6 +149,7 @@ class Delivery:
             self._switch.wait(left)
 
     def _rest(self) -> str:
+        self.note_doubts(self._journal.state.attempt)
         self._sync.finish()
         for mirror in self._sync.mirrors:
             if mirror.sent_files:

@@ -4,11 +4,13 @@ A doubt lasts until the file changes, over attempts and agents, so it is kept on
 """
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from blocks.cluster.layout import RunLayout, read_json, write_json
+from blocks.cluster.layout import RunLayout, write_json
 from blocks.domain.plan import ExitRecord
 from blocks.launcher.directories import CHECKPOINTS
+from blocks.launcher.pod_volume import read_object
 from blocks.launcher.tree import FoundFile, Version, look
 
 SETTLED_SECONDS = 1.0
@@ -19,6 +21,10 @@ DEATH_SECONDS = 0.1
 
 UNFINISHED_SUFFIXES = (".tmp", ".temp", ".part", ".partial", ".incomplete")
 """Names that say themselves that another name will come."""
+
+
+_NONSENSE = (ValueError, KeyError, TypeError)
+"""What a document may lead to that an entry point has left."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,11 @@ def note_doubts(layout: RunLayout, ranks: Iterable[int], attempt: int) -> None:
 
 
 def known_doubts(layout: RunLayout, rank: int) -> set[Version]:
-    """The versions of files that nobody may take for complete."""
-    document = read_json(layout.worker(rank) / "doubts.json") or {"versions": []}
-    return {(size, modified, inode) for size, modified, inode in document["versions"]}
+    """The versions of files that nobody may take for complete; none where an entry point has put something else."""
+    with suppress(OSError, *_NONSENSE):
+        document = read_object(layout.worker(rank) / "doubts.json")
+        return {(size, modified, inode) for size, modified, inode in document["versions"]}
+    return set()
 
 
 def half_written(files: Collection[FoundFile], death: Death) -> list[FoundFile]:
@@ -76,8 +84,10 @@ def half_written(files: Collection[FoundFile], death: Death) -> list[FoundFile]:
 
 def _death(layout: RunLayout, rank: int, attempt: int) -> Death | None:
     """None for a worker that ended by itself, and so could finish its files."""
-    record = ExitRecord.model_validate_json(layout.exit_record(rank, attempt).read_bytes())
+    record = ExitRecord.model_validate(read_object(layout.exit_record(rank, attempt)))
     if record.code is not None:
         return None
-    looked = read_json(layout.worker(rank) / f"open-{attempt}.json")
-    return Death(record.ended.timestamp(), frozenset(looked["files"]) if looked else None)
+    looked = None
+    with suppress(OSError, *_NONSENSE):
+        looked = frozenset(read_object(layout.worker(rank) / f"open-{attempt}.json")["files"])
+    return Death(record.ended.timestamp(), looked)

@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from blocks.cluster.layout import RunLayout, write_json
+from blocks.cluster.layout import write_json
 from blocks.cluster.outcome import Outcome
 from blocks.cluster.pod_settings import (
     CONFIDENTIAL_VARIABLE,
@@ -32,7 +32,7 @@ from blocks.cluster.pod_settings import (
     TERMINATED,
     PodSettings,
 )
-from blocks.domain.plan import ExitCause, RunPlan
+from blocks.domain.plan import ExitCause, ExitRecord, RunPlan
 from blocks.files import replace_file
 from blocks.launcher.agent import Confidential, forbid_looking, read_secrets
 from blocks.launcher.causes import staging_outcome, uploading_outcome
@@ -40,11 +40,12 @@ from blocks.launcher.delivery import Delivery
 from blocks.launcher.journal import Journal
 from blocks.launcher.pod_barrier import Barrier
 from blocks.launcher.pod_fence import Fence, FencedStores, SupersededError
+from blocks.launcher.pod_layout import PodLayout
 from blocks.launcher.pod_monitor import PodMonitor, open_files
 from blocks.launcher.pod_relay import relay_usage, usage_sender
 from blocks.launcher.pod_stage import check_outputs, open_node_cache, place_programs, place_worker
 from blocks.launcher.pod_stream import Stream
-from blocks.launcher.pod_volume import DELIVERING, hold, is_held
+from blocks.launcher.pod_volume import DELIVERING, hold, is_held, read_object
 from blocks.launcher.preparation import stage_inputs
 from blocks.launcher.stopping import StopSwitch, in_background
 from blocks.launcher.stores import Stores
@@ -72,7 +73,7 @@ class Pod:
         self.plan = RunPlan.model_validate_json(text)
         self.rank = int(environment[RANK])
         self.settings = PodSettings.read(environment)
-        self.layout = RunLayout(ROOT, self.plan.run_id)
+        self.layout = PodLayout(ROOT, self.plan.run_id)
         self.layout.directory.mkdir(parents=True, exist_ok=True)
         replace_file(self.layout.plan, text.decode(), durable=False)
         os.environ.update(confidential.environment)
@@ -152,7 +153,8 @@ class Pod:
         with suppress(OSError):  # where the entry point has left something in its place, there is less time
             hold(str(worker / DELIVERING))  # only now: it could have removed it
         outcome = delivery.deliver(self._outcome())
-        write_json(worker / "delivered.json", asdict(outcome), durable=False)
+        with suppress(OSError):
+            write_json(worker / "delivered.json", asdict(outcome), durable=False)
         return outcome
 
     def _hold_to_storage(self, storage: DataStorage, ended: Event) -> None:
@@ -168,9 +170,18 @@ class Pod:
 
     def _wait_for_end(self, switch: StopSwitch) -> None:
         """Until the record of the worker's end is there, or none is to come."""
-        record = self.layout.exit_record(self.rank, self.settings.attempt)
-        while not (record.exists() or switch.asked() or self.is_supervisor_gone()):
+        while not (self._record() or switch.asked() or self.is_supervisor_gone()):
             switch.wait(LOOK_SECONDS)
+
+    def _record(self) -> ExitRecord | None:
+        """What the worker's supervisor has left; what an entry point has put there is none."""
+        with suppress(OSError, ValueError):
+            return ExitRecord.model_validate(read_object(self._record_file))
+        return None
+
+    @property
+    def _record_file(self) -> Path:
+        return self.layout.exit_record(self.rank, self.settings.attempt)
 
     def is_supervisor_gone(self) -> bool:
         """Whether it has lived, and does not any more."""
@@ -178,13 +189,14 @@ class Pod:
 
     def _outcome(self) -> Outcome:
         """How the worker ended; one that left no record was killed with its supervisor."""
-        record = self.layout.exit_record(self.rank, self.settings.attempt)
-        if not record.exists():
-            now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
-            lost = {"attempt": self.settings.attempt, "rank": self.rank, "began": None, "ended": now}
-            write_json(record, {**lost, "cause": ExitCause.LOST, "message": "It was killed with its container."})
-        document = json.loads(record.read_bytes())
-        return Outcome(document["cause"], document["message"])
+        if record := self._record():
+            return Outcome(record.cause, record.message)
+        lost = Outcome(ExitCause.LOST, "It was killed with its container.")
+        now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+        facts = {"attempt": self.settings.attempt, "rank": self.rank, "began": None, "ended": now}
+        with suppress(OSError):
+            write_json(self._record_file, {**facts, **asdict(lost)})
+        return lost
 
     def staged_bytes(self) -> dict[str, int]:
         """How much was staged, and how much of it the node had already."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from blocks.cluster.layout import read_json
 from blocks.domain.plan import RunPlan
 from blocks.domain.usage import UsageKind, UsageScope
 from blocks.launcher.accounting import Account, Traffic
 from blocks.launcher.monitoring import FIRST_SECONDS, MIB, network_values, pause_seconds, process_values
 from blocks.launcher.pod_relay import Emit
+from blocks.launcher.pod_volume import read_object
 
 WAIT_SECONDS = 0.1
 
@@ -44,8 +44,8 @@ class PodMonitor:
         self._at = time.monotonic()
         began, pause = time.time(), FIRST_SECONDS
         while not ended.wait(pause):
-            with suppress(OSError, ValueError, KeyError, TypeError):  # the entry point can write there, too
-                self._look(read_json(report) or {})
+            with suppress(OSError, ValueError, KeyError, TypeError, ArithmeticError):  # the entry point can write there
+                self._look(read_object(report))
             pause = pause_seconds(time.time() - began)
 
     def _look(self, report: Mapping[str, Any]) -> None:
@@ -70,7 +70,6 @@ class PodMonitor:
 
 def open_files(worker: Path) -> set[str]:
     """The checkpoints that the worker had open for writing when it was looked last."""
-    with suppress(OSError, ValueError):
-        found = (read_json(worker / "report.json") or {}).get("open", ())
-        return {name for name in found if isinstance(name, str)}
+    with suppress(OSError, ValueError, TypeError):
+        return {name for name in read_object(worker / "report.json").get("open", ()) if isinstance(name, str)}
     return set()

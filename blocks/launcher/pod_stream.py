@@ -54,7 +54,10 @@ class Stream:
                 return
 
     def _print_output(self) -> bool:
-        piece = self._output.read(self._printed, PIECE_BYTES)
+        try:
+            piece = self._output.read(self._printed, PIECE_BYTES)
+        except OSError:  # the entry point has put something else there
+            return False
         if not piece.data:
             return False
         lines = piece.data.split(b"\n")
@@ -70,7 +73,7 @@ class Stream:
             with self._events.open("rb") as stream:
                 stream.seek(self._told)
                 new = stream.read()
-        except FileNotFoundError:
+        except OSError:
             return
         new = new[: new.rfind(b"\n") + 1]
         self._told += len(new)

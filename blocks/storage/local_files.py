@@ -65,10 +65,10 @@ def open_collected(file: Path) -> int:
 
     Raises:
         InputMissingError: It has vanished.
-        InvalidInputError: A symlink has come into its place since: it is not followed.
+        InvalidInputError: A symlink has come into its place since: it is not followed. A pipe is empty.
     """
     try:
-        return os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise InputMissingError(str(file), "it vanished before it was uploaded") from error
     except OSError as error:

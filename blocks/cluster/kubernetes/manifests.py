@@ -26,6 +26,7 @@ from blocks.cluster.pod_settings import (
     CACHE,
     CONFIDENTIAL,
     CONFIDENTIAL_VARIABLE,
+    JOURNAL,
     PACKAGES,
     PLAN,
     PLANS,
@@ -308,6 +309,7 @@ def _ours(
     mounts = [
         {"name": "work", "mountPath": str(ROOT)},
         {"name": "plan", "mountPath": str(PLANS), "readOnly": True},
+        {"name": "journal", "mountPath": str(JOURNAL)},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - of the pod's own
         # Not in the sidecar: what it writes below the volume that it shares an entry point may lead elsewhere.
         *([{"name": "cache", "mountPath": str(CACHE)}] if site.node_cache and name == STAGE else []),
@@ -408,6 +410,7 @@ def _volumes(plan: RunPlan, site: Site, secrets: Sequence[str]) -> list[dict[str
         # The log of each worker, the cache of an own copy of the inputs, and some room for programs and packages.
         {"name": "work", "emptyDir": {"sizeLimit": f"{2 * plan.storage_mib + plan.logs.limit_mib + 4096}Mi"}},
         {"name": "plan", "projected": {"sources": sources, "defaultMode": 0o440}},
+        {"name": "journal", "emptyDir": {}},
         {"name": "requests", "downwardAPI": {"items": [request]}},
         {"name": "tmp", "emptyDir": {"sizeLimit": f"{plan.storage_mib}Mi"}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{max(plan.resources.memory_mib // 2, 64)}Mi"}},

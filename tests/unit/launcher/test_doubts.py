@@ -74,3 +74,9 @@ def test_a_worker_that_ended_by_itself_has_finished_its_files(layout):
     end(layout, 1, code=3)
     note_doubts(layout, range(1), 1)
     assert known_doubts(layout, 0) == set()
+
+
+@pytest.mark.parametrize("text", ['{"versions": 5}', '{"versions": [1]}', "{}", "[]", "{", "[" * 100_000])
+def test_what_an_entry_point_has_put_in_the_place_of_doubts_is_none(layout, text):
+    (layout.worker(0) / "doubts.json").write_text(text)
+    assert known_doubts(layout, 0) == set()
