@@ -35,6 +35,8 @@ DELIVERY_SECONDS = 660.0
 MOST_DEATHS = 5
 """Of sidecars that began to upload."""
 
+UNKEPT = "How it ended could not be written down, so nothing more of it is uploaded: {error}."
+
 MESSAGE_BYTES = 2400
 """Of what the containers of a pod say of their ends Kubernetes keeps 12 KiB, an equal share for each: there are four of
 ours at most, and room is left for one that a cluster may put beside them."""
@@ -54,6 +56,7 @@ class PodSupervisor(Supervisor):
             self._worker["deadline"] = time.time() + self._worker["time_limit_seconds"]
         self._requests: dict[str, Any] = {}
         self._is_terminated = False
+        self._place = os.path.realpath(self._directory)
         hold(self._path("supervisor.lock"))  # the sidecar, which does not see this process, knows by it when it is gone
         self._report_at = 0.0
         self._code = 1
@@ -106,13 +109,32 @@ class PodSupervisor(Supervisor):
 
     def finish(self, cause: str, message: str) -> None:
         """Leave the record, wait until all is uploaded, and tell Kubernetes how it ended."""
-        super().finish(cause, message)
-        with open(self._path(f"exit-{self._attempt}.json"), encoding="utf-8") as stream:
-            record = json.load(stream)
-        delivered = self._delivered()
+        record = self._record(cause, message)
+        try:
+            self._keep(record)
+        except OSError as error:  # then the sidecar, which would wait for it, ends with this container
+            if record["cause"] == "ok":
+                record["cause"] = "user_error"
+            record["message"] = f"{record['message']} {UNKEPT.format(error=error)}".strip()
+            delivered: dict[str, Any] = {}
+        else:
+            delivered = self._delivered()
         tell(short(record))
         code = record["code"] or CODES.get(record["cause"], 1)
-        self._code = code if record["cause"] != "ok" else CODES.get(delivered.get("cause", "ok"), 1)
+        self._code = code if record["cause"] != "ok" else CODES.get(str(delivered.get("cause", "ok")), 1)
+
+    def _is_removed(self) -> bool:
+        """Also when it was replaced; the sidecar looks for the record there, so there is a directory again."""
+        if os.path.exists(self._reserve) and os.path.realpath(self._directory) == self._place:
+            return False
+        workers = os.path.dirname(self._directory)
+        for place in (os.path.dirname(workers), workers, self._directory):
+            with Ignored(OSError):
+                if os.path.islink(place) or os.path.isfile(place):
+                    os.unlink(place)
+        with Ignored(OSError):
+            os.makedirs(self._directory, exist_ok=True)
+        return True
 
     def _delivered(self) -> dict[str, Any]:
         """What the sidecar says when it has uploaded what there was to upload, however long that takes."""

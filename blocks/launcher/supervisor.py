@@ -48,6 +48,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 F_SETPIPE_SZ = 1031
 REMOVED = "The entry point removed the directory that its run lies in, and with it its output."
+OUTPUT_REMOVED = "The entry point removed or replaced files in which its output was kept, so that it is lost."
 MACHINE_OOM_FILE = "/proc/vmstat"
 # The program's own doing, unlike SIGKILL and SIGTERM, which somebody else sends.
 CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
@@ -118,6 +119,17 @@ class Output:
         """The end of the stream."""
         return bytes(self._recent[-RECENT_BYTES:]).decode("utf-8", "replace")
 
+    def is_there(self) -> bool:
+        """Whether what was kept is still where it was put."""
+        try:
+            last = os.lstat(self._path(self._offsets[-1]))
+            return os.path.samestat(last, os.fstat(self._file)) and all(map(self._exists, self._offsets))
+        except OSError:
+            return False
+
+    def _exists(self, offset: int) -> bool:
+        return os.path.isfile(self._path(offset))
+
     def _cuts(self, data: bytes) -> Iterable[int]:
         """Where to cut `data` so that each piece fits the segment that is open when it is asked for."""
         start = 0
@@ -146,13 +158,19 @@ class Output:
         self._file, self._size = following, 0
         self._offsets.append(offset)
         while len(self._offsets) > SEGMENTS:
-            os.unlink(self._path(self._offsets.pop(1)))
+            with Ignored(FileNotFoundError):
+                os.unlink(self._path(self._offsets.pop(1)))
 
     def _open(self, offset: int) -> int:
-        return os.open(self._path(offset), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        return open_plainly(self._path(offset), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def _path(self, offset: int) -> str:
         return os.path.join(self._directory, f"{offset:020d}.log")
+
+
+def open_plainly(file: str, flags: int) -> int:
+    """Open what an entry point may have put a link or a pipe in the place of: neither is followed or waited for."""
+    return os.open(file, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
 
 
 def is_segment(name: str) -> bool:
@@ -198,15 +216,22 @@ class Supervisor:
         self.finish(*self._judge(own_kills_now > own_kills, all_kills_now > all_kills))
 
     def finish(self, cause: str, message: str) -> None:
-        """Leave the record, in the space that was kept for it."""
+        """Leave the record."""
+        self._keep(self._record(cause, message))
+
+    def _record(self, cause: str, message: str) -> dict[str, Any]:
+        """How it ended, once there is no more output."""
         tail = self._output.recent().encode()[-TAIL_BYTES:].decode("utf-8", "ignore")
+        is_there = self._output.is_there()
         self._output.end()
-        if self._output.refused:
+        if not is_there:
+            message = f"{message} {OUTPUT_REMOVED}".strip()
+        elif self._output.refused:
             message = f"{message} {self._output.refused} bytes of output could not be kept: the disk is full.".strip()
         if self._is_removed():
             cause, message = "user_error", REMOVED
         status = self._status
-        record = {
+        return {
             "attempt": self._attempt,
             "rank": self._worker["rank"],
             "began": self._began,
@@ -217,7 +242,10 @@ class Supervisor:
             "message": message,
             "tail": tail,
         }
-        descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT, 0o644)
+
+    def _keep(self, record: Mapping[str, Any]) -> None:
+        """Put the record into the space that was kept for it."""
+        descriptor = open_plainly(self._reserve, os.O_RDWR | os.O_CREAT)
         os.ftruncate(descriptor, os.write(descriptor, flat_json(record).encode()))
         os.fsync(descriptor)
         os.close(descriptor)
@@ -353,7 +381,7 @@ class Supervisor:
         with Ignored(OSError):
             import json
 
-            with open(new, "w") as stream:
+            with open(new, "w", opener=open_plainly) as stream:
                 json.dump({"files": sorted(files)}, stream)
             os.replace(new, self._path(f"open-{self._attempt}.json"))
 
@@ -534,7 +562,7 @@ def start(
 
 def read_document(file: str) -> dict[str, Any]:
     """The JSON object in a file."""
-    with open(file, encoding="utf-8") as stream:
+    with open(file, encoding="utf-8", opener=open_plainly) as stream:
         text = stream.read()
     try:
         from _json import make_scanner

@@ -1,5 +1,6 @@
 """How long a worker's supervisor in a pod waits for what the sidecar uploads."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,3 +77,14 @@ def test_what_is_to_end_is_over_before_kubernetes_kills_it():
     assert not patience.is_over(100.0 + DELIVERY_SECONDS, is_at_it=True, is_to_end=True)
     assert patience.is_over(101.0 + DELIVERY_SECONDS, is_at_it=True, is_to_end=True)
     assert DELIVERY_SECONDS + STOP_PATIENCE_SECONDS <= UPLOAD_SECONDS
+
+
+def test_a_record_that_has_no_place_is_told_to_kubernetes_all_the_same(supervisor, tmp_path, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(pod_supervisor, "tell", told.append)
+    (tmp_path / "exit-1.json").mkdir()
+    supervisor.finish("ok", "")
+    record = json.loads(told[0])
+    assert record["cause"] == "user_error"
+    assert record["message"].startswith("How it ended could not be written down")
+    assert supervisor.code == 1
