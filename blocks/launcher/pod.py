@@ -57,6 +57,10 @@ MESSAGE_BYTES = 2900
 """As of the supervisor's."""
 
 LOOK_SECONDS = 0.03
+SHARE_OF_TIME = 40
+LONGEST_LOOK_SECONDS = 0.25
+"""A look takes a quarter of a millisecond: 33 a second were most of what the sidecar asks for."""
+
 USAGE = "usage: python -m blocks.launcher.pod stage|sync < CONFIDENTIAL"
 
 
@@ -170,8 +174,9 @@ class Pod:
 
     def _wait_for_end(self, switch: StopSwitch) -> None:
         """Until the record of the worker's end is there, or none is to come."""
+        began = time.monotonic()
         while not (self._record() or switch.asked() or self.is_supervisor_gone()):
-            switch.wait(LOOK_SECONDS)
+            switch.wait(min(max(LOOK_SECONDS, (time.monotonic() - began) / SHARE_OF_TIME), LONGEST_LOOK_SECONDS))
 
     def _record(self) -> ExitRecord | None:
         """What the worker's supervisor has left; what an entry point has put there is none."""

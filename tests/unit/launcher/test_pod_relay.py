@@ -3,12 +3,14 @@
 import queue
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from blocks.launcher import pod_relay
 from blocks.launcher.pod_relay import relay_usage, usage_sender
+from tests.waiting import wait_until
 
 SAMPLE = {"attempt": 1, "seconds": 2.0, "host": "node1", "network": "worker"}
 
@@ -71,3 +73,17 @@ def test_of_each_worker_no_more_is_told_than_it_has_to_say(told, monkeypatch):
         pass
     assert last["workers"] == worker(2)
     assert found.empty()
+
+
+def test_a_port_that_an_entry_point_has_is_told_once_and_waited_for(monkeypatch, capsys):
+    monkeypatch.setattr(pod_relay, "RETRY_SECONDS", 0.05)
+    found: queue.Queue[dict[str, Any]] = queue.Queue()
+    emit = lambda kind, **fields: found.put({"kind": kind, **fields})  # noqa: E731
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("", 0))
+        port = taken.getsockname()[1]
+        threading.Thread(target=relay_usage, args=(3, "run/1", emit, port), daemon=True).start()
+        wait_until(lambda: bool(said := capsys.readouterr().err) and f"port {port}" in said, "it to say so")
+        time.sleep(0.3)
+    assert until_heard(port, found) == {"kind": "usage", **SAMPLE, "workers": worker(1)}
+    assert capsys.readouterr().err == ""
