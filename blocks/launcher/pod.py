@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +44,7 @@ from blocks.launcher.pod_layout import PodLayout
 from blocks.launcher.pod_monitor import PodMonitor, open_files
 from blocks.launcher.pod_relay import relay_usage, usage_sender
 from blocks.launcher.pod_stage import check_outputs, open_node_cache, place_programs, place_worker
-from blocks.launcher.pod_stream import Stream
+from blocks.launcher.pod_stream import Remarks, Stream
 from blocks.launcher.pod_volume import DELIVERING, hold, is_held, read_object
 from blocks.launcher.preparation import stage_inputs
 from blocks.launcher.stopping import StopSwitch, in_background
@@ -233,7 +233,8 @@ def main(arguments: list[str]) -> int:
         _leave(outcome, {"bytes": pod.staged_bytes()})
         return 0 if outcome.cause == ExitCause.OK else 1
     switch = StopSwitch(pod.layout.stop)
-    outcome = pod.sync(switch)
+    with redirect_stderr(Remarks()):
+        outcome = pod.sync(switch)
     _leave(outcome, {"uploads": pod.arrivals()})
     while not switch.asked() and not pod.is_supervisor_gone():  # one that ended before it would be started again
         switch.wait(LOOK_SECONDS)

@@ -2,9 +2,11 @@
 
 A line that begins with `MARK` is a document of ours, every other one is the worker's own: `{"at": N}` says that the
 next byte of output is number N of this attempt, `{"event": {...}}` is an event, `{"line": "..."}` a line of the output
-that itself begins with `MARK`, `{"end": N}` says that there is no more output. Standard library only.
+that itself begins with `MARK`, `{"end": N}` says that there is no more output, `{"remark": "..."}` is for who looks at
+the container's log. Standard library only.
 """
 
+import io
 import json
 import os
 import sys
@@ -84,6 +86,20 @@ class Stream:
         rest = memoryview(text)
         while rest:
             rest = rest[os.write(sys.stdout.fileno(), rest) :]
+
+
+class Remarks(io.TextIOBase):
+    """What our container prints beside the stream, as documents of ours: a bare line would count as the worker's."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        """Print the lines that are whole by now."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            os.write(2, MARK + json.dumps({"remark": line}).encode() + b"\n")
+        return len(text)
 
 
 def _escaped(line: bytes) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from blocks.cluster.kubernetes.frames import MARK, MOST_BYTES, Frames, cursor_of, place_of
 from blocks.cluster.layout import RunLayout
 from blocks.launcher import pod_stream
-from blocks.launcher.pod_stream import Stream
+from blocks.launcher.pod_stream import Remarks, Stream
 from blocks.launcher.supervisor import Output
 
 PIECE_BYTES = 32
@@ -219,3 +219,14 @@ def test_the_output_starts_at_zero():
 
 def joined(pieces) -> bytes:
     return b"".join(piece.data for piece in pieces)
+
+
+def test_what_the_sidecar_says_beside_it_is_neither_output_nor_an_event(capfd):
+    print("uploading while the workers run:\nthe store is away", file=Remarks())
+    remarks, told = capfd.readouterr().err.encode(), []
+    frames = Frames(0, told.append)
+    assert remarks.count(b"\n") == 2
+    assert frames.take(MARK + b'{"at": 0}\n' + remarks + b"loss=1\n" + MARK + b'{"at": 7}\n') == [
+        (b"loss=1\n", 7, False)
+    ]
+    assert told == []
