@@ -170,7 +170,8 @@ class Pod:
 
     def _end_worker(self, cause: ExitCause, message: str) -> None:
         request = {"cause": cause, "message": message, "grace_seconds": self.plan.stop_grace_seconds}
-        write_json(self.layout.worker(self.rank) / f"stop-{self.settings.attempt}.json", request, durable=False)
+        with suppress(OSError):  # the entry point has removed the place
+            write_json(self.layout.worker(self.rank) / f"stop-{self.settings.attempt}.json", request, durable=False)
 
     def _wait_for_end(self, switch: StopSwitch) -> None:
         """Until the record of the worker's end is there, or none is to come."""
