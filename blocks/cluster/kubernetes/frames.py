@@ -75,12 +75,15 @@ class Frames:
             document = json.loads(line[1:])
         except (ValueError, RecursionError):
             return b""
-        if not isinstance(document, dict) or not _is_position(document.get("at", document.get("end", 0))):
-            return b""  # an entry point can write where the sidecar reads its events
-        if isinstance(event := document.get("event"), dict):
-            self._told(event)
+        if not isinstance(document, dict):
+            return b""
+        if "event" in document:  # an entry point can write where the sidecar reads its events, also what is none
+            if isinstance(document["event"], dict):
+                self._told(document["event"])
+        elif not _is_position(document.get("at", document.get("end", 0))):
+            return b""
         elif isinstance(text := document.get("line"), str):
-            self._lines.append(text.encode("utf-8", "surrogateescape"))
+            self._lines.append(_bytes_of(text))
         elif "at" in document:
             return self._mark(document["at"])
         elif "end" in document:
@@ -101,6 +104,13 @@ class Frames:
         known, self.position = max(self.position - begin, 0), end
         self._is_note = not 0 <= len(text) - (end - begin) <= 1  # it says what the supervisor has dropped
         return text if self._is_note else text[known:]
+
+
+def _bytes_of(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # no sidecar of ours has printed it
+        return text.encode("utf-8", "replace")
 
 
 def _is_position(number: object) -> bool:

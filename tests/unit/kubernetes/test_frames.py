@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from blocks.cluster.kubernetes.frames import MARK, MOST_BYTES, Frames, cursor_of, place_of
@@ -187,6 +187,35 @@ def test_what_an_entry_point_wrote_among_the_events_stalls_nothing(sidecar, line
     sidecar.layout.events.write_text(f"{line}\n{json.dumps(EVENT)}\n")
     data, frames, events = read(sidecar.prints())
     assert (data, events, frames.ended) == (b"plain\n", [EVENT], True)
+
+
+FRAMES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["at", "end", "line", "event"]), inner),
+    max_leaves=6,
+).map(lambda document: MARK + json.dumps(document).encode())
+
+
+@given(st.lists(FRAMES | st.binary(max_size=30) | st.binary(max_size=30).map(lambda rest: MARK + rest)), CUTS)
+@example([MARK + b'{"line": "\\ud800"}'], [40])
+@example([MARK + b'{"event": 1, "line": "\\ud800"}'], [40])
+@example([MARK + b'{"at": ' + b"9" * 5000 + b"}", MARK + b"[" * 100_000], [40_000])
+def test_whatever_is_printed_what_follows_is_read(lines, sizes):
+    frames = Frames(0, lambda _: None)
+    printed = b"".join(line.replace(b"\n", b"") + b"\n" for line in lines)
+    for piece in cut(printed, sizes):
+        frames.take(piece)
+    frames.ended, at = False, frames.position
+    last = b"".join(MARK + b'{"at": %d}\n%s' % (at + n, b"x\n" if n == 0 else b"") for n in (0, 2))
+    assert joined(frames.take(last)) == b"x\n"
+
+
+def test_an_event_that_is_none_is_no_line_mark_or_end(sidecar):
+    sidecar.write(b"plain\n")
+    forged = ['1, "line": "\\ud800"', '1, "at": 3', '1, "end": 0', '1, "line": "forged"']
+    sidecar.layout.events.write_text("".join(f"{line}\n" for line in [*forged, json.dumps(EVENT)]))
+    data, frames, events = read(sidecar.prints())
+    assert (data, events, frames.position, frames.skipped) == (b"plain\n", [EVENT], 6, 0)
 
 
 def test_what_the_supervisor_dropped_is_one_line_that_says_so(tmp_path):
