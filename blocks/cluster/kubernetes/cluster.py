@@ -2,35 +2,29 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 from blocks.cluster.base import Cluster, Cursor, Secrets, Selector, Trace
 from blocks.cluster.kubernetes.api import Api
-from blocks.cluster.kubernetes.exits import is_heard, is_over
-from blocks.cluster.kubernetes.frames import cursor_of, place_of
 from blocks.cluster.kubernetes.launching import GONE_SECONDS, Launching
 from blocks.cluster.kubernetes.manifests import Site
-from blocks.cluster.kubernetes.names import Object, job_name, life_of, name_of, of_run, run_name
-from blocks.cluster.kubernetes.progress import newest_pods, phase_of
+from blocks.cluster.kubernetes.names import job_name, name_of, of_run, run_name
+from blocks.cluster.kubernetes.progress import phase_of
+from blocks.cluster.kubernetes.reading import Reading
 from blocks.cluster.kubernetes.record import RunRecord, UnreadableRecordError
 from blocks.cluster.kubernetes.settling import LaunchJob, Settling, matches
 from blocks.cluster.kubernetes.states import CLUSTER, made, state_of, trace_of, unreadable_state
 from blocks.cluster.kubernetes.stopping import Stopping
-from blocks.cluster.kubernetes.streams import Stream, Streams
+from blocks.cluster.kubernetes.streams import Streams
 from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View
-from blocks.cluster.output import Piece, lines_of
-from blocks.domain.errors import InUseError, NotFoundError
+from blocks.domain.errors import InUseError
 from blocks.domain.paths import Scheme, StoragePath
 from blocks.domain.plan import LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
 
-GONE = "[makerflow: the output of attempt {attempt} has gone with its pod; what was uploaded of it is with the logs]\n"
 LOOK_SECONDS = 5.0
-_LINES_BYTES = 1 << 20
-_LINES_SECONDS = 0.2
 
 
 class _Connection:
@@ -97,6 +91,10 @@ class KubernetesCluster(Cluster):
         self._shared.view.start()
         return self._shared.settling(self._launching.launch_job)
 
+    @property
+    def _reading(self) -> Reading:
+        return Reading(self._api, self._view, self._shared.streams, self._settling)
+
     def reaches(self, path: StoragePath) -> bool:
         """As promised: no pod sees this machine's disk."""
         if path.scheme is Scheme.NAS:
@@ -126,7 +124,7 @@ class KubernetesCluster(Cluster):
                         yield event
                         heard = time.monotonic()
                 if selector.run_id:
-                    self._listen(run_name(selector.run_id))
+                    self._reading.listen(run_name(selector.run_id))
                 if idle_seconds is not None and time.monotonic() - heard >= idle_seconds:
                     yield None
                     heard = time.monotonic()
@@ -139,36 +137,11 @@ class KubernetesCluster(Cluster):
     def logs(self, handle: RunHandle, rank: int, *, follow: bool, since: int = 0) -> Iterator[LogLine]:
         """As promised, from the sidecar's log."""
         with self._following(Selector(run_id=handle.run_id)) if follow else nullcontext():
-            yield from self._lines(handle, rank, follow, since)
-
-    def _lines(self, handle: RunHandle, rank: int, follow: bool, since: int) -> Iterator[LogLine]:
-        while True:
-            record = self._record(handle)
-            over = not follow or record is None or record.is_over
-            data, cursor = self.read_output(handle, rank, since=since, at_most=_LINES_BYTES)
-            yield from lines_of(Piece(data, cursor), since, rank)
-            since = cursor
-            if not data:
-                if over:
-                    return
-                time.sleep(_LINES_SECONDS)
+            yield from self._reading.lines(handle, rank, follow=follow, since=since)
 
     def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> tuple[bytes, int]:
         """As promised. A cursor holds the attempt and the position in its output."""
-        run = run_name(handle.run_id)
-        record = self._record(handle)
-        if record is None:
-            raise NotFoundError("run", handle.run_id)
-        attempt, position = place_of(since)
-        while True:
-            data, position, ended = self._read(run, rank, attempt, position, at_most)
-            if data or not ended or attempt >= record.attempt:
-                return data, cursor_of(attempt, position)
-            pods = newest_pods(self._view.seen(run).pods_of(attempt))
-            missing = position == 0 and bool(record.told("started", attempt)) and rank not in pods
-            attempt, position = attempt + 1, 0
-            if missing:
-                return GONE.format(attempt=attempt - 1).encode(), cursor_of(attempt, 0)
+        return self._reading.read(handle, rank, since=since, at_most=at_most)
 
     def stop(self, handle: RunHandle, grace_seconds: float, secrets: Secrets | None = None) -> StopReport:
         """As promised. What the workers left is uploaded before they are gone; so this may outlast the grace."""
@@ -231,37 +204,6 @@ class KubernetesCluster(Cluster):
             if event.sequence > read.get(record.run_id, 0):
                 read[record.run_id] = event.sequence
                 yield event
-
-    def _listen(self, run: str) -> None:
-        """Hear what rank 0's sidecar tells, while the run goes on."""
-        record = self._view.record(run)
-        if record is None or record.is_over:
-            return
-        pod = newest_pods(self._view.seen(run).pods_of(record.attempt)).get(0)
-        if pod and is_heard(pod) and not is_over(pod):
-            silently = lambda: self._stream(run, 0, record.attempt, pod, 0, silent=True)  # noqa: E731 - read once
-            self._shared.streams.listen(run, 0, name_of(pod), silently)
-
-    def _read(self, run: str, rank: int, attempt: int, position: int, at_most: int) -> tuple[bytes, int, bool]:
-        """What there is of one attempt's output, and whether there is no more to come."""
-        seen, record = self._view.seen(run), self._view.record(run)
-        pod = newest_pods(seen.pods_of(attempt)).get(rank)
-        if pod is None:
-            return b"", position, record is None or record.is_over or record.attempt > attempt
-        if not is_heard(pod):
-            return b"", position, is_over(pod)
-        open_at: Callable[[int], Stream] = lambda at: self._stream(run, rank, attempt, pod, at)  # noqa: E731 - read once
-        return self._shared.streams.read(run, rank, name_of(pod), position, at_most, open_at)
-
-    def _stream(self, run: str, rank: int, attempt: int, pod: Object, position: int, *, silent: bool = False) -> Stream:
-        def told(frame: dict[str, Any]) -> None:
-            self._settling.tell(run, (life_of(pod), attempt, rank), frame)
-
-        def over() -> bool:
-            now = [p for p in self._view.seen(run).pods if name_of(p) == name_of(pod)]
-            return not now or is_over(now[0])
-
-        return Stream(self._api, name_of(pod), position, told, over, silent=silent)
 
     def _record(self, handle: RunHandle) -> RunRecord | None:
         return self._view.record(run_name(handle.run_id))
