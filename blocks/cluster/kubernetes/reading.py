@@ -87,7 +87,8 @@ class Reading:
         if not is_heard(pod):
             return b"", position, is_over(pod)
         open_at: Callable[[int], Stream] = lambda at: self._stream(run, rank, attempt, pod, at)  # noqa: E731 - read once
-        return self._streams.read(run, rank, name_of(pod), position, at_most, open_at)
+        read = self._streams.read(run, rank, name_of(pod), position, at_most, open_at)
+        return read.data, read.position, read.ended
 
     def _stream(self, run: str, rank: int, attempt: int, pod: Object, position: int, *, silent: bool = False) -> Stream:
         def told(frame: dict[str, Any]) -> None:
