@@ -2,23 +2,44 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from blocks.cluster.kubernetes.api import Api
-from blocks.cluster.kubernetes.exits import is_heard, is_over
+from blocks.cluster.kubernetes.exits import is_heard, is_lost, is_over
 from blocks.cluster.kubernetes.frames import cursor_of, place_of
 from blocks.cluster.kubernetes.names import Object, life_of, name_of, run_name
 from blocks.cluster.kubernetes.progress import newest_pods
 from blocks.cluster.kubernetes.settling import Settling
-from blocks.cluster.kubernetes.streams import Stream, Streams
-from blocks.cluster.kubernetes.view import View
+from blocks.cluster.kubernetes.streams import Read, Stream, Streams
+from blocks.cluster.kubernetes.view import Seen, View
 from blocks.cluster.output import Piece, lines_of
-from blocks.domain.errors import NotFoundError
+from blocks.domain.errors import ClusterUnavailableError, NotFoundError
 from blocks.domain.plan import LogLine, RunHandle
 
 GONE = "[makerflow: the output of attempt {attempt} has gone with its pod; what was uploaded of it is with the logs]\n"
+CUT = (
+    "[makerflow: the end of the output of attempt {attempt} may be missing here;"
+    " what was uploaded of it is with the logs]\n"
+)
 _LINES_BYTES = 1 << 20
 _LINES_SECONDS = 0.2
+
+
+class _Found(NamedTuple):
+    """What follows a cursor.
+
+    Attributes:
+        data: Whole lines.
+        cursor: Behind them.
+        is_note: Whether it is not output, but says what is missing of it.
+        is_last: Whether no attempt follows the one whose output breaks off.
+    """
+
+    data: bytes
+    cursor: int
+    is_note: bool = False
+    is_last: bool = False
 
 
 class Reading:
@@ -35,38 +56,35 @@ class Reading:
         self._api, self._view, self._streams, self._settling = api, view, streams, settling
 
     def lines(self, handle: RunHandle, rank: int, *, follow: bool, since: int) -> Iterator[LogLine]:
-        """A worker's output as `Cluster.logs` promises it."""
+        """A worker's output as `Cluster.logs` promises it.
+
+        The cursor of a note that the rest of the last attempt is missing is where that is missing: from there on the
+        uploaded log has it.
+        """
         while True:
             record = self._view.record(run_name(handle.run_id))
             over = not follow or record is None or record.is_over
-            data, cursor = self.read(handle, rank, since=since, at_most=_LINES_BYTES)
-            yield from lines_of(Piece(data, cursor), since, rank)
-            since = cursor
-            if not data:
+            found = self._next(handle, rank, since, _LINES_BYTES)
+            if found.is_note:
+                cursor = since if found.is_last else found.cursor
+                yield LogLine(rank=rank, text=found.data[:-1].decode(errors="replace"), cursor=cursor)
+            else:
+                yield from lines_of(Piece(found.data, found.cursor), since, rank)
+            since = found.cursor
+            if not found.data:
                 if over:
                     return
                 time.sleep(_LINES_SECONDS)
 
     def read(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> tuple[bytes, int]:
-        """A worker's output as `Cluster.read_output` promises it.
+        """A worker's output as `Cluster.read_output` promises it: nothing new is all there is once the run is over.
 
         Raises:
             NotFoundError: There is no such run.
+            ClusterUnavailableError: There is more, which cannot be had now.
         """
-        run = run_name(handle.run_id)
-        record = self._view.record(run)
-        if record is None:
-            raise NotFoundError("run", handle.run_id)
-        attempt, position = place_of(since)
-        while True:
-            data, position, ended = self._read(run, rank, attempt, position, at_most)
-            if data or not ended or attempt >= record.attempt:
-                return data, cursor_of(attempt, position)
-            pods = newest_pods(self._view.seen(run).pods_of(attempt))
-            missing = position == 0 and bool(record.told("started", attempt)) and rank not in pods
-            attempt, position = attempt + 1, 0
-            if missing:
-                return GONE.format(attempt=attempt - 1).encode(), cursor_of(attempt, 0)
+        found = self._next(handle, rank, since, at_most)
+        return found.data, found.cursor
 
     def listen(self, run: str) -> None:
         """Hear what rank 0's sidecar tells, while the run goes on."""
@@ -78,17 +96,35 @@ class Reading:
             silently = lambda: self._stream(run, 0, record.attempt, pod, 0, silent=True)  # noqa: E731 - read once
             self._streams.listen(run, 0, name_of(pod), silently)
 
-    def _read(self, run: str, rank: int, attempt: int, position: int, at_most: int) -> tuple[bytes, int, bool]:
-        """What there is of one attempt's output, and whether there is no more to come."""
-        seen, record = self._view.seen(run), self._view.record(run)
-        pod = newest_pods(seen.pods_of(attempt)).get(rank)
-        if pod is None:
-            return b"", position, record is None or record.is_over or record.attempt > attempt
-        if not is_heard(pod):
-            return b"", position, is_over(pod)
+    def _next(self, handle: RunHandle, rank: int, since: int, at_most: int) -> _Found:
+        run = run_name(handle.run_id)
+        record = self._view.record(run)
+        if record is None:
+            raise NotFoundError("run", handle.run_id)
+        attempt, position = place_of(since)
+        while True:
+            read = self._read(run, rank, attempt, position, at_most)
+            is_last = attempt >= record.attempt
+            if read.cut and (read.position or record.told("started", attempt)):
+                note = (CUT if read.position else GONE).format(attempt=attempt)
+                return _Found(note.encode(), cursor_of(attempt + 1, 0), is_note=True, is_last=is_last)
+            if not read.ended or is_last:
+                return _Found(read.data, cursor_of(attempt, read.position), is_note=read.is_note)
+            attempt, position = attempt + 1, 0
+
+    def _read(self, run: str, rank: int, attempt: int, position: int, at_most: int) -> Read:
+        """What there is of one attempt's output."""
+        pod = _pod_of(self._view.seen(run), rank, attempt)
+        if pod is None or not is_heard(pod):
+            ended = self._is_concluded(run, attempt) or (pod is not None and is_over(pod))
+            return Read(b"", position, ended=ended, cut=ended)
         open_at: Callable[[int], Stream] = lambda at: self._stream(run, rank, attempt, pod, at)  # noqa: E731 - read once
-        read = self._streams.read(run, rank, name_of(pod), position, at_most, open_at)
-        return read.data, read.position, read.ended
+        try:
+            return self._streams.read(run, rank, name_of(pod), position, at_most, open_at)
+        except ClusterUnavailableError:
+            if _is_answered(pod):
+                raise
+            return Read(b"", position, ended=True, cut=True)
 
     def _stream(self, run: str, rank: int, attempt: int, pod: Object, position: int, *, silent: bool = False) -> Stream:
         def told(frame: dict[str, Any]) -> None:
@@ -96,6 +132,22 @@ class Reading:
 
         def over() -> bool:
             now = [p for p in self._view.seen(run).pods if name_of(p) == name_of(pod)]
-            return not now or is_over(now[0])
+            return not now or is_over(now[0]) or self._is_concluded(run, attempt)
 
         return Stream(self._api, name_of(pod), position, told, over, silent=silent)
+
+    def _is_concluded(self, run: str, attempt: int) -> bool:
+        """Whether it is written down how the attempt ended: its pods have, or nobody waits for them any more."""
+        record = self._view.record(run)
+        return record is None or record.is_over or record.attempt > attempt
+
+
+def _pod_of(seen: Seen, rank: int, attempt: int) -> Object | None:
+    """The pod that was made last, also one that has gone: this process may have read its log."""
+    return {**newest_pods(seen.departed_of(attempt)), **newest_pods(seen.pods_of(attempt))}.get(rank)
+
+
+def _is_answered(pod: Object) -> bool:
+    """Whether its node lives, as far as anybody knows: it would have deleted the pod when it was told to."""
+    until = pod["metadata"].get("deletionTimestamp")
+    return not is_lost(pod) and (until is None or datetime.now(UTC) < datetime.fromisoformat(until))
