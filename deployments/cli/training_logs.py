@@ -138,12 +138,9 @@ def _there(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
         return
     cluster = open_platform().cluster
     try:
-        while True:
-            data, offset = cluster.read_output(handle, rank, since=cursor.offset, at_most=CHUNK_BYTES)
-            if offset == cursor.offset:
-                return
-            cursor.offset = offset
-            yield from data.removesuffix(b"\n").decode(errors="replace").split("\n")
+        for line in cluster.logs(handle, rank, follow=False, since=cursor.offset):
+            cursor.offset = line.cursor
+            yield line.text
     except NotFoundError:
         cursor.stored = True
         if row.logs_uploaded:
