@@ -205,9 +205,6 @@ class KubernetesCluster(Cluster):
                 read[record.run_id] = event.sequence
                 yield event
 
-    def _record(self, handle: RunHandle) -> RunRecord | None:
-        return self._view.record(run_name(handle.run_id))
-
     @contextmanager
     def _following(self, selector: Selector) -> Iterator[None]:
         """Take care of these runs; what their sidecars told before, when it may be that nobody did, is told again."""
