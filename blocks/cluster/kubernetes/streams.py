@@ -125,9 +125,7 @@ class Stream:
             return True
 
     def read(self, position: int, at_most: int) -> Read | None:
-        """Whole lines from where this thread was admitted, about that much.
-
-        None when it cannot go on here: somebody has closed it, or another thread is too far behind.
+        """Whole lines from where this thread was admitted, about that much; None when somebody closed it meanwhile.
 
         Raises:
             ClusterUnavailableError: The worker is over, and the rest of its log is not to be had now.
@@ -142,7 +140,7 @@ class Stream:
             self._changed.notify_all()
             if self._ended and not found.data:
                 return found._replace(ended=True, cut=self._cut)
-            if (self._closed or self._is_full()) and not found.data:
+            if self._closed and not found.data:
                 return None
         if over and not found.data:
             self._hang_up()
@@ -179,8 +177,8 @@ class Stream:
             patience, refused = self._opened + FIRST_SECONDS - self.used, FIRST_REFUSED_SECONDS
 
         def decided() -> bool:
-            stands = self._ended or self._closed or self._is_full() or (self._seen and not over)
-            return stands or self._end > position or self._refused_seconds() > refused
+            known = self._end > position or self._ended or self._closed or (self._seen and not over)
+            return known or self._refused_seconds() > refused
 
         self._changed.wait_for(decided, max(0.0, patience))
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from typing import TypeVar
 
 import pytest
 
@@ -19,12 +20,14 @@ RESTARTING = ApiError(403, "Forbidden", 'pods "pod" is forbidden: RBAC: role not
 NOT_FOUND = ApiError(404, "NotFound", 'pods "pod" not found')
 FORGOTTEN = ApiError(400, "BadRequest", 'container "sync" in pod "pod" is terminated')
 MUCH = 100
+T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
 def _small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BUFFER_BYTES", 80 * len(LINE))
     monkeypatch.setattr(module, "KEPT_BYTES", 10 * len(LINE))
+    monkeypatch.setattr(module, "CHUNK_BYTES", 10 * len(LINE))
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(module, "MOST_PAUSE_SECONDS", 0.05)
 
@@ -64,7 +67,7 @@ class Worker:
         return found
 
 
-def in_thread(pool: ThreadPoolExecutor, call: Callable[[], bytes]) -> "Callable[[], bytes]":
+def in_thread(pool: ThreadPoolExecutor, call: Callable[[], T]) -> Callable[[], T]:
     future = pool.submit(call)
     return lambda: future.result(timeout=20)
 
@@ -83,12 +86,12 @@ def test_two_readers_of_which_one_is_far_ahead_both_read_all_and_each_opens_the_
 def test_readers_that_go_on_far_apart_do_not_take_the_log_from_each_other(worker):
     worker.print(5 * MUCH)
     worker.log.end()
-    far = 4 * MUCH * len(LINE)
-    turns = threading.Barrier(2, timeout=10)
-    with ThreadPoolExecutor(2) as pool:
-        ahead = in_thread(pool, lambda: worker.read_all(far, 5 * len(LINE), turns.wait))
-        behind = in_thread(pool, lambda: worker.read_all(0, 25 * len(LINE), turns.wait))
-        assert (len(ahead()), len(behind())) == (MUCH * len(LINE), 5 * MUCH * len(LINE))
+    ahead, behind = Read(b"", 4 * MUCH * len(LINE)), Read(b"", 0)
+    with ThreadPoolExecutor(1) as pool:
+        while not (ahead.ended and behind.ended):
+            ahead = in_thread(pool, lambda at=ahead.position: worker.read(at, 5 * len(LINE)))()
+            behind = worker.read(behind.position, 25 * len(LINE))
+    assert ahead.position == behind.position == 5 * MUCH * len(LINE)
     assert len(worker.log.follows) == 2
 
 
@@ -107,7 +110,7 @@ def test_readers_that_are_near_each_other_share_a_connection(worker):
         for _ in range(2):
             assert in_thread(pool, worker.read_all)() == worker.read_all() == LINE * 5
         assert in_thread(pool, lambda: worker.read_all(3 * len(LINE)))() == LINE * 2
-    assert (worker.log.open, worker.log.follows) == (1, [False, True])
+    wait_until(lambda: (worker.log.open, worker.log.follows) == (1, [False, True]), "one to be open", 5)
 
 
 def test_a_reader_goes_on_when_somebody_closes_what_it_reads(worker):
@@ -207,8 +210,7 @@ def test_a_log_that_breaks_is_read_to_its_end(worker):
     assert worker.read(5 * len(LINE)) == Read(b"", 5 * len(LINE), ended=True)
 
 
-def test_one_look_at_a_log_that_is_late_finds_all_that_is_there(worker, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_BYTES", 10 * len(LINE))
+def test_one_look_at_a_log_that_is_late_finds_all_that_is_there(worker):
     worker.log.seconds_until_opened, worker.log.seconds_between_pieces = 1.2, 0.05
     worker.print(30)
     assert worker.read_all() == LINE * 30
@@ -251,7 +253,7 @@ def test_what_a_node_has_dropped_is_one_line_by_itself(worker):
 
 
 def test_one_that_is_closed_before_it_is_open_lets_go_of_its_connection(worker):
-    worker.log.seconds_until_opened = 0.2
+    worker.log.seconds_until_opened, worker.log.is_stuck = 0.2, True
     stream = worker.opened()
     wait_until(lambda: worker.log.follows == [False], "it to ask", 5)
     stream.close()
