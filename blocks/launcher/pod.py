@@ -44,6 +44,7 @@ from blocks.launcher.pod_layout import PodLayout
 from blocks.launcher.pod_monitor import PodMonitor, open_files
 from blocks.launcher.pod_relay import relay_usage, usage_sender
 from blocks.launcher.pod_stage import check_outputs, open_node_cache, place_programs, place_worker
+from blocks.launcher.pod_start import LOOK_SECONDS, look_pause
 from blocks.launcher.pod_stream import Remarks, Stream
 from blocks.launcher.pod_volume import DELIVERING, hold, is_held, read_object
 from blocks.launcher.preparation import stage_inputs
@@ -55,11 +56,6 @@ from blocks.storage.cache import Cache
 TERMINATION_LOG = Path("/dev/termination-log")
 MESSAGE_BYTES = 2900
 """As of the supervisor's."""
-
-LOOK_SECONDS = 0.03
-SHARE_OF_TIME = 40
-LONGEST_LOOK_SECONDS = 0.25
-"""A look takes a quarter of a millisecond: 33 a second were most of what the sidecar asks for."""
 
 USAGE = "usage: python -m blocks.launcher.pod stage|sync < CONFIDENTIAL"
 
@@ -177,7 +173,7 @@ class Pod:
         """Until the record of the worker's end is there, or none is to come."""
         began = time.monotonic()
         while not (self._record() or switch.asked() or self.is_supervisor_gone()):
-            switch.wait(min(max(LOOK_SECONDS, (time.monotonic() - began) / SHARE_OF_TIME), LONGEST_LOOK_SECONDS))
+            switch.wait(look_pause(time.monotonic() - began))
 
     def _record(self) -> ExitRecord | None:
         """What the worker's supervisor has left; what an entry point has put there is none."""

@@ -20,6 +20,9 @@ from blocks.cluster.output import Output
 MARK = b"\x1e"
 PIECE_BYTES = 1 << 18
 PAUSE_SECONDS = 0.1
+LAST_SECONDS = 300.0
+"""For what is left at the end: an entry point can leave a terabyte of nothing. The store has it as well."""
+
 LIMIT_MIB = 1 << 20
 """Of the output of one attempt, for the mark of what was dropped."""
 
@@ -42,7 +45,7 @@ class Stream:
             yield
         finally:
             self._ended.set()
-            thread.join()
+            thread.join(LAST_SECONDS)
 
     def _follow(self) -> None:
         self._print(MARK + b'{"at": 0}\n')

@@ -133,7 +133,7 @@ class Stream:
         with self._changed:
             self.used = time.monotonic()
             over = self._over()
-            self._wait(position, over)
+            self._wait(position, at_most, over)
             found = self._from(position, at_most)
             self._readers[threading.get_ident()] = found.position
             self._forget()
@@ -170,14 +170,16 @@ class Stream:
             with suppress(Exception):  # it may have ended meanwhile
                 response.shutdown()
 
-    def _wait(self, position: int, over: bool) -> None:
+    def _wait(self, position: int, at_most: int, over: bool) -> None:
         """For what is there already: all of it, once the worker is over. What comes later nobody waits for."""
+        least = at_most if over else 1
         patience, refused = LAST_SECONDS, RETRY_SECONDS
         if not over:
             patience, refused = self._opened + FIRST_SECONDS - self.used, FIRST_REFUSED_SECONDS
 
         def decided() -> bool:
-            known = self._end > position or self._ended or self._closed or (self._seen and not over)
+            has_enough = self._end - position >= least or (self._end > position and self._is_full())
+            known = has_enough or self._ended or self._closed or (self._seen and not over)
             return known or self._refused_seconds() > refused
 
         self._changed.wait_for(decided, max(0.0, patience))

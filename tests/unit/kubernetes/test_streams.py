@@ -309,3 +309,11 @@ def test_a_reader_that_goes_on_to_the_next_attempt_leaves_the_earlier_one_to_the
         wait_until(lambda: len(worker.log.follows) == 4, "both to be followed", 5)
         in_thread(pool, lambda: worker.read(0, pod="next").data)()
     wait_until(lambda: worker.log.open == 1, "the earlier one to be closed", 5)
+
+
+def test_of_a_worker_that_is_over_one_read_gives_as_much_as_is_asked_for(worker):
+    worker.print(40)
+    worker.log.end()
+    worker.log.seconds_between_pieces = 0.02
+    assert worker.read(0).data == 40 * LINE
+    assert len(worker.read(0, at_most=25 * len(LINE)).data) == 25 * len(LINE)
