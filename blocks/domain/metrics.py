@@ -19,6 +19,10 @@ MAX_NAMES = 1000
 """Distinct names of one worker; further names are left out, so that a program that prints a new name on
 each line can fill neither memory nor the registry."""
 
+NOTE = b"[makerflow: "
+"""So begins a line that says what is missing of the output; it is the platform's, and reports nothing."""
+
+_NOTES = re.compile(rb"^" + re.escape(NOTE) + rb".*\n?", re.MULTILINE)
 _NUMBER = re.compile(
     r"([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?:%|[A-Za-z]{1,3}(?:/[a-z]{1,3})?)?", re.ASCII
 )
@@ -90,6 +94,7 @@ class MetricReader:
 
     def reports(self, output: bytes) -> Iterator[tuple[str, str, int]]:
         """The same as name, value as printed, and step."""
+        output = _NOTES.sub(b"", output) if NOTE in output else output
         lines = plain_lines(output, MAX_OWN_LINE_BYTES if self._own else MAX_LINE_BYTES)
         counts = self._counts
         for name, text, step in own_reports(self._own, lines) if self._own else default_reports(lines):

@@ -92,12 +92,20 @@ class Delivery:
         note_doubts(self._layout, self._ranks, attempt)
         self._doubt()
 
-    def deliver(self, outcome: Outcome) -> Outcome:
-        """Upload all that this end of the run leaves to upload; the outcome that the run has then."""
+    def deliver(self, outcome: Outcome, others: Callable[[], Outcome] = lambda: Outcome(ExitCause.OK)) -> Outcome:
+        """Upload all that this end of the run leaves to upload; the outcome that the run has then.
+
+        Args:
+            outcome: Of the workers that are here.
+            others: Waits for those that are elsewhere, and says how they ended; asked before a model is uploaded, as
+                there is none but of workers that have all ended well.
+        """
         outcome = self._step(outcome, "its checkpoints", self._rest)
-        if outcome.cause == ExitCause.OK:
-            outcome = self._step(outcome, "its model", self._model)
-        return self.deliver_log(outcome)
+        delivered = self.deliver_log(outcome)  # first, as it may be long until the others have ended
+        if outcome.cause != ExitCause.OK:
+            return delivered
+        elsewhere = others()
+        return self._step(delivered, "its model", self._model) if elsewhere.cause == ExitCause.OK else elsewhere
 
     def deliver_log(self, outcome: Outcome) -> Outcome:
         """The part of it that is also due when no worker was ever started."""

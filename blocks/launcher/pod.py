@@ -46,7 +46,7 @@ from blocks.launcher.pod_relay import relay_usage, usage_sender
 from blocks.launcher.pod_stage import check_outputs, open_node_cache, place_programs, place_worker
 from blocks.launcher.pod_start import LOOK_SECONDS, look_pause
 from blocks.launcher.pod_stream import Remarks, Stream
-from blocks.launcher.pod_volume import DELIVERING, hold, is_held, read_object
+from blocks.launcher.pod_volume import DELIVERING, LEAVING, hold, is_held, read_object
 from blocks.launcher.preparation import stage_inputs
 from blocks.launcher.stopping import StopSwitch, in_background
 from blocks.launcher.stores import Stores
@@ -133,6 +133,10 @@ class Pod:
             return self._sync(switch)
 
     def _sync(self, switch: StopSwitch) -> Outcome:
+        with Barrier(self.settings.addresses, self.rank, f"{self._name}/end") as end:
+            return self._deliver(end, switch)
+
+    def _deliver(self, end: Barrier, switch: StopSwitch) -> Outcome:
         worker = self.layout.worker(self.rank)
         self.journal.change(attempt=self.settings.attempt)
         delivery = Delivery(
@@ -152,10 +156,22 @@ class Pod:
         ended.set()
         with suppress(OSError):  # where the entry point has left something in its place, there is less time
             hold(str(worker / DELIVERING))  # only now: it could have removed it
-        outcome = delivery.deliver(self._outcome())
+        outcome = delivery.deliver(self._outcome(), lambda: self._wait_for_others(end, switch))
         with suppress(OSError):
             write_json(worker / "delivered.json", asdict(outcome), durable=False)
         return outcome
+
+    def _wait_for_others(self, end: Barrier, switch: StopSwitch) -> Outcome:
+        """Until all workers have ended well; this pod has to go before when one has not, or it is evicted."""
+        waiting = in_background(switch, "the end of the others", end.wait)
+        leaving = self.layout.worker(self.rank) / LEAVING
+        while not waiting.done():
+            if switch.asked() or leaving.exists():
+                return Outcome(ExitCause.STOPPED, "It had to go before all workers had ended.")
+            switch.wait()
+        if error := waiting.exception():
+            return Outcome(ExitCause.LOST, f"Whether the other workers ended well is not known: {error}.")
+        return Outcome(ExitCause.OK)
 
     def _hold_to_storage(self, storage: DataStorage, ended: Event) -> None:
         if reason := storage.watch(ended):

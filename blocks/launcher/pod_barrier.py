@@ -1,11 +1,13 @@
-"""Where the workers of a run wait for each other before their entry points start. Standard library only.
+"""Where the workers of a run wait for each other, before their entry points start and when these have ended well.
 
-One that started earlier could be over, and its name gone, before another has looked for it.
+One that started earlier could be over, and its name gone, before another has looked for it; and there is no model but
+of workers that have all ended well. Standard library only.
 """
 
 import hmac
 import selectors
 import socket
+import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
@@ -88,7 +90,7 @@ class Barrier:
                     f"and that the Service {service} is there"
                 )
             if began and now - began > _TOLD_SECONDS:
-                print(f"waiting for the pod of worker {rank}, which has no node yet", flush=True)
+                _say(f"waiting for the pod of worker {rank}, which has no node yet")
                 began = 0.0
             time.sleep(pause)
             pause = min(pause * 1.1, _LONGEST_LOOK_SECONDS)
@@ -135,6 +137,10 @@ class Barrier:
                 gathered.set_result(None)
         except BaseException as error:
             gathered.set_exception(error)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # on the other one a sidecar prints what its worker does
 
 
 def _has_place(address: str) -> bool:
@@ -184,7 +190,7 @@ class _Gathering:
             if time.monotonic() > tell_at:
                 missing, tell_at = self._workers_but(self.there), time.monotonic() + _TOLD_SECONDS
                 if missing != told:
-                    print(f"waiting for {missing} to be ready to start", flush=True)
+                    _say(f"waiting for {missing}")
                 told = missing
         self._let_go()
         until = time.monotonic() + _HEARD_SECONDS

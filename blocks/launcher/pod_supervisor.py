@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from typing import Any
 if __package__:
     from blocks.launcher.accounting import account_below, host_traffic
-    from blocks.launcher.pod_volume import DELIVERING, hold, is_held, read_object, write_object
+    from blocks.launcher.pod_volume import DELIVERING, LEAVING, hold, is_held, read_object, write_object
     from blocks.launcher.supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
 elif not TYPE_CHECKING:  # a program, beside copies of these
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     from accounting import account_below, host_traffic
-    from pod_volume import DELIVERING, hold, is_held, read_object, write_object
+    from pod_volume import DELIVERING, LEAVING, hold, is_held, read_object, write_object
     from supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
 
 LOOK_SECONDS = 0.25
@@ -144,6 +144,9 @@ class PodSupervisor(Supervisor):
                 return read_object(self._path("delivered.json"))
             is_at_it = is_held(self._path(DELIVERING)) is True
             is_to_end = self._is_terminated or bool(self._annotation())
+            if is_to_end:
+                with Ignored(OSError):
+                    write_object(self._path(LEAVING), {})
             if patience.is_over(time.monotonic(), is_at_it=is_at_it, is_to_end=is_to_end):
                 return {"cause": "launcher_error"}
             time.sleep(pause)

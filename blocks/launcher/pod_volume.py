@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 DELIVERING = "delivering.lock"
 """Held by the sidecar while it uploads what the worker has left."""
 
+LEAVING = "leaving.json"
+"""Left by the supervisor where the pod has to go while the sidecar is at it: who waits for others waits in vain."""
+
 DOCUMENT_BYTES = 4 << 20
 
 

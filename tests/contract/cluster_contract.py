@@ -62,7 +62,8 @@ def until_over(cluster: Cluster, handle: RunHandle, after: int = 0) -> list[RunE
     deadline = time.monotonic() + SECONDS
     since = {handle.run_id: after}
     for event in cluster.watch(Selector(run_id=handle.run_id), since, idle_seconds=0.5):
-        assert time.monotonic() < deadline, f"the run is not over: {found}; {cluster.find(Selector())}"
+        said = [(each.kind, each.at) for each in found if each.kind != "usage"]
+        assert time.monotonic() < deadline, f"the run is not over: {said}; {cluster.find(Selector())}"
         if event is not None:
             found.append(event)
             if event.kind == "finished":

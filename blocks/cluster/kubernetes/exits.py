@@ -287,9 +287,14 @@ def _fate(pod: Object) -> str:
 
 
 def _own_record(pod: Object, asked: bool) -> ExitRecord | None:
-    """What its supervisor left; one that was made to end from outside was lost, unless that was asked for."""
+    """What its supervisor left; one that was made to end from outside was lost, unless that was asked for.
+
+    Also one that had ended well, and had to go before its model could be uploaded, as others had not yet ended.
+    """
     record = _own_words(pod)
-    if record is None or record.cause is not ExitCause.STOPPED or asked:
+    if record is None or asked or ExitCause.STOPPED not in (record.cause, delivery_of(pod).get("cause")):
+        return record
+    if record.cause not in (ExitCause.OK, ExitCause.STOPPED):
         return record
     return record.model_copy(update={"cause": ExitCause.LOST, "message": f"{_fate(pod)}."})
 

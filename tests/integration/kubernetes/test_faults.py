@@ -16,7 +16,9 @@ from blocks.connections.platform import open_platform
 from blocks.domain.catalogues import BUILT_IN
 from blocks.domain.errors import CapacityError, NotFoundError
 from blocks.domain.lifecycle import TrainingStatus
-from blocks.domain.plan import ExitCause, PlannedOutput, Resources, RunHandle, RunPhase
+from blocks.domain.paths import StoragePath
+from blocks.domain.plan import ExitCause, PlannedOutput, Resources, RunHandle, RunPhase, RunPlan
+from blocks.storage.open import open_storage
 from tests.contract.cluster_contract import SLOW, state_of, texts, until, until_it_prints, until_over
 from tests.contract.test_kubernetes_cluster import STORE, KubernetesSite, objects_in
 from tests.kubernetes import TestNamespace, kubernetes_namespace
@@ -71,6 +73,20 @@ from flows.training import create_training
 create_training(dict(name=sys.argv[1], algorithm=sys.argv[2], entry_point="train.py", output=sys.argv[3] + "/out",
     checkpoint_output=sys.argv[3] + "/checkpoints", hyperparameters=[dict(name="seconds", value=sys.argv[4])]))
 """
+ENDS_BEFORE_THE_OTHER = """
+import os, sys, time
+from pathlib import Path
+given, rank = os.environ.get("EM_CHECKPOINT_INPUT_DIR"), os.environ["RANK"]
+attempt = 2 if given and list(Path(given).rglob("again")) else 1
+Path(os.environ["EM_MODEL_DIR"], f"of-attempt-{attempt}").write_text(rank)
+print("done", flush=True)
+if rank == "1" and attempt == 1:
+    Path(os.environ["EM_CHECKPOINT_DIR"], "again").write_text("x")
+    while not os.path.exists("/tmp/fail"):
+        time.sleep(0.1)
+    sys.exit(9)
+"""
+FAIL = "open('/tmp/fail', 'w')"
 HUNGRY = "print('eats', flush=True)\nfood = bytearray(4 << 30)\nfor n in range(0, len(food), 4096): food[n] = 1\n"
 
 
@@ -102,6 +118,46 @@ def with_checkpoints(site: KubernetesSite, program: str, **changes: object):
     place = f"{site.bucket_path}/checkpoints-{time.time_ns()}"
     outputs = [PlannedOutput(kind=kind, path=f"{place}/{kind}", connection=STORE) for kind in ("checkpoint", "log")]
     return site.plan(program, outputs=outputs, **changes)
+
+
+def with_model(site: KubernetesSite) -> RunPlan:
+    place = f"{site.bucket_path}/outputs-{time.time_ns()}"
+    outputs = [PlannedOutput(kind=kind, path=f"{place}/{kind}", connection=STORE) for kind in ("model", "checkpoint")]
+    return site.plan(ENDS_BEFORE_THE_OTHER, workers=2, outputs=outputs)
+
+
+def uploaded(site: KubernetesSite, plan: RunPlan, kind: str) -> list[str]:
+    (output,) = (output for output in plan.outputs if output.kind == kind)
+    place = StoragePath.parse(output.path)
+    return [entry.key for entry in open_storage(place, site.connection).entries(place, recursive=True)]
+
+
+@pytest.mark.req("TRN-05")
+def test_there_is_no_model_of_a_training_of_which_one_worker_failed_after_others_had_ended_well(
+    site, cluster, namespace
+):
+    plan = with_model(site)
+    handle = cluster.launch(plan)
+    until_it_prints(cluster, handle)
+    wait_until(lambda: texts(cluster, handle, 1) == ["done"], "the other worker")
+    kubectl(namespace, "exec", pods_of(namespace, handle)[1], "-c=worker", "--", "python", "-c", FAIL)
+    last = until_over(cluster, handle)[-1]
+    assert (last.cause, last.message) == (ExitCause.USER_ERROR, "Worker 1: The entry point exited with code 9: done")
+    assert uploaded(site, plan, "model") == []
+
+
+@pytest.mark.req("TRN-08")
+def test_a_worker_that_ended_well_and_is_evicted_before_the_others_have_has_all_start_again(site, cluster, namespace):
+    plan = with_model(site)
+    handle = cluster.launch(plan)
+    until_it_prints(cluster, handle)
+    wait_until(lambda: texts(cluster, handle, 1) == ["done"], "the other worker")
+    wait_until(lambda: uploaded(site, plan, "checkpoint") == ["worker-1/again"], "its checkpoint")
+    evict(namespace, pods_of(namespace, handle)[0])
+    events = until_over(cluster, handle)
+    assert events[-1].cause is ExitCause.OK
+    assert [event.attempt for event in events if event.kind == "started"] == [1, 2]
+    assert uploaded(site, plan, "model") == ["of-attempt-2", "worker-1/of-attempt-2"]
 
 
 @pytest.mark.req("TRN-08", "COM-04")

@@ -286,3 +286,9 @@ def test_a_program_that_prints_ever_new_names_fills_nothing():
     found = list(reader.reports(b"\n".join(b"m%d=1" % count for count in range(MAX_NAMES + 7))))
     assert (len(found), len(reader.state())) == (MAX_NAMES, MAX_NAMES)
     assert list(reader.reports(b"m0=2")) == [("m0", "2", 2)]
+
+
+def test_what_the_platform_says_of_output_that_is_missing_reports_nothing():
+    reader = MetricReader()
+    output = b"loss=1\n[makerflow: 11339648 bytes of output are missing here: the node has kept the end]\nloss=2"
+    assert list(reader.reports(output)) == [("loss", "1", 1), ("loss", "2", 2)]

@@ -232,3 +232,11 @@ def test_a_record_that_kubernetes_cut_in_two_is_no_record():
     state["message"] = state["message"][100:]
     assert exit_of(changed).cause == "environment_failed"
     assert json.loads(json.dumps(exit_of(changed).model_dump(mode="json")))["ended"] <= datetime.now(UTC).isoformat()
+
+
+def test_a_worker_that_ended_well_and_had_to_go_before_its_model_could_be_uploaded_is_lost_unless_that_was_asked_for():
+    changed = copy.deepcopy(pod(recorded("finished")))
+    state = next(s for s in changed["status"]["initContainerStatuses"] if s["name"] == "sync")["state"]["terminated"]
+    state["message"] = json.dumps({"cause": "stopped", "message": "It had to go before all workers had ended."})
+    assert exit_of(changed).cause == "lost"
+    assert exit_of(changed, ended_with_others=True).cause == exit_of(changed, stopping=True).cause == "ok"
