@@ -3,19 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blocks.domain.errors import InvalidInputError
 from deployments.cli.cluster_rights import Right
 
 if TYPE_CHECKING:
-    from kubernetes.client import ApiClient, Configuration
+    from kubernetes.client import ApiClient
 
     from blocks.connections.settings import Settings
 
 ANSWER_SECONDS = 10
 KUEUE = "kueue.x-k8s.io"
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class ClusterSilentError(Exception):
@@ -132,33 +131,16 @@ def open_answers(settings: "Settings") -> Iterator[ClusterAnswers]:
     """The cluster of the settings: KUBECONFIG's, else that of the pod's own account.
 
     Raises:
-        ClusterSilentError: Neither names one.
+        ClusterSilentError: Neither names one that can be used.
     """
-    from kubernetes.client import ApiClient, Configuration
-
-    configuration = Configuration()
-    name, namespace = _configure(configuration)
-    configuration.retries = False  # urllib3's own, which would log each try
-    place = Place(name, str(configuration.host), settings.namespace or namespace)
-    with ApiClient(configuration) as client:
-        yield ClusterAnswers(client, place)
-
-
-def _configure(configuration: "Configuration") -> tuple[str, str]:
-    """Fill in where the cluster is; what names it, and the namespace that is named there."""
-    from kubernetes import config
+    from blocks.cluster.kubernetes.account import open_account
 
     try:
-        config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        context = config.list_kube_config_contexts()[1]  # type: ignore[no-untyped-call]
-        return f"the context {context['name']}", str(context["context"].get("namespace") or "default")
-    except config.ConfigException as error:
-        said = str(error)
-    try:
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        return "this pod's account", _NAMESPACE_FILE.read_text(encoding="ascii").strip()
-    except (config.ConfigException, OSError) as error:
-        raise ClusterSilentError(f"no cluster is configured here ({said})") from error
+        account = open_account()
+    except InvalidInputError as error:
+        raise ClusterSilentError(f"{error.what}: {error.why}") from error
+    with account.client as client:
+        yield ClusterAnswers(client, Place(account.name, account.host, settings.namespace or account.namespace))
 
 
 def _ask(call: Callable[[], Any]) -> Any:

@@ -44,10 +44,23 @@ def test_without_a_cluster_it_says_how_to_name_one(home: Path, tmp_path: Path, m
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("MAKERFLOW_CLUSTER", "kubernetes")
-    image, found = cluster()
+    image, _, found = cluster()
     assert (image.level, found.level) == ("problem", "problem")
     assert "no cluster is configured here" in found.message
     assert "Set KUBECONFIG" in found.remedy
+
+
+def test_a_broken_kubeconfig_is_named_with_what_is_wrong(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kubernetes.config import kube_config
+
+    (broken := tmp_path / "broken").write_text("a: [")
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(broken))
+    monkeypatch.setenv("MAKERFLOW_CLUSTER", "kubernetes")
+    *_, found = cluster()
+    assert found.level == "problem"
+    assert f"{broken}: it cannot be used" in found.message
 
 
 @pytest.mark.parametrize(

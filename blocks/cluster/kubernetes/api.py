@@ -1,34 +1,26 @@
-"""The API server, through the official client: configuration, TLS and credentials are its business, objects are JSON.
+"""The API server, through the official client: TLS and credentials are its business, objects are JSON.
 
 Its models are left out: they take ten times as long to make as the JSON that they are made from, and keep all of it.
 """
 
 import json
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 import tenacity
 import urllib3
-from kubernetes import client
-from kubernetes import config as configuration
-from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
-from kubernetes.config import ConfigException, kube_config
 
-from blocks.domain.errors import ClusterUnavailableError, InvalidInputError, PermanentError
+from blocks.cluster.kubernetes.account import open_account
+from blocks.domain.errors import ClusterUnavailableError, PermanentError
 
 FIELD_MANAGER = "makerflow"
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 RETRY_SECONDS = 20.0
 """How long a call insists while the API server is away, restarts or is busy."""
-
-STREAMS = 256
-"""How many logs are followed at once; connections are made when they are needed."""
 
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _RESTARTING = b"RBAC:"
@@ -85,13 +77,10 @@ class Api:
     """
 
     def __init__(self, namespace: str = "", files: str = "") -> None:
-        settings = client.Configuration()
-        settings.connection_pool_maxsize = STREAMS
-        settings.retries = False
-        named = _load(settings, files or kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
-        self.namespace = namespace or named
-        self.host = str(settings.host)
-        self._client = ApiClient(settings)
+        account = open_account(files)
+        self.namespace = namespace or account.namespace
+        self.host = account.host
+        self._client = account.client
         self.requests: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -221,39 +210,6 @@ class Api:
     def _path(self, kind: str, name: str = "") -> str:
         prefix = "/apis/batch/v1" if kind == "jobs" else "/api/v1"
         return f"{prefix}/namespaces/{self.namespace}/{kind}" + (f"/{name}" if name else "")
-
-
-def _load(settings: client.Configuration, files: str) -> str:
-    """Fill in where the cluster is, and return the namespace that is meant.
-
-    Args:
-        settings: Are filled in.
-        files: Where a configuration may be. Where there is none, a pod is told by Kubernetes.
-
-    Raises:
-        InvalidInputError: There is no configuration, or none that can be used.
-    """
-    try:
-        configuration.load_kube_config(config_file=files, client_configuration=settings)  # type: ignore[no-untyped-call]
-        _, context = configuration.list_kube_config_contexts(config_file=files)  # type: ignore[no-untyped-call]
-        return str(context["context"].get("namespace") or "default")
-    except Exception as error:  # the client raises whatever it comes across in a broken one
-        said = " ".join(str(error).split()) or type(error).__name__
-        if any(Path(file).expanduser().exists() for file in files.split(os.pathsep)):
-            remedy = "Mend it, or set KUBECONFIG to another file."
-            raise InvalidInputError(
-                f"The cluster's configuration {files}", f"it cannot be used: {said}", remedy
-            ) from error
-    try:
-        configuration.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-        with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="ascii") as file:
-            return file.read().strip()
-    except (ConfigException, OSError) as error:
-        raise InvalidInputError(
-            "MAKERFLOW_CLUSTER=kubernetes",
-            f"no cluster is configured here ({said})",
-            "Set KUBECONFIG to a file that names one, or unset MAKERFLOW_CLUSTER.",
-        ) from error
 
 
 def _deletion(grace_seconds: int | None) -> dict[str, Any]:
