@@ -35,7 +35,7 @@ from tasks.publishing import publish_report
 from tasks.report import training_report
 from tasks.scalars import ScalarWriter
 from tasks.tensorboard_events import EventsCopy
-from tasks.training import ending_of, handle_of
+from tasks.training import DELETED, ending_of, handle_of, launch_again
 
 IDLE_SECONDS = 0.25
 CHECK_SECONDS = 2.0
@@ -45,10 +45,6 @@ REPORT_SECONDS = 5.0
 REPORT_SHARE_OF_TIME = 20
 """Between two reports passes so many times the time that one takes, however much there is to draw."""
 CHUNK_BYTES = 4 * 2**20
-DELETED = (
-    "Somebody deleted its run from the cluster. Start it again as a copy; what it had uploaded is at its place, and its"
-    " checkpoints can be given as its input."
-)
 
 logger = logging.getLogger("makerflow")
 
@@ -210,8 +206,7 @@ class Follower:
             target = ending_of(ExitCause.LOST, row.status)
             self._platform.registry.trainings.move(row.id, target, DELETED)
             return True
-        self._platform.cluster.launch(row.plan, self._platform.secrets(row.plan))
-        return False
+        return launch_again(self._platform, row, row.plan) is None
 
     def _repeat_stop(self, row: Training, *, is_stopping: bool) -> None:
         """Stop the run in place of whoever has said so on the row and died before the cluster heard of it."""

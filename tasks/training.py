@@ -13,10 +13,17 @@ from typing import Literal
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
-from blocks.domain.errors import AlreadyExistsError, InUseError, InvalidInputError, NotFoundError, PermanentError
+from blocks.domain.errors import (
+    AlreadyExistsError,
+    InUseError,
+    InvalidInputError,
+    NotFoundError,
+    PermanentError,
+    PlaceGoneError,
+)
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import check_expressions
-from blocks.domain.plan import ExitCause, RunHandle, RunPhase
+from blocks.domain.plan import ExitCause, RunHandle, RunPhase, RunPlan
 from blocks.domain.planning import check_outputs
 from blocks.domain.specs import ExperimentSpec, ProvidedAlgorithm, TrainingSpec
 from blocks.domain.template_overrides import TemplatedTrainingSpec
@@ -28,6 +35,11 @@ from tasks.log_collection import collect_logs
 from tasks.page_log import tell_page
 from tasks.planning import check_paths, check_reach, events_directory, keep_plan
 from tasks.trouble import told_while_it_lasts
+
+DELETED = (
+    "Somebody deleted its run from the cluster. Start it again as a copy; what it had uploaded is at its place, and its"
+    " checkpoints can be given as its input."
+)
 
 _TAKES_UP: ContextVar[bool] = ContextVar("takes_up", default=True)
 
@@ -153,6 +165,8 @@ def plan_run(training_id: str) -> None:
 def launch_workers(training_id: str) -> None:
     """Start the workers, or find them.
 
+    Of a training that runs, a refusal ends it only where its workers are gone for good (see `launch_again`).
+
     Raises:
         CapacityError: They can never fit; the row is then CREATE FAILED.
     """
@@ -160,15 +174,37 @@ def launch_workers(training_id: str) -> None:
     row = platform.registry.trainings.get(training_id)
     if row.plan is None or row.status not in (TrainingStatus.CREATE_IN_PROGRESS, TrainingStatus.RUNNING):
         return
-    found = platform.cluster.find(Selector(run_id=row.id))
-    if found and found[0].phase is not RunPhase.LOST:
-        handle = found[0].handle
-    else:
-        with _or_creation_failed(platform, row):
-            handle = platform.cluster.launch(row.plan, platform.secrets(row.plan))
+    handle = _launched(platform, row, row.plan)
+    if handle is None:
+        return
     platform.registry.trainings.keep_handle(training_id, handle)
     if platform.registry.trainings.get(training_id).status is TrainingStatus.STOP_IN_PROGRESS:
         platform.cluster.stop(handle, row.plan.stop_grace_seconds)
+
+
+def _launched(platform: Platform, row: Training, plan: RunPlan) -> RunHandle | None:
+    """The handle of its run, which is found or launched; None where the training has ended instead."""
+    found = platform.cluster.find(Selector(run_id=row.id))
+    if found and found[0].phase is not RunPhase.LOST:
+        return found[0].handle
+    with _or_creation_failed(platform, row):
+        if row.status is TrainingStatus.RUNNING:
+            return launch_again(platform, row, plan)
+        return platform.cluster.launch(plan, platform.secrets(plan))
+
+
+def launch_again(platform: Platform, row: Training, plan: RunPlan) -> RunHandle | None:
+    """Launch a run that was launched and is lost; None where the training has ended instead.
+
+    It ends where its workers are gone for good: their place on the cluster, as a namespace of Kubernetes, is not there
+    any more, or is being deleted with all that it holds. Any other refusal, such as of an account that has expired or
+    lost a right, says nothing of them, and can be mended: it is raised, and the training stays as it is.
+    """
+    try:
+        return platform.cluster.launch(plan, platform.secrets(plan))
+    except PlaceGoneError as error:
+        platform.registry.trainings.move(row.id, ending_of(ExitCause.LOST, row.status), f"{DELETED} {error}")
+        return None
 
 
 def refuse_trial(row: Training, action: Literal["stop", "resume"]) -> None:

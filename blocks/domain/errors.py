@@ -28,6 +28,7 @@ MakerflowError
     ├── InputMissingError
     ├── InputChangedError
     ├── CapacityError
+    ├── PlaceGoneError
     ├── EnvironmentFailedError
     └── RunFailedError
 ```
@@ -289,6 +290,14 @@ class CapacityError(PermanentError):
     def __init__(self, what: str, asked: str, limit: str, remedy: str) -> None:
         self.what, self.asked, self.limit = what, asked, limit
         super().__init__(f"{what}: {asked} asked for, {limit} available. {remedy}")
+
+
+class PlaceGoneError(PermanentError):
+    """The place of runs on the cluster is gone or going, and with it whatever ran there: nothing is launched there."""
+
+    def __init__(self, said: str) -> None:
+        self.said = said
+        super().__init__(said)
 
 
 class EnvironmentFailedError(PermanentError):

@@ -15,7 +15,7 @@ import urllib3
 from kubernetes.client.exceptions import ApiException
 
 from blocks.cluster.kubernetes.account import open_account
-from blocks.domain.errors import ClusterUnavailableError, PermanentError
+from blocks.domain.errors import ClusterUnavailableError, PermanentError, PlaceGoneError
 
 FIELD_MANAGER = "makerflow"
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
@@ -25,6 +25,9 @@ RETRY_SECONDS = 20.0
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _RESTARTING = b"RBAC:"
 """In its refusals, an API server that has just started names roles that it does not know yet."""
+
+_NAMESPACE, _TERMINATING = "namespaces ", "because it is being terminated"
+"""How a refusal begins where there is no such namespace, and what it holds where that is being deleted."""
 
 Query = Mapping[str, str | int | bool]
 
@@ -40,6 +43,10 @@ class ApiError(PermanentError):
     def __init__(self, status: int, reason: str, message: str) -> None:
         self.status, self.reason, self.message = status, reason, message
         super().__init__(f"Kubernetes refused: {message} ({reason or status}).{_remedy(status, message)}")
+
+
+class NamespaceGoneError(ApiError, PlaceGoneError):
+    """The namespace is not there, or is being deleted with all that runs in it."""
 
 
 class _BusyError(Exception):
@@ -231,8 +238,10 @@ def _remedy(status: int, message: str) -> str:
     """What to do about it, where that can be known."""
     if status == 401:
         return " Have the credentials of KUBECONFIG renewed."
-    if status == 404 and message.startswith("namespaces "):
+    if status == 404 and message.startswith(_NAMESPACE):
         return " Create it by `kubectl create namespace`, or name another one by MAKERFLOW_NAMESPACE."
+    if status == 403 and _TERMINATING in message:
+        return " Name another namespace by MAKERFLOW_NAMESPACE, or create it again once it is gone."
     if status == 403 and "exceeded quota" in message:
         return " Start it when others have ended, or have the quota raised."
     if status == 403 and "cannot" in message:
@@ -246,4 +255,6 @@ def _refuse(status: int, text: bytes) -> NoReturn:
     except ValueError:
         document = {}
     message = document.get("message") or text[:300].decode(errors="replace")
-    raise ApiError(status, document.get("reason", ""), message)
+    gone = (status == 404 and message.startswith(_NAMESPACE)) or (status == 403 and _TERMINATING in message)
+    kind = NamespaceGoneError if gone else ApiError
+    raise kind(status, document.get("reason", ""), message)

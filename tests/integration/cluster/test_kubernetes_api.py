@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from blocks.cluster.kubernetes.api import Api, ApiError
+from blocks.domain.errors import PlaceGoneError
 
 CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
 
@@ -73,6 +74,7 @@ def test_an_api_server_that_has_too_much_to_do_is_left_alone_for_as_long_as_it_a
     [
         (404, 'namespaces "here" not found', "kubectl create namespace"),
         (403, 'User "me" cannot create resource "configmaps"', "makerflow doctor"),
+        (403, "unable to create new content in namespace h because it is being terminated", "MAKERFLOW_NAMESPACE"),
         (401, "Unauthorized", "renewed"),
     ],
 )
@@ -81,4 +83,5 @@ def test_a_refusal_says_what_to_do(server, status, message, remedy):
     with pytest.raises(ApiError, match=remedy) as refused:
         Api("here").create(CONFIG_MAP)
     assert message in str(refused.value)
+    assert isinstance(refused.value, PlaceGoneError) == ("namespace" in message)
     assert len(server.asked) == 1

@@ -10,6 +10,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
 
+from blocks.cluster.base import Selector
 from blocks.cluster.layout import RunLayout
 from blocks.cluster.local import LocalCluster
 from blocks.connections.platform import _platform, open_platform
@@ -20,9 +21,11 @@ from blocks.domain.errors import (
     InUseError,
     InvalidInputError,
     NotFoundError,
+    PlaceGoneError,
 )
 from blocks.domain.lifecycle import TrainingStatus
-from blocks.domain.plan import RunHandle, StopReport
+from blocks.domain.plan import RunHandle, RunPhase, RunState, StopReport
+from blocks.domain.specs import TrainingSpec
 from blocks.registry.records import Training
 from flows.experiment import delete_experiment
 from flows.training import (
@@ -39,7 +42,7 @@ from flows.training_flows import training_of
 from tasks.engine import run_flow
 from tasks.following import CHECK_SECONDS
 from tasks.report import training_report
-from tasks.training import check_access, plan_run, register_training
+from tasks.training import check_access, launch_workers, plan_run, register_training
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_tuning import remove_behind_its_back
 from tests.processes import processes_of
@@ -169,6 +172,63 @@ def test_a_training_whose_run_somebody_deletes_from_the_cluster_ends_and_says_so
         row = followed.result(60)
     assert row.status is TrainingStatus.FAIL_TRAIN
     assert row.reason.startswith("Somebody deleted its run from the cluster. Start it again")
+
+
+def lose_and_refuse(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let the run be lost to whoever looks, and be launched no more."""
+    find = LocalCluster.find
+
+    def lost(cluster: LocalCluster, selector: Selector) -> list[RunState]:
+        return [state.model_copy(update={"phase": RunPhase.LOST}) for state in find(cluster, selector)]
+
+    def refuse(*_: object) -> RunHandle:
+        raise error
+
+    monkeypatch.setattr(LocalCluster, "find", lost)
+    monkeypatch.setattr(LocalCluster, "launch", refuse)
+
+
+@pytest.mark.req("TRN-13")
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_training_whose_namespace_somebody_deletes_ends_and_says_what_to_do(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, is_resumed: bool
+) -> None:
+    error = PlaceGoneError("The namespace is being terminated. Name another one by MAKERFLOW_NAMESPACE.")
+    if is_resumed:
+        row = launched_and_left(make_spec(SLEEPS))
+        lose_and_refuse(monkeypatch, error)
+        row = resume_training(row.id)
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            followed = pool.submit(create_training, make_spec(SLEEPS))
+            wait_until(lambda: bool(open_platform().registry.trainings.page().items) and is_running("t"))
+            lose_and_refuse(monkeypatch, error)
+            row = followed.result(60)
+    assert row.status is TrainingStatus.FAIL_TRAIN
+    assert "Start it again as a copy" in row.reason
+    assert row.reason.endswith("Name another one by MAKERFLOW_NAMESPACE.")
+    delete_training("t")
+
+
+@pytest.mark.req("TRN-13")
+def test_a_training_whose_account_has_expired_runs_on_until_somebody_goes_on_with_it(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = launched_and_left(make_spec("import time\nprint('ready', flush=True)\ntime.sleep(4)"))
+    with monkeypatch.context() as patch:
+        lose_and_refuse(patch, InvalidInputError("KUBECONFIG", "Unauthorized", "Have the credentials renewed."))
+        with pytest.raises(InvalidInputError, match="renewed"):
+            resume_training(row.id)
+    assert is_running("t")
+    assert resume_training(row.id).status is TrainingStatus.COMPLETE
+
+
+def launched_and_left(spec: TrainingSpec) -> Training:
+    """A training that runs, whose flow has come no further."""
+    training_id = register_training.task.fn(spec, "a request that died")
+    for step in (check_access, plan_run, launch_workers):
+        step.task.fn(training_id)
+    return open_platform().registry.trainings.move(training_id, TrainingStatus.RUNNING, "1 worker started")
 
 
 @pytest.mark.req("TRN-13", "COM-10")
