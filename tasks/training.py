@@ -6,7 +6,7 @@ Each reads the row, does what is not done yet, and writes the row: running one t
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Literal
@@ -184,7 +184,8 @@ def launch_workers(training_id: str) -> None:
 
 def _launched(platform: Platform, row: Training, plan: RunPlan) -> RunHandle | None:
     """The handle of its run, which is found or launched; None where the training has ended instead."""
-    found = platform.cluster.find(Selector(run_id=row.id))
+    with _or_creation_failed(platform, row) if row.handle is None else nullcontext():  # else its workers may live
+        found = platform.cluster.find(Selector(run_id=row.id))
     if found and found[0].phase is not RunPhase.LOST:
         return found[0].handle
     with _or_creation_failed(platform, row):
@@ -265,6 +266,9 @@ def conclude(training_id: str) -> Training:
 def delete_training_row(training_id: str) -> None:
     """Delete the row and what is left of the run on the cluster; the user's output stays where it is.
 
+    Of one that was not launched as far as anybody knows, nothing is lost where the cluster refuses to look: upkeep ends
+    runs that have no row.
+
     Raises:
         BusyError: It is not over.
     """
@@ -274,8 +278,9 @@ def delete_training_row(training_id: str) -> None:
     with platform.registry.lease(training_id):
         row = trainings.get(training_id)
         trainings.guard_delete(training_id)
-        platform.cluster.stop(handle_of(row), 0)
-        platform.cluster.remove(handle_of(row))
+        with suppress(PermanentError) if row.handle is None else nullcontext():
+            platform.cluster.stop(handle_of(row), 0)
+            platform.cluster.remove(handle_of(row))
         shutil.rmtree(events_directory(platform, row), ignore_errors=True)
         trainings.delete(training_id)
 

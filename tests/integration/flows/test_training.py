@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
 
 from blocks.cluster.base import Selector
+from blocks.cluster.kubernetes.api import ApiError
 from blocks.cluster.layout import RunLayout
 from blocks.cluster.local import LocalCluster
 from blocks.connections.platform import _platform, open_platform
@@ -221,6 +222,24 @@ def test_a_training_whose_account_has_expired_runs_on_until_somebody_goes_on_wit
             resume_training(row.id)
     assert is_running("t")
     assert resume_training(row.id).status is TrainingStatus.COMPLETE
+
+
+@pytest.mark.req("TRN-13", "COM-06")
+def test_an_account_that_may_not_look_at_the_cluster_fails_the_creation_and_leaves_nothing_to_stop(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> object:
+        raise ApiError(403, "Forbidden", "events is forbidden: cannot list resource")
+
+    for method in ("find", "stop", "remove"):
+        monkeypatch.setattr(LocalCluster, method, refuse)
+    row = create_training(make_spec("pass"))
+    assert isinstance(row, Training)
+    assert row.status is TrainingStatus.CREATE_FAILED
+    assert "events is forbidden" in row.reason
+    assert row.reason.endswith("`makerflow doctor` says which rights are missing.")
+    delete_training("t")
+    assert not open_platform().registry.trainings.page().items
 
 
 def launched_and_left(spec: TrainingSpec) -> Training:
