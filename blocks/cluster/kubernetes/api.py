@@ -95,6 +95,10 @@ class Api:
         """An object; None when there is none."""
         return self._call("GET", self._path(kind, name), absent=True)
 
+    def find(self, path: str) -> dict[str, Any] | None:
+        """What is at a path of the API; None when nothing is."""
+        return self._call("GET", path, absent=True)
+
     def list(self, kind: str, query: Query) -> dict[str, Any]:
         """A list of objects as the API says it, with its version."""
         return self._call("GET", self._path(kind), query=query) or {}
@@ -230,7 +234,7 @@ def _plural(object: Mapping[str, Any]) -> str:
 
 
 def _kind_of(path: str) -> str:
-    parts = path.split("/namespaces/")[1].split("/")
+    parts = path.split("/namespaces/")[-1].split("/")
     return parts[1] + ("/log" if parts[-1] == "log" else "")
 
 

@@ -20,6 +20,7 @@ from blocks.cluster.kubernetes.names import ATTEMPT, Object, is_of, job_name, na
 from blocks.cluster.kubernetes.plans import plan_of
 from blocks.cluster.kubernetes.progress import phase_of, without_job
 from blocks.cluster.kubernetes.quantities import requested
+from blocks.cluster.kubernetes.queues import check_queue
 from blocks.cluster.kubernetes.quotas import check_quotas
 from blocks.cluster.kubernetes.record import RunRecord, record_of
 from blocks.cluster.kubernetes.stopping import UPLOAD_SECONDS
@@ -47,7 +48,7 @@ class Launching:
 
     def launch(self, plan: RunPlan, secrets: Secrets) -> None:
         """Make a run, or find it."""
-        self._check(plan)
+        self._check(plan, secrets)
         self._view.start()
         manifests = secret_manifests(plan, secrets, confidential(self._process), _UNOWNED)
         record = RunRecord.of(plan, len(manifests), requested(plan).vcpus)
@@ -68,7 +69,7 @@ class Launching:
         with self._queueing(record, owner):
             self._apply_job(plan_of(self._api, owner, record), record, owner)
 
-    def _check(self, plan: RunPlan) -> None:
+    def _check(self, plan: RunPlan, secrets: Secrets) -> None:
         """Refuse what this cluster is not set up for, or has no room for ever."""
         if not self._site.image:
             raise InvalidInputError(
@@ -82,6 +83,8 @@ class Launching:
             remedy = 'Name its volume in MAKERFLOW_NAS_VOLUMES, e.g. \'{"nas1": "claim:shared"}\'.'
             raise InvalidInputError(f"The NAS {unknown[0]}", "pods have no volume of it", remedy)
         check_quotas(self._api, plan)
+        if self._site.queue:
+            check_queue(self._api, self._site.queue)
 
     def _make(self, plan: RunPlan, secrets: Secrets, record: RunRecord, owner: Object) -> None:
         """All that a run consists of beside its record; what is there already stays."""

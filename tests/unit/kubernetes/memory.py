@@ -25,6 +25,7 @@ class MemoryApi:
         calls: What was asked for: verb, kind and name, or the selector.
         failure: Raised instead of every answer, while it is set.
         stuck: Names of pods that somebody's finalizer keeps.
+        paths: What is found at paths of the API.
     """
 
     host, namespace = "memory", "here"
@@ -33,6 +34,7 @@ class MemoryApi:
         self.calls: list[tuple[str, str, str]] = []
         self.failure: Exception | None = None
         self.stuck: set[str] = set()
+        self.paths: dict[str, dict[str, Any]] = {}
         self._objects: dict[tuple[str, str], dict[str, Any]] = {}
         self._watches: list[tuple[str, _Watch]] = []
         self._versions = itertools.count(1)
@@ -41,6 +43,10 @@ class MemoryApi:
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         self._called("get", kind, name)
         return self._objects.get((kind, name))
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        self._called("find", path, "")
+        return self.paths.get(path)
 
     def list(self, kind: str, query: Mapping[str, Any]) -> dict[str, Any]:
         self._called("list", kind, "")
