@@ -24,6 +24,7 @@ from blocks.cluster.kubernetes.queues import check_queue
 from blocks.cluster.kubernetes.quotas import check_quotas
 from blocks.cluster.kubernetes.record import RunRecord, record_of
 from blocks.cluster.kubernetes.stopping import UPLOAD_SECONDS
+from blocks.cluster.kubernetes.stores import check_stores
 from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View
 from blocks.cluster.kubernetes.writing import write
 from blocks.domain.errors import ClusterUnavailableError, InvalidInputError
@@ -82,6 +83,7 @@ class Launching:
         if unknown:
             remedy = 'Name its volume in MAKERFLOW_NAS_VOLUMES, e.g. \'{"nas1": "claim:shared"}\'.'
             raise InvalidInputError(f"The NAS {unknown[0]}", "pods have no volume of it", remedy)
+        check_stores(plan, secrets, self._process)
         check_quotas(self._api, plan)
         if self._site.queue:
             check_queue(self._api, self._site.queue)

@@ -6,8 +6,10 @@ from blocks.cluster.kubernetes.api import ApiError
 from blocks.cluster.kubernetes.launching import Launching
 from blocks.cluster.kubernetes.manifests import Site
 from blocks.cluster.kubernetes.queues import check_queue
+from blocks.cluster.kubernetes.stores import check_stores
 from blocks.cluster.kubernetes.view import View
 from blocks.domain.errors import InvalidInputError
+from blocks.domain.plan import InputKind, PlannedInput, PlannedOutput
 from tests.unit.kubernetes.memory import MemoryApi
 from tests.unit.kubernetes.plans import make_plan
 
@@ -43,3 +45,29 @@ def test_a_queue_that_is_not_there_is_refused_before_anything_is_made(api, paths
 def test_a_queue_that_we_may_not_see_is_taken_to_be_there(api):
     api.failure = ApiError(403, "Forbidden", "cannot get resource")
     check_queue(api, "user-queue")
+
+
+@pytest.mark.parametrize(
+    ("path", "endpoint", "environment", "remedy"),
+    [
+        ("s3://b/a", "", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"}, "AWS_ENDPOINT_URL"),
+        ("s3://b/a", "", {"AWS_ENDPOINT_URL_S3": "http://[::1]:9000", "AWS_ENDPOINT_URL": "http://s"}, "AWS_ENDPOINT"),
+        ("s3://b/a", "http://localhost:9000", {}, "the connection s3"),
+        ("obs://localhost:9000/b/a", "", {}, "makerflow connection set"),
+        ("obs://127.8.0.1:9000/b/a", "http://127.8.0.1:9000", {}, "makerflow connection set"),
+    ],
+)
+def test_a_store_at_a_loopback_address_is_refused(path, endpoint, environment, remedy):
+    secrets = {"store": {"endpoint_url": endpoint}}
+    outputs = (PlannedOutput(kind="model", path=path, connection="store"),)
+    with pytest.raises(InvalidInputError, match=f"The store of {path}: .* no pod reaches .*{remedy}"):
+        check_stores(make_plan(inputs=(), outputs=outputs), secrets, environment)
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://10.0.0.7:9000", "http://localhost.example"])
+def test_a_store_elsewhere_is_taken(endpoint):
+    nas = PlannedInput(kind=InputKind.SOURCE, path="nas://nas1:/localhost", connection="nas:nas1", objects=())
+    s3 = nas.model_copy(update={"path": "s3://localhost/a", "connection": "s3"})
+    check_stores(make_plan(inputs=(nas, s3)), {"s3": {"endpoint_url": endpoint}}, {"AWS_ENDPOINT_URL": ""})
+    own = make_plan(inputs=(s3,))
+    check_stores(own, {"s3": {"endpoint_url": "http://s.example"}}, {"AWS_ENDPOINT_URL": "http://127.0.0.1"})
