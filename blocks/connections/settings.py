@@ -21,6 +21,10 @@ _SECONDS_A_DAY = 86400
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _CLAIM = r"claim:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+_IMAGE = re.compile(
+    r"(?:(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
+    r"[a-z0-9]+(?:(?:\.|__?|-+|/)[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[a-z0-9+.-]+:[0-9a-f]{32,})?"
+)
 _NODE_CACHE = re.compile(rf"/[^:,]*|{_CLAIM}")
 _VOLUME = re.compile(rf"{_CLAIM}|nfs:[A-Za-z0-9.-]+:/.*")
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::(?P<port>[0-9]{{1,5}}))?")
@@ -191,6 +195,21 @@ class Settings(BaseSettings):
     def _is_namespace(cls, value: str) -> str:
         if value and ("." in value or not _NAME.fullmatch(value)):
             raise ValueError("it is no name of a namespace (a to z, 0 to 9 and -, at most 63)")
+        return value
+
+    @field_validator("image")
+    @classmethod
+    def _is_image(cls, value: str) -> str:
+        if value and not _IMAGE.fullmatch(value):
+            raise ValueError("it is no name of a container image, such as registry.example.com/makerflow:1.0")
+        return value
+
+    @field_validator("image_pull_secrets")
+    @classmethod
+    def _are_secrets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a Secret (a to z, 0 to 9, - and ., at most 63)")
         return value
 
     @field_validator("queue")

@@ -1,15 +1,17 @@
 """What can be chosen from: instance types (flavors), images, provided algorithms; a user's own on top of ours."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from blocks.domain.algorithms import ALGORITHMS, ProvidedAlgorithmEntry
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.images import CATALOGUE_NAME, IMAGES, CoreType, Framework, Image
 from blocks.domain.plan import Frozen, PodShape, Resources
+from blocks.domain.quantities import quantity
 from blocks.domain.specs import DEFAULT_IMAGE, ProvidedAlgorithm, TrainingSpec
 
 __all__ = ["BUILT_IN", "Catalogue", "CoreType", "Flavor", "Framework", "Image", "load_catalogue"]
@@ -24,6 +26,26 @@ class Flavor(Frozen):
     memory_mib: int = Field(gt=0)
     gpus: int = Field(default=0, ge=0)
     pod: PodShape = PodShape()
+
+    @model_validator(mode="after")
+    def _may_use_what_it_asks_for(self) -> "Flavor":
+        """Kubernetes refuses other pods, with words in which nobody finds the catalogue again."""
+        own = {"cpu": f"{self.vcpus:g}", "memory": f"{self.memory_mib}Mi", self.pod.gpu_resource: str(self.gpus)}
+        most = own | self.pod.limits
+        amounts = {name: self._amount(name, text) for name, text in most.items()}
+        for name, text in (own | self.pod.requests).items():
+            if self._amount(name, text) > amounts.get(name, math.inf):
+                raise ValueError(
+                    f"a pod of the flavor {self.name} asks for {text} of {name} and may use {most[name]}: "
+                    "correct pod.requests or pod.limits, or what the flavor gives"
+                )
+        return self
+
+    def _amount(self, name: str, text: str) -> float:
+        amount = quantity(text)
+        if amount is None or amount < 0:
+            raise ValueError(f"{name} of a pod of the flavor {self.name}, {text!r}, is no quantity such as 500m or 2Gi")
+        return amount
 
     @property
     def resources(self) -> Resources:

@@ -23,6 +23,10 @@ from blocks.domain.errors import InvalidInputError
         ("MAKERFLOW_NODE_CACHE", "relative", "neither claim:NAME nor an absolute directory"),
         ("MAKERFLOW_NAMESPACE", "my.team", "no name of a namespace"),
         ("MAKERFLOW_QUEUE", "My_Queue", "no name of a queue"),
+        ("MAKERFLOW_IMAGE", "with space:1", "no name of a container image"),
+        ("MAKERFLOW_IMAGE", "https://registry.example.com/makerflow", "no name of a container image"),
+        ("MAKERFLOW_IMAGE", "registry.example.com/Makerflow:1", "no name of a container image"),
+        ("MAKERFLOW_IMAGE_PULL_SECRETS", "key,bad secret", "'bad secret' is no name of a Secret"),
         ("MAKERFLOW_NAS", '{"a": "rel"}', "'rel', is not an absolute path"),
         ("MAKERFLOW_PREFECT_API_URL", "bogus", "no URL"),
         ("MAKERFLOW_PREFECT_API_URL", "http://host:99999/api", "Port out of range"),
@@ -49,6 +53,23 @@ def test_a_wrong_variable_is_refused_with_its_name_what_is_wrong_and_an_example(
     assert why in refused.value.why
     assert f"as in {variable}=" in refused.value.remedy
     assert not refused.value.remedy.endswith("=, or unset it.")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "makerflow",
+        "localhost:5000/makerflow",
+        "registry.example.com/team/maker__flow-x:1.0_a",
+        "[2001:db8::1]:5000/m@sha256:" + "0a" * 32,
+        "",
+    ],
+)
+def test_an_image_is_named_as_registries_do(monkeypatch: pytest.MonkeyPatch, image: str) -> None:
+    monkeypatch.setenv("MAKERFLOW_IMAGE", image)
+    monkeypatch.setenv("MAKERFLOW_IMAGE_PULL_SECRETS", "key,key.two")
+    settings = read_settings()
+    assert (settings.image, settings.image_pull_secrets) == (image, ("key", "key.two"))
 
 
 def test_hosts_are_names_or_addresses_with_or_without_a_port(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,8 @@ from blocks.cluster.kubernetes.complaints import (
 from blocks.cluster.kubernetes.conditions import condition_of, is_job_over
 from blocks.cluster.kubernetes.manifests import STAGE, SYNC
 from blocks.cluster.kubernetes.names import QUEUE, Object, name_of
-from blocks.cluster.kubernetes.quantities import quantity
 from blocks.domain.plan import ExitCause
+from blocks.domain.quantities import quantity
 
 
 @dataclass(frozen=True)

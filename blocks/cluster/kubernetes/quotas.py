@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from blocks.cluster.kubernetes.api import Api, ApiError
-from blocks.cluster.kubernetes.quantities import limited, quantity, requested
+from blocks.cluster.kubernetes.quantities import limited, requested
 from blocks.domain.errors import CapacityError
 from blocks.domain.plan import RunPlan
+from blocks.domain.quantities import quantity
 
 _MIB = 1 << 20
 

@@ -47,6 +47,29 @@ def test_the_defaults_of_a_spec_are_in_the_catalogue():
     assert {algorithm.name for algorithm in BUILT_IN.algorithms} == set(ProvidedAlgorithm) - {ProvidedAlgorithm.OWN}
 
 
+@pytest.mark.parametrize(
+    ("pod", "said"),
+    [
+        ("requests: {cpu: '50'}", "a pod of the flavor big asks for 50 of cpu and may use 1: correct pod.requests"),
+        ("requests: {memory: 3Gi}", "big asks for 3Gi of memory and may use 2048Mi"),
+        ("limits: {cpu: 500m}", "big asks for 1 of cpu and may use 500m"),
+        ("requests: {nvidia.com/gpu: '1'}", "big asks for 1 of nvidia.com/gpu and may use 0"),
+        ("requests: {cpu: half}", "cpu of a pod of the flavor big, 'half', is no quantity"),
+        ("limits: {cpu: '-1'}", "cpu of a pod of the flavor big, '-1', is no quantity"),
+    ],
+)
+def test_a_flavor_whose_pods_kubernetes_would_refuse_is_refused(pod, said):
+    text = f"flavors: [{{name: big, vcpus: 1, memory_mib: 2048, pod: {{{pod}}}}}]"
+    with pytest.raises(InvalidInputError, match=re.escape(said)):
+        load_catalogue(text)
+
+
+def test_a_flavor_may_ask_for_less_than_it_gives_and_for_what_only_pods_have():
+    pod = "requests: {cpu: 100m, example.com/dongle: '1'}, limits: {memory: 4Gi, example.com/dongle: '1'}"
+    text = f"flavors: [{{name: small, vcpus: 1, memory_mib: 2048, pod: {{{pod}}}}}]"
+    assert load_catalogue(text).flavor("small").pod.requests["cpu"] == "100m"
+
+
 @pytest.mark.parametrize("kind", ["flavor", "image", "algorithm"])
 def test_an_unknown_name_is_refused_with_those_that_there_are(kind):
     known = BUILT_IN.flavors if kind == "flavor" else BUILT_IN.images if kind == "image" else BUILT_IN.algorithms

@@ -29,10 +29,11 @@ from blocks.cluster.kubernetes.manifests import (
     secret_name,
     service_manifest,
 )
-from blocks.cluster.kubernetes.quantities import quantity, requested
+from blocks.cluster.kubernetes.quantities import requested
 from blocks.cluster.pod_settings import CONFIDENTIAL, PLAN
 from blocks.domain.errors import CapacityError
 from blocks.domain.plan import PlannedInput, PlannedOutput, PodShape, Resources, RunPlan, Toleration
+from blocks.domain.quantities import quantity
 from tests.integration.kubernetes.pod_security import violations
 from tests.unit.kubernetes.plans import STORE, make_plan, source
 

@@ -3,10 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.cluster.capacity import Room
-from blocks.cluster.kubernetes.quantities import quantity, requested
+from blocks.cluster.kubernetes.quantities import requested
 from blocks.cluster.kubernetes.quotas import check_fits
 from blocks.domain.errors import CapacityError
 from blocks.domain.plan import PodShape
+from blocks.domain.quantities import quantity
 from tests.unit.kubernetes.plans import make_plan
 
 
