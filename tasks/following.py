@@ -20,6 +20,7 @@ from blocks.domain.plan import (
     Queued,
     RunEvent,
     RunPhase,
+    RunPlan,
     Started,
     Uploaded,
     Usage,
@@ -39,6 +40,8 @@ from tasks.training import DELETED, ending_of, handle_of, launch_again
 
 IDLE_SECONDS = 0.25
 CHECK_SECONDS = 2.0
+MOST_LAUNCH_SECONDS = 30.0
+"""So long at most passes before a run that is still lost is launched again: each time its whole plan is sent."""
 FIRST_REPORT_SECONDS = 1.0
 REPORT_SECONDS = 5.0
 """A report costs Prefect some hundredths of a second, so a training of a second gets its last one only."""
@@ -75,6 +78,7 @@ class Follower:
         self._events_copy = EventsCopy(platform, events_directory(platform, row))
         self._stop_is_lost = False
         self._next_check = 0.0
+        self._next_launch, self._launch_pause = 0.0, CHECK_SECONDS
         self._next_report = monotonic() + FIRST_REPORT_SECONDS
 
     def run(self) -> None:
@@ -195,6 +199,7 @@ class Follower:
         """Whether there is nothing left to follow; a run that died without a word is started again instead."""
         states = self._platform.cluster.find(Selector(run_id=self._handle.run_id))
         if states and states[0].phase is not RunPhase.LOST:
+            self._launch_pause, self._next_launch = CHECK_SECONDS, 0.0
             self._repeat_stop(row, is_stopping=states[0].is_stopping)
             return False
         if row.status is TrainingStatus.STOP_IN_PROGRESS or row.plan is None:
@@ -206,7 +211,16 @@ class Follower:
             target = ending_of(ExitCause.LOST, row.status)
             self._platform.registry.trainings.move(row.id, target, DELETED)
             return True
-        return launch_again(self._platform, row, row.plan) is None
+        return not self._is_launched_again(row, row.plan)
+
+    def _is_launched_again(self, row: Training, plan: RunPlan) -> bool:
+        """Whether the training goes on; while its run is lost again and again, as in a full quota, it is asked less."""
+        if monotonic() < self._next_launch:
+            return True
+        is_launched = launch_again(self._platform, row, plan) is not None
+        self._next_launch = monotonic() + self._launch_pause
+        self._launch_pause = min(2 * self._launch_pause, MOST_LAUNCH_SECONDS)
+        return is_launched
 
     def _repeat_stop(self, row: Training, *, is_stopping: bool) -> None:
         """Stop the run in place of whoever has said so on the row and died before the cluster heard of it."""

@@ -1,7 +1,9 @@
 """The life of a training through the flows, with real workers."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,7 +27,7 @@ from blocks.domain.errors import (
     PlaceGoneError,
 )
 from blocks.domain.lifecycle import TrainingStatus
-from blocks.domain.plan import RunHandle, RunPhase, RunState, StopReport
+from blocks.domain.plan import RunHandle, RunPhase, RunPlan, RunState, StopReport
 from blocks.domain.specs import TrainingSpec
 from blocks.registry.records import Training
 from flows.experiment import delete_experiment
@@ -40,6 +42,7 @@ from flows.training import (
     stop_training,
 )
 from flows.training_flows import training_of
+from tasks import following
 from tasks.engine import run_flow
 from tasks.following import CHECK_SECONDS
 from tasks.report import training_report
@@ -240,6 +243,28 @@ def test_an_account_that_may_not_look_at_the_cluster_fails_the_creation_and_leav
     assert row.reason.endswith("`makerflow doctor` says which rights are missing.")
     delete_training("t")
     assert not open_platform().registry.trainings.page().items
+
+
+@pytest.mark.req("TRN-13")
+def test_a_run_that_stays_lost_is_launched_less_and_less_often(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[float] = []
+
+    def queued(_: LocalCluster, plan: RunPlan, *_others: object) -> RunHandle:
+        launched.append(time.monotonic())
+        return RunHandle(cluster="local", run_id=plan.run_id)
+
+    row = launched_and_left(make_spec("import time\nprint('ready', flush=True)\ntime.sleep(4)"))
+    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        lose_and_refuse(patch, AssertionError())
+        patch.setattr(LocalCluster, "launch", queued)
+        patch.setattr(following, "CHECK_SECONDS", 0.1)
+        followed = pool.submit(resume_training, row.id)
+        assert followed.result(60).status is TrainingStatus.COMPLETE
+    pauses = [later - sooner for sooner, later in pairwise(launched[1:])]  # the first is of the step before
+    assert len(pauses) >= 2
+    assert all(pause >= 0.1 * 2**before for before, pause in enumerate(pauses))
 
 
 def launched_and_left(spec: TrainingSpec) -> Training:
