@@ -59,8 +59,10 @@ class Launching:
             return
         self._view.put(RECORDS, owner)
         try:
+            if self._site.queue:  # only now: a namespace that is gone has no queue either, and says so at its record
+                check_queue(self._api, self._site.queue)
             self._make(plan, secrets, record, owner)
-        except ApiError:
+        except (ApiError, InvalidInputError):
             self._api.delete(RECORDS, name_of(owner))
             self._view.drop(RECORDS, name_of(owner))
             raise
@@ -85,8 +87,6 @@ class Launching:
             raise InvalidInputError(f"The NAS {unknown[0]}", "pods have no volume of it", remedy)
         check_stores(plan, secrets, self._process)
         check_quotas(self._api, plan)
-        if self._site.queue:
-            check_queue(self._api, self._site.queue)
 
     def _make(self, plan: RunPlan, secrets: Secrets, record: RunRecord, owner: Object) -> None:
         """All that a run consists of beside its record; what is there already stays."""

@@ -57,7 +57,7 @@ def namespace(labels: Mapping[str, str] | None = None) -> Iterator[str]:
     try:
         yield name
     finally:
-        kubectl("delete", "namespace", name, "--wait=false")
+        kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 def copied_manifests(directory: Path, **settings: str) -> Path:

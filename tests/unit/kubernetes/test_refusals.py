@@ -2,18 +2,19 @@
 
 import pytest
 
-from blocks.cluster.kubernetes.api import ApiError
+from blocks.cluster.kubernetes.api import ApiError, NamespaceGoneError
 from blocks.cluster.kubernetes.launching import Launching
 from blocks.cluster.kubernetes.manifests import Site
 from blocks.cluster.kubernetes.queues import check_queue
 from blocks.cluster.kubernetes.stores import check_stores
-from blocks.cluster.kubernetes.view import View
-from blocks.domain.errors import InvalidInputError
+from blocks.cluster.kubernetes.view import JOBS, RECORDS, View
+from blocks.domain.errors import InvalidInputError, PlaceGoneError
 from blocks.domain.plan import InputKind, PlannedInput, PlannedOutput
 from tests.unit.kubernetes.memory import MemoryApi
 from tests.unit.kubernetes.plans import make_plan
 
 KUEUE = "/apis/kueue.x-k8s.io"
+SITE = Site(image="registry.example/makerflow", queue="user-queue")
 QUEUE = f"{KUEUE}/v1beta2/namespaces/here/localqueues/user-queue"
 
 
@@ -34,12 +35,20 @@ def test_a_queue_that_is_there_is_taken(api):
         ({KUEUE: {"preferredVersion": {"version": "v1beta2"}}}, "no LocalQueue user-queue: .* Make it in .* here"),
     ],
 )
-def test_a_queue_that_is_not_there_is_refused_before_anything_is_made(api, paths, said):
+def test_a_queue_that_is_not_there_is_refused_and_nothing_is_left(api, paths, said):
     api.paths = paths
-    site = Site(image="registry.example/makerflow", queue="user-queue")
     with pytest.raises(InvalidInputError, match=f"MAKERFLOW_QUEUE: .*{said}"):
-        Launching(api, View(api), site, {}).launch(make_plan(), {})
-    assert {verb for verb, _, _ in api.calls} == {"find", "list"}
+        Launching(api, View(api), SITE, {}).launch(make_plan(), {})
+    assert not any(api.list(kind, {})["items"] for kind in (RECORDS, JOBS, "secrets"))
+
+
+def test_of_a_namespace_that_is_gone_it_is_not_said_that_it_has_no_queue(api, monkeypatch):
+    def refuse(_: object) -> object:
+        raise NamespaceGoneError(404, "NotFound", 'namespaces "here" not found')
+
+    monkeypatch.setattr(api, "create", refuse)
+    with pytest.raises(PlaceGoneError):
+        Launching(api, View(api), SITE, {}).launch(make_plan(), {})
 
 
 def test_a_queue_that_we_may_not_see_is_taken_to_be_there(api):
