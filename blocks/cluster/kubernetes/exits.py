@@ -205,7 +205,8 @@ def _of_installation(pod: Object, asked: bool) -> _End | None:
     words = (install.get("message") or "").strip()
     errors = [line.strip() for line in words.splitlines() if line.startswith("ERROR:")]
     said = (errors or words.splitlines() or [f"code {install['exitCode']}"])[-1].removeprefix("ERROR:").strip()
-    message = f"requirements.txt could not be installed: {said[:500].rstrip('.')}. Correct it, or the package index."
+    remedy = "Choose an image with pip." if "No module named pip" in said else "Correct it, or the package index."
+    message = f"requirements.txt could not be installed: {said[:500].rstrip('.')}. {remedy}"
     return _End(ExitCause.ENVIRONMENT_FAILED, message, words[-_TAIL_CHARACTERS:])
 
 

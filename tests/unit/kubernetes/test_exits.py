@@ -173,7 +173,11 @@ def test_the_installers_words_are_kept_beside_the_sentence():
             "was killed from outside while its requirements.txt was installed.",
         ),
         ({"exitCode": 137, "reason": "OOMKilled"}, "out_of_memory", "the system killed the installer."),
-        ({"exitCode": 1, "message": "No module named pip"}, "environment_failed", "installed: No module named pip."),
+        (
+            {"exitCode": 1, "message": "/usr/bin/python3: No module named pip"},
+            "environment_failed",
+            "installed: /usr/bin/python3: No module named pip. Choose an image with pip.",
+        ),
         ({"exitCode": 2}, "environment_failed", "could not be installed: code 2."),
         (
             {"exitCode": 128, "reason": "StartError", "message": 'exec: "python": not found: unknown'},
