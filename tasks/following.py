@@ -76,7 +76,7 @@ class Follower:
         self._watch = MetricWatch(expressions=row.spec.metrics.expressions, found=found, earlier=earlier)
         self._scalars = ScalarWriter(events_directory(platform, row) / "metrics")
         self._events_copy = EventsCopy(platform, events_directory(platform, row))
-        self._stop_is_lost = False
+        self._stop_is_lost = self._was_there = False
         self._next_check = 0.0
         self._next_launch, self._launch_pause = 0.0, CHECK_SECONDS
         self._next_report = monotonic() + FIRST_REPORT_SECONDS
@@ -200,6 +200,7 @@ class Follower:
         states = self._platform.cluster.find(Selector(run_id=self._handle.run_id))
         if states and states[0].phase is not RunPhase.LOST:
             self._launch_pause, self._next_launch = CHECK_SECONDS, 0.0
+            self._was_there = True
             self._repeat_stop(row, is_stopping=states[0].is_stopping)
             return False
         if row.status is TrainingStatus.STOP_IN_PROGRESS or row.plan is None:
@@ -208,6 +209,8 @@ class Follower:
         if not states and self._row.event_cursor:  # it was launched: where it stood, no cluster knows any more
             if any(trace.run_id == self._handle.run_id for trace in self._platform.cluster.traces()):
                 return False  # what is left of it is going, or another version of the platform knows more of it
+            if self._was_there:  # at the last look, and it ran until it was deleted
+                self._platform.registry.trainings.follow(row.id, seen=datetime.now(UTC))
             target = ending_of(ExitCause.LOST, row.status)
             self._platform.registry.trainings.move(row.id, target, DELETED)
             return True

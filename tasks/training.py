@@ -188,6 +188,8 @@ def _launched(platform: Platform, row: Training, plan: RunPlan) -> RunHandle | N
         found = platform.cluster.find(Selector(run_id=row.id))
     if found and found[0].phase is not RunPhase.LOST:
         return found[0].handle
+    if not found and row.event_cursor:
+        return None  # somebody deleted its run: who follows it ends it
     with _or_creation_failed(platform, row):
         if row.status is TrainingStatus.RUNNING:
             return launch_again(platform, row, plan)

@@ -41,7 +41,7 @@ from flows.training import (
     resume_training,
     stop_training,
 )
-from flows.training_flows import training_of
+from flows.training_flows import UNTIL_LAUNCHED, training_of
 from tasks import following
 from tasks.engine import run_flow
 from tasks.following import CHECK_SECONDS
@@ -174,6 +174,23 @@ def test_a_training_whose_run_somebody_deletes_from_the_cluster_ends_and_says_so
         wait_until(lambda: bool(open_platform().registry.trainings.page().items) and is_running("t"))
         remove_behind_its_back(RunLayout(home, open_platform().registry.trainings.get("t").id))
         row = followed.result(60)
+    assert row.status is TrainingStatus.FAIL_TRAIN
+    assert row.reason.startswith("Somebody deleted its run from the cluster. Start it again")
+    assert row.training_seconds > 0  # also when nothing had been heard of it since its start
+
+
+@pytest.mark.req("TRN-13", "COM-10")
+def test_a_training_whose_run_was_deleted_while_nobody_followed_it_is_not_run_anew_without_a_word(
+    make_spec: MakeSpec, home: Path
+) -> None:
+    training_id = register_training(make_spec(SLEEPS), "key")
+    for step in UNTIL_LAUNCHED:
+        step(training_id)
+    layout = RunLayout(home, training_id)
+    wait_until(layout.events.exists)
+    open_platform().registry.trainings.follow(training_id, event_cursor=1)  # by one who was killed
+    remove_behind_its_back(layout)
+    row = resume_training("t")
     assert row.status is TrainingStatus.FAIL_TRAIN
     assert row.reason.startswith("Somebody deleted its run from the cluster. Start it again")
 
