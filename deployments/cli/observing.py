@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, Self
 from blocks.cluster.base import Selector
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import MakerflowError, NotFoundError, TransientError
+from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Training
 from deployments.cli.subjects import Display, RowT
 from deployments.cli.training_logs import stored_lines
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_SECONDS = 0.2
 METRICS_SECONDS = 1.0
+MOVE_SECONDS = 0.02
 TRY_AGAIN_SECONDS = 1.0
 CHUNK_BYTES = 2**20
 
@@ -132,9 +134,12 @@ class TrainingObserver(Observer):
         while True:
             over = self._over.is_set()
             row = self._find()
+            if row is not None and row.handle is not None:
+                self._display.status(row)  # why it stands there is what its events tell
+                return row
             if row is not None:
                 line.show(row)
-            if over or (row is not None and row.handle is not None):
+            if over:
                 return row
             self._over.wait(LOOK_AGAIN_SECONDS)
 
@@ -148,6 +153,8 @@ class TrainingObserver(Observer):
                 self._display.event(event)
                 self._events = event.sequence
                 next_look = 0.0
+                if event.kind == "started":
+                    self._wait_for_move(row.id)
             self._read_output(platform.cluster, handle)
             if monotonic() >= next_look or over:
                 next_look = monotonic() + METRICS_SECONDS
@@ -155,6 +162,14 @@ class TrainingObserver(Observer):
                 self._display.metrics(platform.registry.metrics.names(row.id))
             if over and event is None:
                 self._read_rest(platform.registry.trainings.get(row.id))
+                return
+
+    def _wait_for_move(self, id: str) -> None:
+        """Let who follows it take note that its workers have started: how they end is told after that."""
+        until = monotonic() + METRICS_SECONDS
+        trainings = open_platform().registry.trainings
+        while trainings.get(id).status is TrainingStatus.CREATE_IN_PROGRESS and monotonic() < until:
+            if self._over.wait(MOVE_SECONDS):
                 return
 
     def _read_output(self, cluster: "Cluster", handle: "RunHandle") -> None:

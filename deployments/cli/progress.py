@@ -13,7 +13,7 @@ from deployments.cli.subjects import Display, Row
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from blocks.domain.plan import RunEvent
+    from blocks.domain.plan import ExitRecord, RunEvent
     from blocks.registry.records import Series
 
 
@@ -60,7 +60,7 @@ class PlainLines:
     def status(self, row: Row) -> None:
         """Print it when it is another than before."""
         if row.status != self._status:
-            self._status = row.status
+            self._status, self._said = row.status, row.reason
             self._print(f"[{row.name}] {row.status.value}" + (f": {row.reason}" if row.reason else ""))
 
     def note(self, message: str) -> None:
@@ -113,7 +113,7 @@ def event_text(event: "RunEvent") -> str:
     """One line for an event; empty for progress that only a live display shows."""
     match event.kind:
         case "queued":
-            return f"waiting: {event.reason}"
+            return event.reason if event.reason.startswith("waiting") else f"waiting: {event.reason}"
         case "placed":
             return f"placed on {event.where}"
         case "staging":
@@ -123,7 +123,7 @@ def event_text(event: "RunEvent") -> str:
         case "restarted":
             return f"all workers start again (attempt {event.attempt}): {event.cause}"
         case "exited":
-            return f"worker {event.record.rank} ended: {event.record.cause.value} {event.record.message}".rstrip()
+            return _exit_text(event.record)
         case "checkpointed":
             return f"checkpoint {event.path} ({size_text(event.size)})"
         case "uploaded" if event.files:
@@ -136,6 +136,15 @@ def event_text(event: "RunEvent") -> str:
 def metric_line(one: "Series") -> str:
     """A metric's last value."""
     return f"{clean(one.name)} {one.last_text if one.last is None else value_text(one.last)}"
+
+
+def _exit_text(record: "ExitRecord") -> str:
+    """How a worker ended, with what the installer printed where that is told nowhere else."""
+    cause = record.cause.value
+    why = "" if cause in ("ok", "stopped") else f" ({cause})"  # their sentences say no less
+    text = f"worker {record.rank} ended{why}: {record.message or cause}"
+    printed = record.tail.strip() if cause == "environment_failed" else ""
+    return text if printed in record.message else f"{text}\n{printed}"
 
 
 def _staging_text(step: str, done_bytes: int, cached_bytes: int) -> str:

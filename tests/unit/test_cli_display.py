@@ -3,13 +3,15 @@
 import errno
 import io
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from blocks.domain.plan import Placed, Queued, Staging, Started
+from blocks.domain.lifecycle import TrainingStatus
+from blocks.domain.plan import ExitCause, Exited, ExitRecord, Placed, Queued, Staging, Started
 from deployments.cli.live import LiveDisplay
-from deployments.cli.progress import PlainDisplay
+from deployments.cli.progress import PlainDisplay, event_text
 
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
 EVENTS = (
@@ -56,6 +58,37 @@ def test_plain_lines_leave_the_output_out_when_it_is_not_asked_for() -> None:
     PlainDisplay(stream, with_output=False).output(["loss=0.1"])
 
     assert stream.getvalue() == ""
+
+
+def test_why_it_waits_is_told_once() -> None:
+    stream, reason = io.StringIO(), "waiting for 0.5 vCPU: no node has as many left."
+    display = PlainDisplay(stream, with_output=False)
+
+    display.status(SimpleNamespace(name="t", status=TrainingStatus.CREATE_IN_PROGRESS, reason=reason))
+    display.event(Queued(run_id="r", sequence=1, at=NOW, reason=reason))
+
+    assert stream.getvalue().splitlines() == [f"[t] CREATE IN PROGRESS: {reason}"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "message", "tail", "text"),
+    [
+        ("ok", "", "", "worker 1 ended: ok"),
+        ("stopped", "It was stopped.", "", "worker 1 ended: It was stopped."),
+        ("user_error", "It exited with 3.", "Traceback", "worker 1 ended (user_error): It exited with 3."),
+        (
+            "environment_failed", "requirements.txt could not be installed.", "error: no gcc\n",
+            "worker 1 ended (environment_failed): requirements.txt could not be installed.\nerror: no gcc",
+        ),
+        ("environment_failed", "It says:\nno gcc", "no gcc", "worker 1 ended (environment_failed): It says:\nno gcc"),
+    ],
+)  # fmt: skip
+def test_how_a_worker_ended_is_said_once_with_what_an_installer_printed(
+    cause: str, message: str, tail: str, text: str
+) -> None:
+    record = ExitRecord(attempt=1, rank=1, began=NOW, ended=NOW, cause=ExitCause(cause), message=message, tail=tail)
+
+    assert event_text(Exited(run_id="r", sequence=1, at=NOW, record=record)) == text
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ENOSPC, "No space left on device")])

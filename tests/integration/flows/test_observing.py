@@ -2,13 +2,18 @@
 
 import io
 import threading
+import time
 from collections.abc import Callable
 
+import pytest
+
 from blocks.connections.platform import open_platform
+from blocks.domain.errors import NotFoundError
 from blocks.registry.records import Training
 from deployments.cli.observing import TrainingObserver
 from deployments.cli.progress import PlainDisplay
 from flows.training import create_training
+from tasks.following import Follower
 from tests.integration.flows.conftest import MakeSpec
 
 PRINTS = "for number in range(5):\n    print(f'loss={number}', flush=True)\n"
@@ -28,6 +33,13 @@ class LateObserver(TrainingObserver):
 
 def current() -> Training:
     return open_platform().registry.trainings.get("t")
+
+
+def current_or_none() -> Training | None:
+    try:
+        return current()
+    except NotFoundError:
+        return None
 
 
 def output_of(stream: io.StringIO) -> list[str]:
@@ -51,3 +63,31 @@ def test_of_a_training_that_is_gone_on_with_only_what_is_new_is_shown(make_spec:
         observer.may_look.set()
     assert output_of(shown) == ["loss=2", "loss=3", "loss=4"]
     assert "COMPLETE" in shown.getvalue()
+
+
+def test_that_it_runs_is_told_before_how_its_workers_ended(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = Follower._running
+
+    def move_later(follower: Follower) -> None:
+        time.sleep(0.5)
+        move(follower)
+
+    monkeypatch.setattr(Follower, "_running", move_later)
+    stream = io.StringIO()
+    with TrainingObserver(current_or_none, PlainDisplay(stream, with_output=False)):
+        create_training(make_spec(PRINTS))
+    shown = stream.getvalue()
+    assert -1 < shown.find("[t] RUNNING: 1 worker started") < shown.find("worker 0 ended: ok")
+
+
+def test_why_it_waits_is_told_once_by_its_events(make_spec: MakeSpec) -> None:
+    create_training(make_spec(PRINTS))
+    unlaunched = current().model_copy(update={"handle": None})
+    rows = [unlaunched, unlaunched, current().model_copy(update={"reason": "2 of 2 are used"})]
+    stream = io.StringIO()
+    display = PlainDisplay(stream, with_output=False)
+    with TrainingObserver(lambda: rows.pop(0) if len(rows) > 1 else rows[0], display):
+        pass
+    assert "2 of 2 are used" not in stream.getvalue()
