@@ -274,8 +274,9 @@ def _message(error: Exception) -> str:
 
 
 def _refused(expression: str, why: str) -> InvalidInputError:
+    shown = expression[:200].encode(errors="replace").decode()  # as it is written, to be copied
     return InvalidInputError(
-        f"The metric expression {expression[:200]!r} is refused",
+        f"The metric expression '{shown}' is refused",
         why,
         "Write it in RE2's syntax, which has no look-around ((?=, (?!, (?<=, (?<!) and no back-references (\\1), with "
         "the metric's name as first group and its value as second, or with groups (?P<name>...) and (?P<value>...).",

@@ -39,11 +39,11 @@ def doctor(
         if not as_json:
             for finding in found:
                 _write(finding)
-    wrong = [finding for finding in findings if finding.level == "problem"]
+    wrong, doubted = ([one for one in findings if one.level == level] for level in ("problem", "warning"))
     if as_json:
         write_document({"status": "PROBLEMS" if wrong else "OK", "findings": [f.document() for f in findings]})
     else:
-        write(f"\n{count_text(len(wrong), 'problem')}." if wrong else "\nAll is well.")
+        write(f"\n{verdict(len(wrong), len(doubted))}")
     if wrong:
         raise typer.Exit(FAILED)
 
@@ -57,6 +57,13 @@ def _run(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     except Exception as error:  # the doctor goes on with the other checks
         remedy = "Mend that, then run `makerflow doctor` again."
         yield problem(check.__name__.replace("_", " "), describe(error).message, remedy)
+
+
+def verdict(problems: int, warnings: int) -> str:
+    """The last line: how much there is to mend, or to be thought of."""
+    if problems:
+        return f"{count_text(problems, 'problem')}."
+    return f"It works; {count_text(warnings, 'warning')}." if warnings else "All is well."
 
 
 def _write(finding: Finding) -> None:

@@ -7,6 +7,7 @@ import yaml
 
 from deployments.cli.cluster_answers import Claim, Place
 from deployments.cli.cluster_rights import DANGEROUS, FOR_QUEUES, NEEDED, Right, listed, rights
+from deployments.cli.doctor import verdict
 from deployments.cli.doctor_checks import limits
 from deployments.cli.doctor_cluster import (
     ENFORCED,
@@ -176,3 +177,11 @@ def test_a_queue_that_is_there_or_hidden_is_fine() -> None:
 def test_the_image_has_to_be_named_and_is_to_stay_the_same(image: str, level: str) -> None:
     (found,) = image_findings(image)
     assert found.level == level
+
+
+@pytest.mark.parametrize(
+    ("problems", "warnings", "said"),
+    [(0, 0, "All is well."), (0, 1, "It works; 1 warning."), (2, 1, "2 problems.")],
+)
+def test_the_last_line_does_not_hide_warnings(problems: int, warnings: int, said: str) -> None:
+    assert verdict(problems, warnings) == said

@@ -255,6 +255,12 @@ def test_an_expression_that_cannot_be_used_is_refused_in_the_engines_words_with_
     assert "no look-around" in str(refused.value)
 
 
+def test_a_refused_expression_is_shown_as_it_was_written():
+    with pytest.raises(InvalidInputError, match="'custom <") as refused:
+        check_expressions([r"custom <\d+> loss"])
+    assert r"'custom <\d+> loss' is refused" in str(refused.value)
+
+
 def test_own_expressions_take_two_groups_or_named_ones_with_a_step():
     assert read("epoch 3 loss~0.3", r"(\w+)~(\S+)") == [("loss", "0.3", 3)]
     named = r"@(?P<step>\d+) (?P<value>\S+) is (?P<name>\w+)"
