@@ -34,7 +34,7 @@ from tasks.engine import step
 from tasks.log_collection import collect_logs
 from tasks.page_log import tell_page
 from tasks.planning import check_paths, check_reach, events_directory, keep_plan
-from tasks.trouble import told_while_it_lasts
+from tasks.trouble import told_of_silence, told_while_it_lasts
 
 DELETED = (
     "Somebody deleted its run from the cluster. Start it again as a copy; what it had uploaded is at its place, and its"
@@ -184,7 +184,8 @@ def launch_workers(training_id: str) -> None:
 
 def _launched(platform: Platform, row: Training, plan: RunPlan) -> RunHandle | None:
     """The handle of its run, which is found or launched; None where the training has ended instead."""
-    with _or_creation_failed(platform, row) if row.handle is None else nullcontext():  # else its workers may live
+    refusals = _or_creation_failed(platform, row) if row.handle is None else nullcontext()  # else its workers may live
+    with refusals, told_of_silence(platform, row):
         found = platform.cluster.find(Selector(run_id=row.id))
     if found and found[0].phase is not RunPhase.LOST:
         return found[0].handle

@@ -1,5 +1,6 @@
 """What a training or a tuning says while something stands in its way that may pass, and when its flow gives up."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -9,6 +10,8 @@ from blocks.domain.lifecycle import TUNING_UNDER_WAY, UNDER_WAY
 from blocks.registry.records import Training, Tuning
 
 TRYING = "It is tried again."
+SILENCE_SECONDS = 5.0
+SILENT = f"The cluster does not answer yet. {TRYING}"
 
 
 @contextmanager
@@ -21,6 +24,21 @@ def told_while_it_lasts(platform: Platform, row: Training) -> Iterator[None]:
         raise
     if row.reason.endswith(TRYING):
         _explain(platform, row.id, "It was tried again, and goes on.")
+
+
+@contextmanager
+def told_of_silence(platform: Platform, row: Training) -> Iterator[None]:
+    """The same for a question to the cluster, which is insisted on for long before that counts as an attempt."""
+    late = threading.Timer(SILENCE_SECONDS, _explain, (platform, row.id, SILENT))
+    late.daemon = True
+    late.start()
+    try:
+        with told_while_it_lasts(platform, row):
+            yield
+    finally:
+        late.cancel()
+    if platform.registry.trainings.get(row.id).reason == SILENT:
+        _explain(platform, row.id, "It has answered.")
 
 
 @contextmanager

@@ -47,6 +47,7 @@ from tasks.engine import run_flow
 from tasks.following import CHECK_SECONDS
 from tasks.report import training_report
 from tasks.training import check_access, launch_workers, plan_run, register_training
+from tasks.trouble import SILENT
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_tuning import remove_behind_its_back
 from tests.processes import processes_of
@@ -290,6 +291,27 @@ def launched_and_left(spec: TrainingSpec) -> Training:
     for step in (check_access, plan_run, launch_workers):
         step.task.fn(training_id)
     return open_platform().registry.trainings.move(training_id, TrainingStatus.RUNNING, "1 worker started")
+
+
+@pytest.mark.req("COM-10")
+def test_a_cluster_that_is_slow_to_answer_is_told_meanwhile(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training_id = register_training(make_spec(PRINTS_METRICS), "key")
+    check_access(training_id)
+    plan_run(training_id)
+    trainings, find = open_platform().registry.trainings, LocalCluster.find
+
+    def find_late(cluster: LocalCluster, selector: Selector) -> list[RunState]:
+        wait_until(lambda: trainings.get(training_id).reason == SILENT)
+        return find(cluster, selector)
+
+    monkeypatch.setattr("tasks.trouble.SILENCE_SECONDS", 0.1)
+    with monkeypatch.context() as slow:
+        slow.setattr(LocalCluster, "find", find_late)
+        launch_workers(training_id)
+    assert trainings.get(training_id).reason == "It has answered."
+    assert resume_training("t").status is TrainingStatus.COMPLETE
 
 
 @pytest.mark.req("TRN-13", "COM-10")
