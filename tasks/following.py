@@ -108,9 +108,9 @@ class Follower:
         trainings = self._platform.registry.trainings
         match event:
             case Queued():
-                trainings.explain(self._row.id, event.reason)
+                self._explain(event.reason)
             case Placed():
-                trainings.explain(self._row.id, f"placed on {event.where}")
+                self._explain(f"placed on {event.where}")
             case Started():
                 self._running()
             case Finished():
@@ -133,6 +133,12 @@ class Follower:
         )
         if page := page_log():
             page.tell_event(event)
+
+    def _explain(self, reason: str) -> None:
+        """Why it does not run yet; one that is being stopped keeps why that is."""
+        trainings = self._platform.registry.trainings
+        if trainings.get(self._row.id).status is not TrainingStatus.STOP_IN_PROGRESS:
+            trainings.explain(self._row.id, reason)
 
     def _end(self, event: Finished) -> None:
         trainings = self._platform.registry.trainings

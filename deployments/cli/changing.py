@@ -1,7 +1,8 @@
 """What the commands that change or stop something have in common."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,9 +10,20 @@ import typer
 from blocks.domain.errors import IllegalTransitionError, InvalidInputError, NothingToStopError
 from deployments.cli import fields
 from deployments.cli.loading import GroupedCommand
-from deployments.cli.output import AsJson, reserved_stdout, write_document, write_fields
+from deployments.cli.output import AsJson, reserved_stdout, write, write_document, write_fields
 from deployments.cli.settings_options import Detach, Settings, SettingsKind, takes_settings
-from deployments.cli.subjects import RowT, Subject
+from deployments.cli.subjects import Row, RowT, Subject
+
+
+def tell_stopping(row: Row, under_way: Collection[StrEnum]) -> None:
+    """Say at once that something is being stopped: what does it takes seconds to import, and workers to end.
+
+    Args:
+        row: What.
+        under_way: The statuses in which it can be.
+    """
+    if row.status in under_way:
+        write(f"Stopping {row.name} ...", error=True)
 
 
 @contextmanager

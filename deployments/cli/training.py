@@ -7,7 +7,7 @@ import typer
 from blocks.domain.errors import InvalidInputError
 from blocks.registry.thinning import LEAST_SPREAD
 from deployments.cli import documents, fields, listing, training_schedules
-from deployments.cli.changing import add_change, add_copy, stopping
+from deployments.cli.changing import add_change, add_copy, stopping, tell_stopping
 from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import command_group
 from deployments.cli.output import (
@@ -196,7 +196,11 @@ def stop(
 
     When the command returns, no process of it is left. Checkpoints and logs are kept.
     """
+    from blocks.domain.lifecycle import UNDER_WAY
+    from deployments.cli.access import open_registry
+
     seconds = fields.seconds("--grace", grace)
+    tell_stopping(open_registry().trainings.get(training), UNDER_WAY)
     with reserved_stdout():
         from flows.training import stop_training
 

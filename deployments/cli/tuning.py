@@ -6,7 +6,7 @@ import typer
 
 from blocks.domain.errors import InvalidInputError, NotFoundError
 from deployments.cli import fields, listing, tuning_dashboard, tuning_documents
-from deployments.cli.changing import add_change, add_copy, stopping
+from deployments.cli.changing import add_change, add_copy, stopping, tell_stopping
 from deployments.cli.deleting import delete_when_confirmed
 from deployments.cli.loading import GroupedCommand, command_group
 from deployments.cli.output import AsJson, Yes, reserved_stdout, write, write_document, write_items, write_table
@@ -259,6 +259,10 @@ def stop(
 
     When the command returns, no process of it is left. What has been found is kept, and the tuning can be resumed.
     """
+    from blocks.domain.lifecycle import TUNING_UNDER_WAY
+    from deployments.cli.access import open_registry
+
+    tell_stopping(open_registry().tunings.summary(tuning), TUNING_UNDER_WAY)
     with reserved_stdout():
         from flows.tuning import stop_tuning
 

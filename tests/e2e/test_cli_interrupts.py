@@ -124,13 +124,15 @@ def test_a_detached_training_is_followed_and_stopped_from_other_processes(cli: C
     with cli.start("training", "logs", "detached", "-f") as logs:
         logs.read_until("waiting")
         deleted = cli.run("training", "delete", "detached", "--yes")
-        stopped = cli.json("training", "stop", "detached")
+        stopping = cli.run("training", "stop", "detached", "--json")
+        stopped = json.loads(stopping.out)
         followed = logs.end()
 
     assert detached["name"] == "detached"
     assert deleted.code == 1
     assert "stop" in deleted.err.lower()
     assert stopped["status"] == "STOPPED"
+    assert stopping.err.startswith("Stopping detached ...")
     assert followed.code == 0
     assert cli.json("training", "list", "--status", "stopped", "--name", "detached")["items"][0]["id"] == detached["id"]
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from blocks.domain.errors import (
     PlaceGoneError,
 )
 from blocks.domain.lifecycle import TrainingStatus
-from blocks.domain.plan import RunHandle, RunPhase, RunPlan, RunState, StopReport
+from blocks.domain.plan import Placed, RunHandle, RunPhase, RunPlan, RunState, StopReport
 from blocks.domain.specs import TrainingSpec
 from blocks.registry.records import Training
 from flows.experiment import delete_experiment
@@ -44,7 +45,7 @@ from flows.training import (
 from flows.training_flows import UNTIL_LAUNCHED, training_of
 from tasks import following
 from tasks.engine import run_flow
-from tasks.following import CHECK_SECONDS
+from tasks.following import CHECK_SECONDS, Follower
 from tasks.report import training_report
 from tasks.training import check_access, launch_workers, plan_run, register_training
 from tasks.trouble import SILENT
@@ -291,6 +292,17 @@ def launched_and_left(spec: TrainingSpec) -> Training:
     for step in (check_access, plan_run, launch_workers):
         step.task.fn(training_id)
     return open_platform().registry.trainings.move(training_id, TrainingStatus.RUNNING, "1 worker started")
+
+
+@pytest.mark.req("TRN-13")
+def test_what_is_heard_late_of_a_training_that_is_stopped_is_not_why_it_was(make_spec: MakeSpec) -> None:
+    training_id = register_training(make_spec(SLEEPS), "key")
+    check_access(training_id)
+    platform = open_platform()
+    row = platform.registry.trainings.move(training_id, TrainingStatus.STOP_IN_PROGRESS, "stopped on request")
+    placed = Placed(run_id=training_id, sequence=1, at=datetime.now(UTC), where="node node1")
+    Follower(platform, row)._take(placed)
+    assert platform.registry.trainings.get(training_id).reason == "stopped on request"
 
 
 @pytest.mark.req("COM-10")
