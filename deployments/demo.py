@@ -3,7 +3,7 @@
 The first training is the provided tabular algorithm, the second is one's own code on two workers, whose
 hyperparameters are then tuned. The S3 server is in memory and ends with the demo, so models and checkpoints go to the
 platform's own folder, which stays; on a cluster (`make demo CLUSTER=kubernetes`), whose pods see no folder of this
-machine, they go to the S3 server, too.
+machine, they go to the S3 server, too, and end with it.
 """
 
 import shlex
@@ -78,7 +78,7 @@ def _report(trained: "Sequence[Training]") -> None:
     write_plots({METRIC: open_platform().registry.metrics.curve(own.id, METRIC, 200)})
     write(f"\nAccuracy on the {HELD_OUT} images held out:")
     write_fields({row.name: f"{_last(row.id):.1%}" for row in trained})
-    stays = "(the S3 server has gone; this stays)" if read_settings().cluster == "local" else "in the S3 server"
+    stays = "(the S3 server has gone; this stays)" if _outputs_stay() else "in the S3 server, which has gone"
     write(f"\nWhat they left {stays}:")
     write_fields(
         {
@@ -102,8 +102,8 @@ def _report_tuning(row: "Tuning") -> None:
             row.spec.objective.metric: f"{best.objective:.4f}",
             "accuracy": f"{_last(best.training_id):.1%} of the images held out",
             "plot": str(write_plot(row)),
-            "training": f"{trial_name(row.name, best.number)}, ready for a model",
-            "its model": outputs_of(training)["model"].removeprefix("file://"),
+            "training": f"{trial_name(row.name, best.number)}{', ready for a model' if _outputs_stay() else ''}",
+            **({"its model": outputs_of(training)["model"].removeprefix("file://")} if _outputs_stay() else {}),
             "go on": f"{_command()} training show {trial_name(row.name, best.number)}",
         }
     )
@@ -112,11 +112,16 @@ def _report_tuning(row: "Tuning") -> None:
 def _what_next(own: "Training", tuned: "Tuning") -> None:
     write("\nTo try next:")
     for arguments in (
-        f"training logs {own.name} --rank 1",
+        f"training logs {own.name} --rank 1" if _outputs_stay() else f"training metrics {own.name} --plot",
         f"tuning trials {tuned.name} --sort objective",
         "up",
     ):
         write(f"  {_command()} {arguments}")
+
+
+def _outputs_stay() -> bool:
+    """Whether what was trained outlives the demo's S3 server."""
+    return read_settings().cluster == "local"
 
 
 def _last(training_id: str) -> float:

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
 import psutil
 import pytest
 
+from deployments.demo import _what_next
 from tests.processes import processes_of
 
 DEADLINE_SECONDS = 170
@@ -57,6 +59,7 @@ def test_the_demo_trains_two_models_tunes_one_and_says_where_they_are(home: Path
     assert process.returncode == 0, output
     check_trainings(output, home)
     check_tuning(output, home)
+    check_suggestions(output)
     assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(home)} <= before
 
     with demo(home) as process:  # in the same home
@@ -97,6 +100,25 @@ def check_tuning(output: str, home: Path) -> None:
         assert model["hidden"].shape == (64, int(found["hidden"]))
     shown = subprocess.run(found["go on"], shell=True, capture_output=True, text=True)  # noqa: S602 - as it is typed
     assert (shown.returncode, best[1] in shown.stdout) == (0, True), shown.stderr
+
+
+def check_suggestions(output: str) -> None:
+    *commands, up = re.findall(r"^  (MAKERFLOW_HOME=.+)$", output.split("To try next:")[1], re.M)
+    assert up.endswith(" up")
+    for command in commands:
+        done = subprocess.run(command, shell=True, capture_output=True, text=True)  # noqa: S602 - as it is typed
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("cluster", ["local", "kubernetes"])
+def test_on_a_cluster_nothing_is_suggested_that_ends_with_the_server(
+    cluster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("deployments.demo.read_settings", lambda: SimpleNamespace(cluster=cluster, home=Path("home")))
+    _what_next(SimpleNamespace(name="own"), SimpleNamespace(name="tuned"))
+    said = capsys.readouterr().out
+    assert "tuning trials tuned" in said
+    assert ("training logs" in said) is (cluster == "local")
 
 
 @pytest.mark.parametrize(
