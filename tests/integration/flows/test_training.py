@@ -185,9 +185,9 @@ def test_a_training_whose_run_somebody_deletes_from_the_cluster_ends_and_says_so
 def test_a_training_whose_run_was_deleted_while_nobody_followed_it_is_not_run_anew_without_a_word(
     make_spec: MakeSpec, home: Path
 ) -> None:
-    training_id = register_training(make_spec(SLEEPS), "key")
+    training_id = register_training.task.fn(make_spec(SLEEPS), "key")
     for step in UNTIL_LAUNCHED:
-        step(training_id)
+        step.task.fn(training_id)
     layout = RunLayout(home, training_id)
     wait_until(layout.events.exists)
     open_platform().registry.trainings.follow(training_id, event_cursor=1)  # by one who was killed
@@ -296,8 +296,8 @@ def launched_and_left(spec: TrainingSpec) -> Training:
 
 @pytest.mark.req("TRN-13")
 def test_what_is_heard_late_of_a_training_that_is_stopped_is_not_why_it_was(make_spec: MakeSpec) -> None:
-    training_id = register_training(make_spec(SLEEPS), "key")
-    check_access(training_id)
+    training_id = register_training.task.fn(make_spec(SLEEPS), "key")
+    check_access.task.fn(training_id)
     platform = open_platform()
     row = platform.registry.trainings.move(training_id, TrainingStatus.STOP_IN_PROGRESS, "stopped on request")
     placed = Placed(run_id=training_id, sequence=1, at=datetime.now(UTC), where="node node1")
@@ -309,9 +309,9 @@ def test_what_is_heard_late_of_a_training_that_is_stopped_is_not_why_it_was(make
 def test_a_cluster_that_is_slow_to_answer_is_told_meanwhile(
     make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training_id = register_training(make_spec(PRINTS_METRICS), "key")
-    check_access(training_id)
-    plan_run(training_id)
+    training_id = register_training.task.fn(make_spec(PRINTS_METRICS), "key")
+    check_access.task.fn(training_id)
+    plan_run.task.fn(training_id)
     trainings, find = open_platform().registry.trainings, LocalCluster.find
 
     def find_late(cluster: LocalCluster, selector: Selector) -> list[RunState]:
@@ -321,7 +321,7 @@ def test_a_cluster_that_is_slow_to_answer_is_told_meanwhile(
     monkeypatch.setattr("tasks.trouble.SILENCE_SECONDS", 0.1)
     with monkeypatch.context() as slow:
         slow.setattr(LocalCluster, "find", find_late)
-        launch_workers(training_id)
+        launch_workers.task.fn(training_id)
     assert trainings.get(training_id).reason == "It has answered."
     assert resume_training("t").status is TrainingStatus.COMPLETE
 
