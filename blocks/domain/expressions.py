@@ -40,20 +40,21 @@ STEP_NAMES = frozenset({"step", "global_step", "iteration", "iter", "epoch"})
 
 _COLOUR = re.compile(rb"\x1b\[[0-?]*+[ -/]*+[@-~]")
 
+# Python before 3.11.5 errs where a possessive group can go back (gh-106052): they are atomic ones.
 _NUMBER = rb"""
 (?P<number>
   [+-]?+
-  (?: (?: (?: \d{1,3}+(?:,\d{3})++(?!\d) | \d++(?:_\d++)*+ ) (?:\.\d*+)?+ | \.\d++ ) (?:[eE][+-]?+\d++)?+
-      (?: % | (?<=\d)[A-Za-z]{1,3}+(?:/[a-z]{1,3}+)?+ )?+
-    | (?i:nan|inf(?:inity)?+) )
+  (?: (?: (?: \d{1,3}+(?>(?:,\d{3})+)(?!\d) | \d++(?>(?:_\d++)*) ) (?>(?:\.\d*+)?) | \.\d++ ) (?>(?:[eE][+-]?+\d++)?)
+      (?>(?: % | (?<=\d)[A-Za-z]{1,3}+(?>(?:/[a-z]{1,3}+)?) )?)
+    | (?i:nan|inf(?>(?:inity)?)) )
   (?! \w | [.:/-]\w )
 )
 """
 _VALUE = (
     rb"""
-(?: <tf\.Tensor:\ shape=\(\),\ dtype=\w{1,16}+,\ numpy=
-  | (?:(?:torch|tf|np|numpy|jnp|jax)\.)?+(?:[Tt]ensor|[Aa]rray|float\d*+|int\d*+)\( )?+
-(?P<bracket>[\[(][ \t]*+)?+
+(?>(?: <tf\.Tensor:\ shape=\(\),\ dtype=\w{1,16}+,\ numpy=
+  | (?>(?:(?:torch|tf|np|numpy|jnp|jax)\.)?)(?:[Tt]ensor|[Aa]rray|float\d*+|int\d*+)\( )?)
+(?>(?P<bracket>[\[(][ \t]*+)?)
 ["']?+
 """
     + _NUMBER
@@ -106,7 +107,7 @@ _NAME_BYTES = (string.ascii_letters + string.digits + _NAME_MARKS).encode() + by
 
 _STEP_WORDS = (b"step", b"iter", b"epoch")
 _STEP = re.compile(
-    rb"""(?:(?<!\w)|(?<=global_))(?:step|iter(?:ation)?+|epoch)["']?+[ \t]*+[:=\#]?+[ \t]*+[\[(]?[ \t]*+"""
+    rb"""(?:(?<!\w)|(?<=global_))(?:step|iter(?>(?:ation)?)|epoch)["']?+[ \t]*+[:=\#]?+[ \t]*+[\[(]?[ \t]*+"""
     rb"""(\d{1,18}+)(?!\w|[.,]\d|-\w)""",
     re.VERBOSE,
 )

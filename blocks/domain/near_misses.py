@@ -21,7 +21,7 @@ _NUMBER = r"(?P<number>[+-]?(?:(?:\d[\d,_]*+(?:\.\d*+)?+|\.\d++)(?:[eE][+-]?\d++
 _NUMBER_AT = re.compile(rf"""["'\[(]{{0,2}}{_NUMBER}(?!\w|[.:/-]\w|\]\s*[=:])""")
 _ASSIGNED = re.compile(r"""["'\])]{0,2}+\s*+[=:]++>?+\s*+""")
 _NEXT_NAME = re.compile(r"""[,;|}\]]|["']?[^\W\d][\w/.]*+["']?\s*+[=:]""")
-_GAP = r"""(?:[\s"'|│┃:=>→,()\[\]]|-(?=[>\s]))*+"""
+_GAP = r"""(?>(?:[\s"'|│┃:=>→,()\[\]]|-(?=[>\s]))*)"""  # see `expressions._NUMBER`
 _SOFT_GAP = re.compile(rf"{_GAP}(?:(?:is|was|of|at|now|reached|value|mean|avg|average)\b{_GAP}){{0,2}}+", re.IGNORECASE)
 _NUMBER_BEFORE = re.compile(
     r"""(?<![\w.])(?P<number>[+-]?\d{1,20}(?:\.\d{1,30}|[eE][+-]?\d{1,3}|%))(?P<gap>\s{1,8}["'(]?)$"""
