@@ -115,7 +115,9 @@ def serving(app: Application, path: Path) -> Iterator[None]:
         yield
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(10)
+        server.force_exit = True  # Python 3.11.2 can wait without end for a connection that has gone
+        thread.join(10)
 
 
 @contextmanager
