@@ -37,6 +37,7 @@ def told_of_silence(platform: Platform, row: Training) -> Iterator[None]:
             yield
     finally:
         late.cancel()
+        late.join()  # it may be saying so just now
     if platform.registry.trainings.get(row.id).reason == SILENT:
         _explain(platform, row.id, "It has answered.")
 

@@ -105,7 +105,9 @@ class Delivery:
         if outcome.cause != ExitCause.OK:
             return delivered
         elsewhere = others()
-        return self._step(delivered, "its model", self._model) if elsewhere.cause == ExitCause.OK else elsewhere
+        if elsewhere.cause == ExitCause.OK:
+            return self._step(delivered, "its model", self._model)
+        return elsewhere if delivered.cause == ExitCause.OK else delivered
 
     def deliver_log(self, outcome: Outcome) -> Outcome:
         """The part of it that is also due when no worker was ever started."""

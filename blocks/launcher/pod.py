@@ -54,6 +54,7 @@ from blocks.launcher.usage import DataStorage
 from blocks.storage.cache import Cache
 
 TERMINATION_LOG = Path("/dev/termination-log")
+LEAVING_SECONDS = 5.0
 MESSAGE_BYTES = 2900
 """As of the supervisor's."""
 
@@ -162,15 +163,25 @@ class Pod:
         return outcome
 
     def _wait_for_others(self, end: Barrier, switch: StopSwitch) -> Outcome:
-        """Until all workers have ended well; this pod has to go before when one has not, or it is evicted."""
+        """Until all workers have ended well; this pod has to go before when one has not, or it is evicted.
+
+        Those who have all ended well come within moments, also when they have to go.
+        """
+        passed = self.layout.events.with_name(f"ended-{self.settings.attempt}")  # outlives this container
+        if self.plan.workers == 1 or passed.exists():
+            return Outcome(ExitCause.OK)
         waiting = in_background(switch, "the end of the others", end.wait)
         leaving = self.layout.worker(self.rank) / LEAVING
+        until = float("inf")
         while not waiting.done():
-            if switch.asked() or leaving.exists():
+            if leaving.exists():
+                until = min(until, time.monotonic() + LEAVING_SECONDS)
+            if switch.asked() or time.monotonic() > until:
                 return Outcome(ExitCause.STOPPED, "It had to go before all workers had ended.")
             switch.wait()
         if error := waiting.exception():
             return Outcome(ExitCause.LOST, f"Whether the other workers ended well is not known: {error}.")
+        passed.touch()
         return Outcome(ExitCause.OK)
 
     def _hold_to_storage(self, storage: DataStorage, ended: Event) -> None:

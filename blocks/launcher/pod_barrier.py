@@ -52,10 +52,8 @@ class Barrier:
 
     def __enter__(self) -> "Barrier":
         if self._rank == 0 and len(self._addresses) > 1:
-            server = open_socket(socket.SOCK_STREAM, self._port)
-            server.listen()
             self._gathered = Future()
-            Thread(target=self._gather, args=(server, self._gathered), name="barrier", daemon=True).start()
+            Thread(target=self._gather, args=(self._gathered,), name="barrier", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -130,9 +128,21 @@ class Barrier:
         except OSError as error:
             return str(error) or type(error).__name__
 
-    def _gather(self, server: socket.socket, gathered: "Future[None]") -> None:
+    def _listen(self) -> socket.socket:
+        """A socket on the port, once it is free: an entry point can have taken it."""
+        while True:
+            try:
+                server = open_socket(socket.SOCK_STREAM, self._port)
+                server.listen()
+                return server
+            except OSError:
+                if not self._is_wanted:
+                    raise
+                time.sleep(_LOOK_SECONDS)
+
+    def _gather(self, gathered: "Future[None]") -> None:
         try:
-            with server, _Gathering(server, len(self._addresses), self._name) as gathering:
+            with self._listen() as server, _Gathering(server, len(self._addresses), self._name) as gathering:
                 gathering.gather(lambda: self._is_wanted)
                 gathered.set_result(None)
         except BaseException as error:

@@ -41,11 +41,9 @@ class Stream:
         """Print while the block lasts, and at its end all that is left."""
         thread = Thread(target=self._follow, name="stream", daemon=True)
         thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            thread.join(LAST_SECONDS)
+        yield  # without an end where the block fails: the container is started again, and goes on
+        self._ended.set()
+        thread.join(LAST_SECONDS)
 
     def _follow(self) -> None:
         self._print(MARK + b'{"at": 0}\n')

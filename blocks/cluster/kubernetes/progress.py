@@ -174,7 +174,9 @@ class _Step:
     def _some_failed(self, ranks: Sequence[int]) -> bool:
         """Whether one of them ended for a reason of its own, not because it was made to."""
         ends = [exit_of(self._known[rank], ended_with_others=True) for rank in ranks if rank in self._known]
-        return any(end and end.cause not in (ExitCause.OK, ExitCause.STOPPED) for end in ends)
+        causes = [end.cause for end in ends if end]
+        causes += [delivery_of(self._known[rank]).get("cause", ExitCause.OK) for rank in ranks if rank in self._known]
+        return any(cause not in (ExitCause.OK, ExitCause.STOPPED) for cause in causes)
 
     def _exit(self, rank: int, others: bool) -> ExitRecord | None:
         """How a worker ended; None while it has not.
@@ -278,10 +280,13 @@ class _Step:
         return all(is_over(pod) or is_lost(pod) for pod in self._pods.values())
 
     def _delivered(self, outcome: Outcome) -> Outcome:
-        """Tell what was uploaded; what could not be decides the outcome of a run that went well."""
+        """Tell what was uploaded; what could not be decides the outcome of a run that went well.
+
+        One that had to go because another could not upload something explains nothing.
+        """
         told = False
-        for rank, pod in sorted(self._known.items()):
-            delivery = delivery_of(pod)
+        deliveries = [(rank, delivery_of(pod)) for rank, pod in sorted(self._known.items())]
+        for rank, delivery in sorted(deliveries, key=lambda each: each[1].get("cause") == ExitCause.STOPPED):
             for upload in delivery.get("uploads") or ():
                 if not self._record.is_place(upload.get("path"), rank):
                     continue
@@ -294,6 +299,8 @@ class _Step:
             elif outcome.cause == ExitCause.OK and rank == 0:
                 outcome = Outcome(outcome.cause, message)
         self._tell_no_logs(told)
+        if outcome.cause == ExitCause.STOPPED and self._record.stop is None and self._is_overdue():
+            return Outcome(ExitCause.TIME_LIMIT, OVERDUE)
         return outcome
 
     def _tell_no_logs(self, told: bool) -> None:

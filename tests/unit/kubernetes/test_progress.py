@@ -582,3 +582,15 @@ def test_an_over_run_is_not_looked_at_any_more():
     before = story.record
     assert story.look(None, gone=True) == []
     assert (story.record, story.needs) == (before, Needs())
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_that_one_could_not_upload_explains_the_others_that_had_to_go_meanwhile(named):
+    """They had all ended well, and the others waited to upload a model of all."""
+    waits = Worker(0).ended("ok").says(cause="stopped", message="It had to go before all workers had ended.")
+    denied = Worker(1).ended("ok").says(cause="output_denied", message="Writing is not allowed.")
+    story = Story(workers=2)
+    story.look(job(workers=2), Worker(0).runs(), Worker(1).runs())
+    seen = job(workers=2, failed="PodFailurePolicy", because=denied.name) if named else job(workers=2)
+    story.look(seen, waits, denied)
+    assert story.end == ("output_denied", "Writing is not allowed.")
