@@ -15,7 +15,7 @@ from contextlib import suppress
 from threading import Thread
 
 from blocks.cluster.pod_settings import BARRIER_PORT
-from blocks.launcher.pod_sockets import open_socket
+from blocks.launcher.pod_sockets import wait_for_socket
 
 _GO, _HEARD = b"go\n", b"heard\n"
 _HEARD_SECONDS = 30.0
@@ -129,16 +129,11 @@ class Barrier:
             return str(error) or type(error).__name__
 
     def _listen(self) -> socket.socket:
-        """A socket on the port, once it is free: an entry point can have taken it."""
-        while True:
-            try:
-                server = open_socket(socket.SOCK_STREAM, self._port)
-                server.listen()
-                return server
-            except OSError:
-                if not self._is_wanted:
-                    raise
-                time.sleep(_LOOK_SECONDS)
+        lacking = "the other workers are not heard"
+        is_wanted = lambda: self._is_wanted  # noqa: E731 - read once
+        server = wait_for_socket(socket.SOCK_STREAM, self._port, lacking, _LOOK_SECONDS, is_wanted)
+        server.listen()
+        return server
 
     def _gather(self, gathered: "Future[None]") -> None:
         try:

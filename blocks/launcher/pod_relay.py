@@ -7,7 +7,6 @@ sample. Standard library only.
 import hmac
 import json
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,7 @@ from typing import NoReturn
 
 from blocks.cluster.pod_settings import USAGE_PORT
 from blocks.launcher.monitoring import LEAST_SECONDS
-from blocks.launcher.pod_sockets import open_socket
+from blocks.launcher.pod_sockets import wait_for_socket
 
 RETRY_SECONDS = 10.0
 _MOST_BYTES = 4096
@@ -53,7 +52,8 @@ def relay_usage(workers: int, name: str, emit: Emit, port: int = USAGE_PORT) -> 
         port: Where to listen.
     """
     heard: dict[int, float] = {}
-    with _listen(port) as server:
+    lacking = "the usage of the other workers is not heard"
+    with wait_for_socket(socket.SOCK_DGRAM, port, lacking, RETRY_SECONDS) as server:
         while True:
             text, _ = server.recvfrom(_MOST_BYTES)
             with suppress(Exception):  # entry points can send something, too: whatever it is, the next one is heard
@@ -64,18 +64,3 @@ def relay_usage(workers: int, name: str, emit: Emit, port: int = USAGE_PORT) -> 
                 if hmac.compare_digest(told["name"], name) and 0 < rank < workers and not is_early:
                     heard[rank] = now
                     emit("usage", **{field: told[field] for field in _FIELDS})
-
-
-def _listen(port: int) -> socket.socket:
-    """The port; said once when somebody else has it, as an entry point can, and then waited for."""
-    is_told = False
-    while True:
-        try:
-            return open_socket(socket.SOCK_DGRAM, port)
-        except OSError as error:
-            if not is_told:
-                print(
-                    f"the usage of the other workers is not heard on port {port}: {error}", file=sys.stderr, flush=True
-                )
-            is_told = True
-        time.sleep(RETRY_SECONDS)

@@ -1,6 +1,9 @@
 """How the containers of a pod that are ours listen. Standard library only."""
 
 import socket
+import sys
+import time
+from collections.abc import Callable
 
 
 def open_socket(kind: socket.SocketKind, port: int) -> socket.socket:
@@ -21,3 +24,31 @@ def open_socket(kind: socket.SocketKind, port: int) -> socket.socket:
         server.close()
         raise
     return server
+
+
+def wait_for_socket(
+    kind: socket.SocketKind, port: int, lacking: str, pause_seconds: float, is_wanted: Callable[[], bool] = lambda: True
+) -> socket.socket:
+    """The same, once the port is free: an entry point can have it.
+
+    Args:
+        kind: Of the socket.
+        port: Its port.
+        lacking: What there is not meanwhile; said once.
+        pause_seconds: Until it is asked for again.
+        is_wanted: Whether to go on waiting.
+
+    Raises:
+        OSError: Somebody else has the port, and it is not wanted any more.
+    """
+    is_told = False
+    while True:
+        try:
+            return open_socket(kind, port)
+        except OSError as error:
+            if not is_wanted():
+                raise
+            if not is_told:
+                print(f"{lacking} on port {port}: {error}", file=sys.stderr, flush=True)
+            is_told = True
+        time.sleep(pause_seconds)
