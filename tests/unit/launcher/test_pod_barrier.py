@@ -144,6 +144,7 @@ def test_all_start_again_when_one_was_lost_after_all_had_come():
 
 def wait_with_ghost(barrier: Barrier, port: int) -> None:
     """One comes in time, and is gone with the word that all may go."""
+    wait_until(lambda: can_connect(port), "the first to listen")
 
     def haunt() -> None:
         with socket.create_connection(("127.0.0.1", port)) as connection:
