@@ -18,8 +18,9 @@ from blocks.cluster.pod_settings import BARRIER_PORT
 from blocks.launcher.pod_sockets import wait_for_socket
 
 _GO, _HEARD = b"go\n", b"heard\n"
-_HEARD_SECONDS = 30.0
-"""For all to hear that they may go: a connection may break just then, and who lost it comes again."""
+_HEARD_SECONDS = 150.0
+"""For all to hear that they may go: a connection may break just then, and who lost it comes again, once it is noticed
+(see `_keep_alive`)."""
 
 _UNREACHED_SECONDS = 600.0
 """For a pod that has a place to answer: the image of the container in which it does may have to come first."""

@@ -127,8 +127,10 @@ class Reading:
             return Read(b"", position, ended=True, cut=True)
 
     def _stream(self, run: str, rank: int, attempt: int, pod: Object, position: int, *, silent: bool = False) -> Stream:
+        opened = time.monotonic()
+
         def told(frame: dict[str, Any]) -> None:
-            self._settling.tell(run, (life_of(pod), attempt, rank), frame)
+            self._settling.tell(run, (life_of(pod), attempt, rank), frame, opened)
 
         def over() -> bool:
             now = [p for p in self._view.seen(run).pods if name_of(p) == name_of(pod)]

@@ -1,13 +1,14 @@
 """Writes down what happens to the runs that this process follows, and does what is needed then."""
 
 import logging
+import math
 import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from blocks.cluster.base import Selector
@@ -40,6 +41,13 @@ LaunchJob = Callable[[RunRecord, Object], None]
 logger = logging.getLogger("makerflow")
 
 
+class _Followed(NamedTuple):
+    """Runs that somebody follows, and since when."""
+
+    selector: Selector
+    since: float
+
+
 class Settling:
     """One thread for all runs that somebody in this process follows.
 
@@ -52,7 +60,7 @@ class Settling:
     def __init__(self, api: Api, view: View, launch_job: LaunchJob) -> None:
         self._api, self._view, self._launch_job = api, view, launch_job
         self._lock = threading.Lock()
-        self._followed: list[Selector] = []
+        self._followed: list[_Followed] = []
         self._frames: dict[str, Frames] = defaultdict(dict)
         self._again: dict[str, float] = {}
         self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
@@ -62,8 +70,9 @@ class Settling:
     @contextmanager
     def following(self, selector: Selector) -> Iterator[None]:
         """Take care of these runs for as long as the block lasts."""
+        followed = _Followed(selector, time.monotonic())
         with self._lock:
-            self._followed.append(selector)
+            self._followed.append(followed)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="settling of runs", daemon=True)
                 self._thread.start()
@@ -72,7 +81,7 @@ class Settling:
             yield
         finally:
             with self._lock:
-                self._followed.remove(selector)
+                self._followed.remove(followed)
 
     def check(self, selector: Selector) -> None:
         """Say that one of these runs could not be settled for long.
@@ -84,9 +93,17 @@ class Settling:
             if (owner := self._view.seen(run).record) and matches(owner, selector):
                 raise ClusterUnavailableError(f"what is due for the run {run} could not be done {said}")
 
-    def tell(self, run: str, sidecar: Sidecar, frame: dict[str, Any]) -> None:
-        """Take over an event of a sidecar, soon, where somebody follows its run."""
-        if not is_informing(frame) or not self._is_followed(run):
+    def tell(self, run: str, sidecar: Sidecar, frame: dict[str, Any], opened: float) -> None:
+        """Take over an event of a sidecar, soon, where somebody follows its run.
+
+        Args:
+            run: Whose.
+            sidecar: Which one.
+            frame: The event.
+            opened: When what it is read from was opened: of one that is older than who follows, events before this one
+                were lost, and one that is younger tells all of them.
+        """
+        if not is_informing(frame) or not self._is_followed(run, opened):
             return
         with self._lock:
             self._frames[run].setdefault(sidecar, deque(maxlen=MOST_PASSING)).append(frame)
@@ -211,10 +228,12 @@ class Settling:
             first = min(self._again.values(), default=time.monotonic() + IDLE_SECONDS)
         return min(max(first - time.monotonic(), 0.02), IDLE_SECONDS)
 
-    def _is_followed(self, run: str) -> bool:
+    def _is_followed(self, run: str, at: float = math.inf) -> bool:
+        """Whether somebody follows a run, and did so at that time."""
         record = self._view.seen(run).record
         with self._lock:
-            return record is not None and any(matches(record, selector) for selector in self._followed)
+            begun = [each.selector for each in self._followed if each.since < at]
+        return record is not None and any(matches(record, selector) for selector in begun)
 
     def _look_at(self, selector: Selector) -> None:
         """Look at what there is already."""

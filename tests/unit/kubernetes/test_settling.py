@@ -9,7 +9,7 @@ from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes import failures
 from blocks.cluster.kubernetes.api import ApiError
 from blocks.cluster.kubernetes.record import MOST_PASSING, record_of
-from blocks.cluster.kubernetes.settling import Settling
+from blocks.cluster.kubernetes.settling import Settling, _Followed
 from blocks.cluster.kubernetes.view import RECORDS
 from blocks.domain.errors import ClusterUnavailableError
 from tests.unit.kubernetes.memory import MemoryApi, launched
@@ -24,11 +24,12 @@ class Run:
         self.api: Any = MemoryApi()
         self.view, self.name = launched(self.api, make_plan())
         self.settling = Settling(self.api, self.view, lambda *_: None)
-        self.settling._followed.append(Selector(run_id="training-7"))
+        self.since = time.monotonic()
+        self.settling._followed.append(_Followed(Selector(run_id="training-7"), self.since))
         self.sidecar = (self.api.get(RECORDS, self.name)["metadata"]["uid"], 1, 0)
 
-    def tell(self, frame: dict[str, Any]) -> None:
-        self.settling.tell(self.name, self.sidecar, frame)
+    def tell(self, frame: dict[str, Any], age: float = 0.0) -> None:
+        self.settling.tell(self.name, self.sidecar, frame, self.since + 1 - age)
 
     def events(self) -> list[str]:
         """The kinds of what is written down."""
@@ -70,6 +71,16 @@ def test_events_that_the_api_server_takes_at_no_time_are_dropped(run):
     assert run.events() == ["usage"]
 
 
+def test_a_log_that_was_opened_before_anybody_followed_leaves_no_gap(run):
+    run.tell(usage(2), age=2)  # number 1 was told when nobody listened
+    run.settling.settle(run.name)
+    assert run.events() == []
+    for number in (1, 2):  # by the log that is opened by who follows
+        run.tell(usage(number))
+    run.settling.settle(run.name)
+    assert run.events() == ["usage", "usage"]
+
+
 def test_no_more_events_are_waiting_than_a_record_keeps(run):
     for number in range(1, 2 * MOST_PASSING):
         run.tell(usage(number))
@@ -91,7 +102,7 @@ def test_what_is_to_be_looked_at_much_later_is_settled_soon_when_there_is_news()
 def test_nothing_is_kept_of_runs_that_nobody_follows(run):
     run.settling._followed.clear()
     for number in range(1, 100):
-        run.settling.tell(f"mf-{number}", run.sidecar, usage(number))
+        run.settling.tell(f"mf-{number}", run.sidecar, usage(number), time.monotonic())
         run.tell(usage(number))
         run.settling.settle(f"mf-{number}")
     assert (len(run.settling._frames), len(run.settling._locks), len(run.settling._again)) == (0, 0, 0)
