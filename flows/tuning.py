@@ -146,9 +146,12 @@ def resume_tuning(key: str, **limits: Any) -> Tuning:
 
     Raises:
         pydantic.ValidationError: A limit is refused.
+        InvalidInputError: Its trials are for another cluster.
     """
-    row = open_platform().registry.tunings.get(key)
+    platform = open_platform()
+    row = platform.registry.tunings.get(key)
     row.spec.changed(**limits)  # refused before anything starts
+    platform.check_cluster(row.plan)
     return _run_to_end(resume_tuning_flow, row.id, row.id, **limits)
 
 

@@ -28,6 +28,7 @@ from blocks.domain.plan import (
 from blocks.registry.records import Training
 from tasks.current_run import cancel_requested, has_page
 from tasks.engine import step
+from tasks.launch_pause import LaunchPause
 from tasks.log_collection import collected_meanwhile
 from tasks.metric_watch import MetricWatch
 from tasks.page_log import page_log
@@ -40,7 +41,6 @@ from tasks.training import DELETED, ending_of, handle_of, launch_again
 
 IDLE_SECONDS = 0.25
 CHECK_SECONDS = 2.0
-MOST_LAUNCH_SECONDS = 30.0
 """So long at most passes before a run that is still lost is launched again: each time its whole plan is sent."""
 FIRST_REPORT_SECONDS = 1.0
 REPORT_SECONDS = 5.0
@@ -58,6 +58,7 @@ def follow_workers(training_id: str) -> None:
     platform = open_platform()
     row = platform.registry.trainings.get(training_id)
     if row.status in _FOLLOWED:
+        platform.check_cluster(row.plan)
         Follower(platform, row).run()
 
 
@@ -78,7 +79,7 @@ class Follower:
         self._events_copy = EventsCopy(platform, events_directory(platform, row))
         self._stop_is_lost = self._was_there = False
         self._next_check = 0.0
-        self._next_launch, self._launch_pause = 0.0, CHECK_SECONDS
+        self._launch_pause = LaunchPause()
         self._next_report = monotonic() + FIRST_REPORT_SECONDS
 
     def run(self) -> None:
@@ -205,7 +206,7 @@ class Follower:
         """Whether there is nothing left to follow; a run that died without a word is started again instead."""
         states = self._platform.cluster.find(Selector(run_id=self._handle.run_id))
         if states and states[0].phase is not RunPhase.LOST:
-            self._launch_pause, self._next_launch = CHECK_SECONDS, 0.0
+            self._launch_pause.end()
             self._was_there = True
             self._repeat_stop(row, is_stopping=states[0].is_stopping)
             return False
@@ -224,11 +225,10 @@ class Follower:
 
     def _is_launched_again(self, row: Training, plan: RunPlan) -> bool:
         """Whether the training goes on; while its run is lost again and again, as in a full quota, it is asked less."""
-        if monotonic() < self._next_launch:
+        if not self._launch_pause.is_over:
             return True
         is_launched = launch_again(self._platform, row, plan) is not None
-        self._next_launch = monotonic() + self._launch_pause
-        self._launch_pause = min(2 * self._launch_pause, MOST_LAUNCH_SECONDS)
+        self._launch_pause.begin()
         return is_launched
 
     def _repeat_stop(self, row: Training, *, is_stopping: bool) -> None:

@@ -8,7 +8,7 @@ from blocks.cluster.base import Secrets, Selector
 from blocks.connections.client import client_of
 from blocks.connections.platform import Platform
 from blocks.connections.settings import own_api
-from blocks.domain.errors import MakerflowError
+from blocks.domain.errors import InvalidInputError, MakerflowError, NotFoundError
 from blocks.domain.lifecycle import TrainingStatus, TrialStatus, TuningStatus
 from blocks.registry.records import Training, UnderWay
 from blocks.registry.tunings import Followed, TrialMove
@@ -27,6 +27,19 @@ RESUME = f"resume-{{kind}}/{DEPLOYMENT}"
 GRACE_SECONDS = 10.0
 
 _CREATING = (TrainingStatus.CREATE_REQUESTED, TrainingStatus.CREATE_IN_PROGRESS)
+
+
+def elsewhere(platform: Platform, row: UnderWay) -> str:
+    """Why nothing can be done here for one that runs on another cluster; empty for others."""
+    registry = platform.registry
+    rows = registry.tunings if isinstance(row.status, TuningStatus) else registry.trainings
+    try:
+        platform.check_cluster(rows.get(row.id).plan)
+    except InvalidInputError as error:
+        return str(error)
+    except NotFoundError:  # deleted meanwhile
+        return ""
+    return ""
 
 
 def take_up(platform: Platform, row: UnderWay) -> str:

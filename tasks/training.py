@@ -169,11 +169,13 @@ def launch_workers(training_id: str) -> None:
 
     Raises:
         CapacityError: They can never fit; the row is then CREATE FAILED.
+        InvalidInputError: It is for another cluster.
     """
     platform = open_platform()
     row = platform.registry.trainings.get(training_id)
     if row.plan is None or row.status not in (TrainingStatus.CREATE_IN_PROGRESS, TrainingStatus.RUNNING):
         return
+    platform.check_cluster(row.plan)
     handle = _launched(platform, row, row.plan)
     if handle is None:
         return
@@ -230,12 +232,14 @@ def stop_workers(training_id: str, grace_seconds: float) -> None:
     Raises:
         IllegalTransitionError: The training is over, or about to be.
         InUseError: It is a trial of a tuning.
+        InvalidInputError: It runs on another cluster.
     """
     platform = open_platform()
     row = platform.registry.trainings.get(training_id)
     refuse_trial(row, "stop")
     if row.status is TrainingStatus.STOPPED:
         return
+    platform.check_cluster(row.plan)
     platform.registry.trainings.move(training_id, TrainingStatus.STOP_IN_PROGRESS, "stopped on request")
     platform.cluster.stop(handle_of(row), grace_seconds)
 
@@ -246,10 +250,12 @@ def remove_workers(training_id: str) -> None:
 
     Raises:
         TransientError: The log store does not take what is left.
+        InvalidInputError: It is on another cluster.
     """
     platform = open_platform()
     row = platform.registry.trainings.get(training_id)
     if row.status in CONCLUSIONS:
+        platform.check_cluster(row.plan)
         platform.cluster.stop(handle_of(row), 0)
         collect_logs(platform, row, handle_of(row))
         if row.logs_uploaded:

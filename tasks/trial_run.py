@@ -15,6 +15,7 @@ from blocks.domain.lifecycle import TRIAL_FAILED, TrialStatus
 from blocks.domain.plan import RunHandle, RunPlan
 from blocks.registry.records import Training, Trial, Tuning
 from tasks.engine import step
+from tasks.launch_pause import LaunchPause
 from tasks.log_collection import collect_logs, collected_meanwhile
 
 STOP_SECONDS = 2.0
@@ -36,6 +37,7 @@ class TrialRun:
         reason: Why.
         to_end_at: When it is to be stopped, by the clock of `time.monotonic`.
         trouble: Why it could not be launched; None while that can be tried.
+        launch_pause: Until it is launched again where it is lost.
     """
 
     def __init__(self, platform: Platform, tuning: Tuning, trial: Trial, plan: RunPlan) -> None:
@@ -45,6 +47,7 @@ class TrialRun:
         self.reason = ""
         self.to_end_at = math.inf
         self.trouble: BaseException | None = None
+        self.launch_pause = LaunchPause()
         self.name = f"{tuning.name}/{trial.number}"
         self._platform = platform
         self._over = threading.Event()

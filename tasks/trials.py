@@ -45,6 +45,7 @@ def run_trials(tuning_id: str) -> None:
     Raises:
         TransientError: The cluster or the registry did not answer, several times while no trial ended; running again
             goes on.
+        InvalidInputError: It is for another cluster.
     """
     while not retrying()(_run, tuning_id):
         pass
@@ -55,6 +56,7 @@ def _run(tuning_id: str) -> bool:
     platform = open_platform()
     row = platform.registry.tunings.get(tuning_id)
     if row.plan is not None and row.status in (TuningStatus.CREATE_IN_PROGRESS, TuningStatus.RUNNING, *_ENDING):
+        platform.check_cluster(row.plan)
         if row.status is TuningStatus.CREATE_IN_PROGRESS:
             row = _begun(platform, row)
         control = _Control(platform, row)
@@ -246,7 +248,10 @@ class _Control:
             phase = phases.get(follower.trial.training_id)
             if phase is None:
                 self._lose(follower)
-            elif phase is RunPhase.LOST and follower.run.verdict is None:
+            elif phase is not RunPhase.LOST:
+                follower.run.launch_pause.end()
+            elif follower.run.verdict is None and follower.run.launch_pause.is_over:
+                follower.run.launch_pause.begin()
                 self._threads.launch_again(follower.run)
 
     def _lose(self, follower: TrialFollower) -> None:

@@ -89,9 +89,12 @@ def go_on_with(tuning_id: str, limits: Mapping[str, Any]) -> None:
 
     Raises:
         pydantic.ValidationError: A limit is refused.
+        InvalidInputError: Its trials are for another cluster.
     """
-    tunings = open_platform().registry.tunings
+    platform = open_platform()
+    tunings = platform.registry.tunings
     row = tunings.get(tuning_id)
+    platform.check_cluster(row.plan)
     told = ", ".join(f"{name}={value:g}" for name, value in limits.items())
     tunings.go_on(tuning_id, row.spec.changed(**limits), f"gone on with: {told or 'the limits that it had'}")
 
@@ -139,10 +142,12 @@ def stop_tuning_row(tuning_id: str) -> None:
 
     Raises:
         IllegalTransitionError: The tuning is over, or about to be.
+        InvalidInputError: Its trials run on another cluster.
     """
     platform = open_platform()
     row = platform.registry.tunings.get(tuning_id)
     if row.status is not TuningStatus.STOPPED:
+        platform.check_cluster(row.plan)
         platform.registry.tunings.move(tuning_id, TuningStatus.STOP_IN_PROGRESS, "stopped on request")
 
 

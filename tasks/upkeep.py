@@ -31,7 +31,7 @@ from tasks.engine import reachable_api, step
 from tasks.experiment import prepare_experiment
 from tasks.log_collection import collect_logs
 from tasks.mending import NOTHING, TROUBLE, WOULD_GO, Mending
-from tasks.taking_up import GRACE_SECONDS, give_up, go_on, secrets_of, take_up
+from tasks.taking_up import GRACE_SECONDS, elsewhere, give_up, go_on, secrets_of, take_up
 
 COUNTED_SECONDS = 3600.0
 """Files are counted at most so often unless somebody asks: that takes a second for each hundred thousand."""
@@ -111,6 +111,9 @@ def follow_trainings(dry_run: bool, patience_seconds: float, died: Sequence[Find
         if found.row.name in cancelled:
             continue
         row, message = found.row, f"It is {found.row.status.value}, and nobody follows it."
+        if advice := elsewhere(platform, row):
+            mending.leave(Kind(row.kind), row.id, message, advice, name=row.name)
+            continue
         act, would = _REMEDIES[found.remedy]
         mending.mend(Kind(row.kind), row.id, message, partial(act, platform, row), would=would, name=row.name)
     return mending.findings

@@ -50,6 +50,11 @@ class Cluster(ABC):
     run by its handle, and asking twice changes nothing.
     """
 
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Which cluster it is, as `MAKERFLOW_CLUSTER` names it, then `/` and a part of it, where it has parts."""
+
     @abstractmethod
     def reaches(self, path: StoragePath) -> bool:
         """Whether workers can read and write this path, given the connection to its store."""

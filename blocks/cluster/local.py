@@ -78,6 +78,11 @@ class LocalCluster(Cluster):
         }
 
     @property
+    def place(self) -> str:
+        """As promised."""
+        return CLUSTER
+
+    @property
     def capacity(self) -> Room:
         """What runs may use together."""
         return capacity(self._vcpus, self._memory_mib)

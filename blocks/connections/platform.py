@@ -87,6 +87,22 @@ class Platform:
         )
         return KubernetesCluster(site, settings.namespace, ENVIRONMENT)
 
+    def check_cluster(self, plan: RunPlan | None) -> None:
+        """Refuse to act for a run of another cluster: this one knows nothing of it, as if it were gone.
+
+        Raises:
+            InvalidInputError: It is for another one than the settings choose.
+        """
+        if plan is None or plan.cluster in ("", self.cluster.place):
+            return
+        cluster, _, namespace = plan.cluster.partition("/")
+        needed = f"MAKERFLOW_CLUSTER={cluster}" + (f" and MAKERFLOW_NAMESPACE={namespace}" if namespace else "")
+        raise InvalidInputError(
+            f"What runs on {plan.cluster}",
+            f"the settings choose {self.cluster.place}, which knows nothing of it",
+            f"Set {needed}, and try again.",
+        )
+
     @property
     def own_place(self) -> StoragePath:
         """Where the platform keeps what it makes itself, such as outputs for which a training names no path.

@@ -157,10 +157,15 @@ class LogPolicy(Frozen):
 
 
 class RunPlan(Frozen):
-    """All that the workers of one run need. Keyed by `run_id`: launching the same plan twice is launching it once."""
+    """All that the workers of one run need. Keyed by `run_id`: launching the same plan twice is launching it once.
+
+    Attributes:
+        cluster: The `Cluster.place` that it is for; empty where that is not known.
+    """
 
     version: Literal[1] = PLAN_VERSION
     run_id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    cluster: str = ""
     created: datetime
     labels: dict[str, str] = Field(default_factory=dict)
     workers: int = Field(ge=1)

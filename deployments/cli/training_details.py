@@ -10,7 +10,7 @@ from deployments.cli.training_logs import handle_of
 from deployments.cli.training_monitor import FIGURE_HEADINGS, figure_rows, figures_document
 
 if TYPE_CHECKING:
-    from blocks.domain.plan import RunState
+    from blocks.domain.plan import RunState, Uploaded
     from blocks.domain.specs import TrainingSettings
     from blocks.registry.records import Move, Series, Training, Tuning
     from blocks.registry.usage_records import WorkerMonitoring
@@ -155,11 +155,16 @@ def write_outputs(row: "Training") -> None:
     fields = {}
     for kind, path in documents.outputs_of(row).items():
         upload = arrived.get(kind)
-        amount = f"  ({count_text(upload.files, 'file')}, {size_text(upload.bytes)})" if upload else ""
-        fields[kind] = path + amount
+        fields[kind] = f"{path}  ({_amount(upload)})" if upload else path
     if fields:
         write_section("Outputs")
         write_fields(fields)
+
+
+def _amount(upload: "Uploaded") -> str:
+    if upload.output == "log" and not upload.files:
+        return "no file is known to have arrived"
+    return f"{count_text(upload.files, 'file')}, {size_text(upload.bytes)}"
 
 
 def write_metrics(series: Sequence["Series"]) -> None:

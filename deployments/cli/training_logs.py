@@ -4,7 +4,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,6 +14,7 @@ from blocks.domain.plan import OutputKind, PlannedOutput, RunHandle
 from deployments.cli.fields import check_rank
 
 if TYPE_CHECKING:
+    from blocks.domain.plan import LogLine
     from blocks.registry.records import Training
 
 CHUNK_BYTES = 2**20
@@ -122,11 +123,24 @@ def _read_log(row: "Training", rank: int, follow: bool, tail: int | None) -> Ite
 
 
 class _Cursor:
-    """How far the output has been read; `stored` says that it came from the uploaded log, which is its end."""
+    """How far the output has been read.
+
+    Attributes:
+        stored: Whether it came from the uploaded log, which is its end.
+    """
 
     def __init__(self) -> None:
         self.offset = 0
         self.stored = False
+        self._is_noted = False
+
+    def pass_over(self, lines: Iterator["LogLine"]) -> Iterator[str]:
+        """Their texts; the note that the end is missing, which has the cursor of the line before, once."""
+        for line in lines:
+            is_note = line.cursor == self.offset
+            if not (is_note and self._is_noted):
+                yield line.text
+            self.offset, self._is_noted = line.cursor, self._is_noted or is_note
 
 
 def _there(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
@@ -138,9 +152,7 @@ def _there(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
         return
     cluster = open_platform().cluster
     try:
-        for line in cluster.logs(handle, rank, follow=False, since=cursor.offset):
-            cursor.offset = line.cursor
-            yield line.text
+        yield from cursor.pass_over(cluster.logs(handle, rank, follow=False, since=cursor.offset))
     except NotFoundError:
         cursor.stored = True
         if row.logs_uploaded:
@@ -155,12 +167,8 @@ def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
     from blocks.connections.platform import open_platform
 
     platform = open_platform()
-    try:
-        for line in platform.cluster.logs(handle, rank, follow=True, since=cursor.offset):
-            cursor.offset = line.cursor
-            yield line.text
-    except NotFoundError:
-        pass  # removed already; its log is at its place
+    with suppress(NotFoundError):  # removed already; its log is at its place
+        yield from cursor.pass_over(platform.cluster.logs(handle, rank, follow=True, since=cursor.offset))
     if platform.registry.trainings.get(row.id).logs_uploaded:
         yield from stored_lines(platform.registry.trainings.get(row.id), rank, cursor.offset)
 

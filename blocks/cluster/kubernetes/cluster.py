@@ -72,6 +72,11 @@ class KubernetesCluster(Cluster):
         self._launching = Launching(self._shared.api, self._shared.view, site, self._process)
 
     @property
+    def place(self) -> str:
+        """As promised, with the namespace."""
+        return f"{CLUSTER}/{self._api.namespace}"
+
+    @property
     def requests(self) -> Mapping[str, int]:
         """How many requests this process has sent, by verb and kind."""
         return dict(self._shared.api.requests)

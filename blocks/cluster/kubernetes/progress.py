@@ -35,6 +35,7 @@ from blocks.domain.plan import ExitCause, ExitRecord, RunPhase
 
 OVERDUE = "The time limit was reached."
 UNSTARTED = "The time limit was reached before all workers had started again."
+UNBEGUN = "It was stopped before its workers were started."
 REMEDY = "Start it again as a copy; what it had uploaded is at its place."
 
 
@@ -101,7 +102,8 @@ class _Step:
             self._record = self._record.change(seen=self._attempt)
         self._tell_queue()
         if self._job_is_gone and self._record.stop is not None and not any(map(may_run, self._known.values())):
-            self._finish(Outcome(ExitCause.STOPPED, "It was stopped before its workers were started."))
+            has_run = self._record.told("started", self._attempt)
+            self._finish(Outcome(ExitCause.STOPPED, STOPPED if has_run else UNBEGUN))
             return self._record, Needs()
         self._tell_staging()
         self._tell_start()

@@ -1,0 +1,69 @@
+"""A training or tuning that runs on one cluster, and settings that choose another, which knows nothing of it."""
+
+from pathlib import Path
+
+import pytest
+
+from blocks.cluster.local import LocalCluster
+from blocks.connections.platform import open_platform
+from blocks.domain.errors import InvalidInputError
+from blocks.upkeep.findings import Kind
+from flows.training import resume_training, stop_training
+from flows.tuning import resume_tuning, stop_tuning
+from flows.upkeep import upkeep
+from tests.integration.flows.conftest import MakeSpec
+from tests.integration.flows.test_training import SLEEPS
+from tests.integration.flows.test_tuning_upkeep import begun
+from tests.integration.flows.test_upkeep import launched
+from tests.integration.flows.tunings import MakeTuning
+from tests.processes import processes_of
+
+pytestmark = pytest.mark.req("COM-04", "TUN-17")
+
+REFUSAL = (
+    "What runs on local: the settings choose kubernetes/ml, which knows nothing of it. "
+    "Set MAKERFLOW_CLUSTER=local, and try again."
+)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Have the cluster be another one from now on, or the one that it was."""
+
+    def choose(place):
+        monkeypatch.setattr(LocalCluster, "place", place)
+
+    return choose
+
+
+def test_a_training_that_runs_on_another_cluster_is_left_alone(make_spec: MakeSpec, home: Path, elsewhere) -> None:
+    launched(make_spec(SLEEPS, "far"))
+    before = open_platform().registry.trainings.get("far")
+    elsewhere("kubernetes/ml")
+    for act in (stop_training, resume_training):
+        with pytest.raises(InvalidInputError) as refused:
+            act("far")
+        assert str(refused.value) == REFUSAL
+    [finding] = [one for one in upkeep(patience_seconds=0).findings if one.kind is Kind.TRAINING]
+    assert (finding.name, finding.done, finding.failed) == ("far", REFUSAL, False)
+    assert open_platform().registry.trainings.get("far").status is before.status
+    elsewhere("local")
+    stop_training("far")
+    assert processes_of(home) == []
+
+
+def test_so_is_a_tuning_and_one_that_was_stopped_is_not_gone_on_with(home: Path, tmp_path: Path, elsewhere) -> None:
+    make = MakeTuning(tmp_path)
+    make.settings = {"strategy": "GRID", "parameters": ("k=INT[1,2]",), "parallel_trainings": 2}
+    handle = begun(make, SLEEPS)
+    elsewhere("kubernetes/ml")
+    with pytest.raises(InvalidInputError, match="MAKERFLOW_CLUSTER=local"):
+        stop_tuning(handle.id)
+    elsewhere("local")
+    stop_tuning(handle.id)
+    assert processes_of(home) == []
+    before = open_platform().registry.tunings.get(handle.id)
+    elsewhere("kubernetes/ml")
+    with pytest.raises(InvalidInputError, match="MAKERFLOW_CLUSTER=local"):
+        resume_tuning(handle.id)
+    assert open_platform().registry.tunings.get(handle.id).status is before.status
