@@ -153,6 +153,11 @@ def test_a_tuning_is_drawn_into_a_file_whose_path_is_printed(cli: CommandLine, g
     assert cli.run("tuning", "plot", "none-such").code == 2
 
 
+def tunings_of(cli: CommandLine) -> list[str]:
+    """Their ids: one of another test may still come to its end."""
+    return [item["id"] for item in cli.json("tuning", "list")["items"]]
+
+
 def test_an_experiment_shows_its_tunings(cli: CommandLine, grid: dict[str, Any]) -> None:
     assert [one["id"] for one in cli.json("experiment", "show", "e1")["tunings"]] == [grid["id"]]
     assert "grid/1" in cli.run("experiment", "show", "e1").out
@@ -162,7 +167,7 @@ def test_an_experiment_shows_its_tunings(cli: CommandLine, grid: dict[str, Any])
 def test_a_preview_tells_trials_waves_instances_hours_and_the_points_and_makes_nothing(
     cli: CommandLine, tuned: Path
 ) -> None:
-    before = cli.json("tuning", "list")["items"]
+    before = tunings_of(cli)
     options = ("--max-trainings", "7", "--parallel", "2", "--random-state", "5", "--strategy", "random")
     limits = ("--workers", "3", "--max-time", "90m")
     asked = tune(tuned, "asked", *options, *limits, space="lr=DOUBLE[1e-4,1,log]")[1:]
@@ -176,7 +181,7 @@ def test_a_preview_tells_trials_waves_instances_hours_and_the_points_and_makes_n
     read = cli.run("tuning", "preview", *asked).out
     for part in ("7, 2 at once: 4 waves", "6 of c1m2 (3 workers x 2 at once)", "6h 00m", "DOUBLE[1e-4,1,log]"):
         assert part in read
-    assert cli.json("tuning", "list")["items"] == before
+    assert tunings_of(cli) == before
 
 
 @pytest.mark.req("TUN-08")
@@ -386,13 +391,13 @@ def test_what_a_tuning_cannot_be_is_told_under_its_option_and_makes_nothing(
     cli: CommandLine, tuned: Path, given: tuple[str, ...], told: str
 ) -> None:
     (cli.directory / "broken.yaml").write_text("name: a\nparameters: [lr=DOUBLE[0,1]\n")
-    before = cli.json("tuning", "list")["items"]
+    before = tunings_of(cli)
     asked = ("--name", "refused", "--algorithm", str(tuned), "--entry-point", "train.py", *given)
     for command in (("tune",), ("tuning", "preview")):
         ended = cli.run(*command, *asked)
         assert ended.code == 2, ended
         assert told in ended.err
-    assert cli.json("tuning", "list")["items"] == before
+    assert tunings_of(cli) == before
 
 
 @pytest.mark.parametrize(
