@@ -103,15 +103,17 @@ def _read_output(row: "Training", rank: int) -> Iterator[bytes]:
     handle = handle_of(row)
     if handle is None:
         return
-    cluster, offset = open_platform().cluster, 0
+    platform, offset = open_platform(), 0
     try:
-        while (read := cluster.read_output(handle, rank, since=offset, at_most=CHUNK_BYTES))[1] != offset:
+        while (read := platform.cluster.read_output(handle, rank, since=offset, at_most=CHUNK_BYTES))[1] != offset:
             offset = read[1]
             yield read[0]
     except NotFoundError:
         if row.logs_uploaded:
             with _stored(row, rank, offset) as stream:
                 yield from pieces(stream)
+        elif row.status in UNDER_WAY:
+            platform.check_cluster(row.plan)
 
 
 def _read_log(row: "Training", rank: int, follow: bool, tail: int | None) -> Iterator[str]:
@@ -150,13 +152,15 @@ def _there(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
     handle = handle_of(row)
     if handle is None:
         return
-    cluster = open_platform().cluster
+    platform = open_platform()
     try:
-        yield from cursor.pass_over(cluster.logs(handle, rank, follow=False, since=cursor.offset))
+        yield from cursor.pass_over(platform.cluster.logs(handle, rank, follow=False, since=cursor.offset))
     except NotFoundError:
         cursor.stored = True
         if row.logs_uploaded:
             yield from stored_lines(row, rank, cursor.offset)
+        elif row.status in UNDER_WAY:
+            platform.check_cluster(row.plan)
 
 
 def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:

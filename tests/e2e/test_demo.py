@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(2 * DEADLINE_SECONDS + 30)
 
 
 @contextmanager
-def demo(home: Path) -> Iterator[subprocess.Popen[str]]:
+def demo(home: Path, **settings: str) -> Iterator[subprocess.Popen[str]]:
     """The demo, begun; nothing of it may be left afterwards."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with subprocess.Popen(
@@ -33,7 +33,7 @@ def demo(home: Path) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment | {"MAKERFLOW_HOME": str(home)},
+        env=environment | {"MAKERFLOW_HOME": str(home)} | settings,
         start_new_session=True,
     ) as process:
         try:

@@ -1,10 +1,15 @@
 """Trainings that are stopped, left and watched on Kubernetes: the tests of the command line, once more."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from tests.e2e.kubernetes.conftest import ClusterCommandLine
 from tests.e2e.test_cli_interrupts import (
     test_a_detached_training_is_followed_and_stopped_from_other_processes,
     test_a_killed_command_leaves_a_training_that_can_be_resumed,
+    waiting,
 )
 from tests.e2e.test_cli_monitoring import (
     test_workers_are_watched_through_the_death_of_who_follows_them_and_no_sample_is_lost_or_doubled,
@@ -17,3 +22,21 @@ __all__ = [
 ]
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.xdist_group("kubernetes stopping")]
+
+
+@pytest.mark.req("COM-04", "TRN-13")
+def test_what_runs_is_not_taken_for_gone_where_the_settings_choose_another_cluster(
+    cli: ClusterCommandLine, code: Path
+) -> None:
+    cli.json(*waiting(cli, code, "far"), "--detach")
+    cli.wait_for_status("far", "RUNNING")
+    place = {name: cli.environment[f"MAKERFLOW_{name}"] for name in ("CLUSTER", "NAMESPACE")}
+    needed = "Set MAKERFLOW_CLUSTER={CLUSTER} and MAKERFLOW_NAMESPACE={NAMESPACE}, and try again.".format(**place)
+    for other in ({"MAKERFLOW_NAMESPACE": "default"}, {"MAKERFLOW_CLUSTER": "local"}):
+        elsewhere = replace(cli, environment=cli.environment | other)
+        for command in (("stop", "far"), ("resume", "far"), ("logs", "far")):
+            ended = elsewhere.run("training", *command)
+            assert ended.code != 0, ended
+            assert needed in " ".join(ended.err.split())
+        assert elsewhere.json("training", "show", "far")["status"] == "RUNNING"
+    assert cli.json("training", "stop", "far")["status"] == "STOPPED"

@@ -43,7 +43,7 @@ from flows.training import (
     stop_training,
 )
 from flows.training_flows import UNTIL_LAUNCHED, training_of
-from tasks import following
+from tasks import following, launch_pause
 from tasks.engine import run_flow
 from tasks.following import CHECK_SECONDS, Follower
 from tasks.report import training_report
@@ -279,6 +279,7 @@ def test_a_run_that_stays_lost_is_launched_less_and_less_often(
         lose_and_refuse(patch, AssertionError())
         patch.setattr(LocalCluster, "launch", queued)
         patch.setattr(following, "CHECK_SECONDS", 0.1)
+        patch.setattr(launch_pause, "FIRST_SECONDS", 0.1)
         followed = pool.submit(resume_training, row.id)
         assert followed.result(60).status is TrainingStatus.COMPLETE
     pauses = [later - sooner for sooner, later in pairwise(launched[1:])]  # the first is of the step before
