@@ -9,6 +9,7 @@ from prefect import Flow
 
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import MakerflowError
+from blocks.domain.lifecycle import UNDER_WAY
 from blocks.domain.specs import NamedValue, TrainingSpec
 from blocks.domain.template_overrides import TemplatedTrainingSpec
 from blocks.registry.names import under_free_name
@@ -111,8 +112,12 @@ def resume_training(key: str) -> Training:
 
     Raises:
         InUseError: It is a trial of a tuning, which is what can be resumed.
+        InvalidInputError: It runs on another cluster.
     """
-    row = open_platform().registry.trainings.get(key)
+    platform = open_platform()
+    row = platform.registry.trainings.get(key)
+    if row.status in UNDER_WAY:
+        platform.check_cluster(row.plan)
     return run_to_end(resume_training_flow, row.name, row.id)
 
 
