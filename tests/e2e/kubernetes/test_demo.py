@@ -27,7 +27,7 @@ def test_the_demo_on_a_cluster_trains_two_models_and_tunes_one_and_leaves_nothin
     assert process.returncode == 0, output
     for name in ("digits-tabular", "digits-two-workers", "digits-tuning"):
         assert f"[{name}] COMPLETE" in output
-    assert "worker 0 of 2 learns from 719" in output
+    assert "worker 0 of 2 learns from 718" in output
     statuses = re.findall(r"digits-tuning/\d (SUCCEEDED|EARLY_STOPPED|FAILED)", output)
     assert (len(statuses), statuses.count("FAILED")) == (8, 0), output
     wait_until(lambda: objects_in(namespace.name) == [], "the runs' objects to be gone", 60)
