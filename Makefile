@@ -16,6 +16,9 @@ FRAMEWORKS := .venv-frameworks
 # Tests wait for processes now and then, so three keep two cores busy.
 WORKERS ?= 3
 
+# The files that hold tests of a marker: to read all others, too, takes longer than some of these.
+marked = $(shell grep -rl --include='*.py' 'mark\.$(1)' tests)
+
 help:
 	@echo "make demo             train two models and tune one, on real data from a real S3 server"
 	@echo "                      (CLUSTER=kubernetes: on the cluster that KUBECONFIG names, in MAKERFLOW_IMAGE)"
@@ -42,11 +45,12 @@ test: $(VENV)/test.stamp
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup
 
 test-kubernetes: $(VENV)/test.stamp
-	$(RUN) -m pytest -m "kubernetes and not disruptive and not soak" -n $(WORKERS) --dist loadgroup
-	$(RUN) -m pytest -m "disruptive and not soak"
+	$(RUN) -m pytest -m "kubernetes and not disruptive and not soak" -n $(WORKERS) --dist loadgroup $(call marked,kubernetes)
+	$(RUN) -m pytest -m "disruptive and not soak" $(call marked,disruptive)
 
 test-frameworks: $(VENV)/test.stamp $(FRAMEWORKS)/stamp
-	MAKERFLOW_TEST_FRAMEWORKS=$(abspath $(FRAMEWORKS))/bin/python $(RUN) -m pytest -m frameworks
+	MAKERFLOW_TEST_FRAMEWORKS=$(abspath $(FRAMEWORKS))/bin/python $(RUN) -m pytest -m frameworks \
+		$(call marked,frameworks)
 
 soak: $(VENV)/test.stamp
 	$(RUN) -m pytest -m soak --timeout 7200
