@@ -20,6 +20,9 @@ def train(code: Path, name: str, entry_point: str = "train.py", *more: str) -> l
     return ["train", "--name", name, "--algorithm", str(code), "--entry-point", entry_point, *hyperparameters, *more]
 
 
+pytestmark = pytest.mark.xdist_group("training command")
+
+
 @pytest.fixture(scope="module")
 def finished(cli: CommandLine, code: Path) -> dict[str, Any]:
     """The document of a training of two workers that went well."""

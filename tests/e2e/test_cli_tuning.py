@@ -9,6 +9,8 @@ import pytest
 from tests.e2e.command_line import WAITS, CommandLine
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.xdist_group("tuning command")
+
 
 @pytest.fixture(scope="module")
 def tuned(code: Path) -> Path:

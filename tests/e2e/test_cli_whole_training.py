@@ -58,6 +58,9 @@ print("ERROR of rank", rank, file=sys.stderr, flush=True)
 """
 
 
+pytestmark = pytest.mark.xdist_group("whole training")
+
+
 @pytest.fixture(scope="module")
 def template(cli: CommandLine, code: Path) -> str:
     """The name of a template that says the most of it."""

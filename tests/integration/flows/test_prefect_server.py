@@ -51,7 +51,7 @@ from tests.integration.flows.test_upkeep import launched
 from tests.servers import S3Server
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("prefect server")]  # which takes 15 s to start
 
 
 @pytest.fixture(scope="module")
