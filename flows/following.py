@@ -13,7 +13,7 @@ from blocks.domain.lifecycle import UNDER_WAY
 from blocks.registry.records import Training
 from tasks.detached import start_follower
 from tasks.engine import run_flow
-from tasks.training import refuse_trial
+from tasks.training import refuse_elsewhere, refuse_trial
 from tasks.triggering import handed_over
 
 
@@ -36,11 +36,13 @@ class TrainingHandle:
         Raises:
             NotFoundError: There is no such training.
             InUseError: It is a trial of a tuning.
+            InvalidInputError: It runs on another cluster.
         """
         from flows.training_flows import resume_training_flow  # which follow trainings
 
         row = open_platform().registry.trainings.get(key)
         refuse_trial(row, "resume")
+        refuse_elsewhere(row)
         with handed_over(resume_training_flow, row.id) as run:
             pass
         return cls(row.id) if run else cls.detached(row.id)

@@ -9,7 +9,6 @@ from prefect import Flow
 
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import MakerflowError
-from blocks.domain.lifecycle import UNDER_WAY
 from blocks.domain.specs import NamedValue, TrainingSpec
 from blocks.domain.template_overrides import TemplatedTrainingSpec
 from blocks.registry.names import under_free_name
@@ -114,10 +113,7 @@ def resume_training(key: str) -> Training:
         InUseError: It is a trial of a tuning, which is what can be resumed.
         InvalidInputError: It runs on another cluster.
     """
-    platform = open_platform()
-    row = platform.registry.trainings.get(key)
-    if row.status in UNDER_WAY:
-        platform.check_cluster(row.plan)
+    row = open_platform().registry.trainings.get(key)
     return run_to_end(resume_training_flow, row.name, row.id)
 
 
@@ -127,6 +123,7 @@ def stop_training(key: str, *, grace_seconds: float = 10) -> Training:
     Raises:
         IllegalTransitionError: It is over.
         InUseError: It is a trial of a tuning, which is what can be stopped.
+        InvalidInputError: It runs on another cluster.
     """
     return run_flow(stop_training_flow, key, grace_seconds)
 

@@ -30,6 +30,7 @@ from tasks.training import (
     launch_workers,
     made_already,
     plan_run,
+    refuse_elsewhere,
     refuse_trial,
     register_repeated,
     register_training,
@@ -133,6 +134,7 @@ def resume_training_flow(key: str) -> Training | State[Any]:
     """
     row = open_platform().registry.trainings.get(key)
     refuse_trial(row, "resume")
+    refuse_elsewhere(row)
     return _drive(row.id)
 
 

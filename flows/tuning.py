@@ -70,10 +70,13 @@ class TuningHandle:
         Raises:
             NotFoundError: There is no such tuning.
             pydantic.ValidationError: A limit is refused.
+            InvalidInputError: Its trials are for another cluster.
         """
-        registry = open_platform().registry
+        platform = open_platform()
+        registry = platform.registry
         row = registry.tunings.get(key)
         row.spec.changed(**limits)
+        platform.check_cluster(row.plan)
         if not registry.is_leased(row.id):  # else who goes on waits for who runs it, and takes the limits then
             with registry.lease(row.id):
                 if limits or registry.tunings.status(row.id) in TUNING_ENDINGS:
@@ -177,6 +180,7 @@ def stop_tuning(key: str) -> Tuning:
 
     Raises:
         IllegalTransitionError: It is over.
+        InvalidInputError: Its trials run on another cluster.
     """
     return run_flow(stop_tuning_flow, key)
 

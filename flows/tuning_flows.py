@@ -125,7 +125,9 @@ def resume_tuning_flow(
         "goal": goal,
     }
     limits: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    row = open_platform().registry.tunings.get(key)
+    platform = open_platform()
+    row = platform.registry.tunings.get(key)
+    platform.check_cluster(row.plan)
     return _drive(row.id, limits, go_on=row.status in TUNING_ENDINGS or bool(limits))
 
 
@@ -234,8 +236,10 @@ def _drive(tuning_id: str, limits: Mapping[str, Any] | None = None, *, go_on: bo
 
 def _go_on_when_retried(tuning_id: str) -> None:
     """Retry in the UI, of a flow run that was cancelled, goes on with the tuning that this has stopped."""
-    tunings = open_platform().registry.tunings
+    platform = open_platform()
+    tunings = platform.registry.tunings
     if is_retry() and tunings.status(tuning_id) is TuningStatus.STOPPED:
+        platform.check_cluster(tunings.get(tuning_id).plan)
         tunings.go_on(tuning_id, tunings.get(tuning_id).spec, "its flow run is retried")
 
 

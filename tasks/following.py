@@ -41,7 +41,6 @@ from tasks.training import DELETED, ending_of, handle_of, launch_again
 
 IDLE_SECONDS = 0.25
 CHECK_SECONDS = 2.0
-"""So long at most passes before a run that is still lost is launched again: each time its whole plan is sent."""
 FIRST_REPORT_SECONDS = 1.0
 REPORT_SECONDS = 5.0
 """A report costs Prefect some hundredths of a second, so a training of a second gets its last one only."""

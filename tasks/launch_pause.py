@@ -4,6 +4,7 @@ from time import monotonic
 
 FIRST_SECONDS = 2.0
 MOST_SECONDS = 30.0
+"""So long at most passes before a run that is still lost is launched again: each time its whole plan is sent."""
 
 
 class LaunchPause:

@@ -73,7 +73,7 @@ def keep_plan(platform: Platform, row: Training, *, replace: bool = False) -> No
         plan = training_plan(
             row.id,
             row.spec,
-            cluster=platform.cluster.place,
+            place=platform.cluster.place,
             created=row.created,
             labels={
                 "training": row.id,
@@ -104,7 +104,7 @@ def keep_tuning_plan(platform: Platform, row: Tuning, learned: Sequence[LearnedT
     plan = training_plan(
         row.id,
         spec,
-        cluster=platform.cluster.place,
+        place=platform.cluster.place,
         created=row.created,
         labels={"tuning": row.id, "experiment": row.experiment_id, REGISTRY: platform.registry.id},
         catalogue=platform.catalogue,

@@ -8,7 +8,7 @@ from blocks.cluster.base import Secrets, Selector
 from blocks.connections.client import client_of
 from blocks.connections.platform import Platform
 from blocks.connections.settings import own_api
-from blocks.domain.errors import InvalidInputError, MakerflowError, NotFoundError
+from blocks.domain.errors import MakerflowError, NotFoundError
 from blocks.domain.lifecycle import TrainingStatus, TrialStatus, TuningStatus
 from blocks.registry.records import Training, UnderWay
 from blocks.registry.tunings import Followed, TrialMove
@@ -34,12 +34,10 @@ def elsewhere(platform: Platform, row: UnderWay) -> str:
     registry = platform.registry
     rows = registry.tunings if isinstance(row.status, TuningStatus) else registry.trainings
     try:
-        platform.check_cluster(rows.get(row.id).plan)
-    except InvalidInputError as error:
-        return str(error)
+        refusal = platform.refusal(rows.get(row.id).plan)
     except NotFoundError:  # deleted meanwhile
-        return ""
-    return ""
+        refusal = None
+    return str(refusal or "")
 
 
 def take_up(platform: Platform, row: UnderWay) -> str:

@@ -58,7 +58,7 @@ class EventsCopy:
             return
         try:
             self._copy(place, place.name if place.name.startswith("worker-") else "")
-        except PermanentError as error:  # writing is all that the outputs ask for
+        except (PermanentError, OSError) as error:  # writing is all that the outputs ask for
             logger.warning("TensorBoard does not show what was written to %s: %s", place, error)
         finally:
             self._copying.release()

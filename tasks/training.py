@@ -225,6 +225,16 @@ def refuse_trial(row: Training, action: Literal["stop", "resume"]) -> None:
         raise InUseError("training", row.name, action, [("tuning", tuning, row.tuning_id)], remedy)
 
 
+def refuse_elsewhere(row: Training) -> None:
+    """Leave one that is under way to the cluster that it is on, where another one is chosen.
+
+    Raises:
+        InvalidInputError: It is on another one; what to set is named.
+    """
+    if row.status in UNDER_WAY:
+        open_platform().check_cluster(row.plan)
+
+
 @step("stop workers")
 def stop_workers(training_id: str, grace_seconds: float) -> None:
     """Ask for the end: STOP IN PROGRESS, then every worker is ended.
@@ -237,9 +247,9 @@ def stop_workers(training_id: str, grace_seconds: float) -> None:
     platform = open_platform()
     row = platform.registry.trainings.get(training_id)
     refuse_trial(row, "stop")
+    refuse_elsewhere(row)
     if row.status is TrainingStatus.STOPPED:
         return
-    platform.check_cluster(row.plan)
     platform.registry.trainings.move(training_id, TrainingStatus.STOP_IN_PROGRESS, "stopped on request")
     platform.cluster.stop(handle_of(row), grace_seconds)
 

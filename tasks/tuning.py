@@ -146,8 +146,9 @@ def stop_tuning_row(tuning_id: str) -> None:
     """
     platform = open_platform()
     row = platform.registry.tunings.get(tuning_id)
-    if row.status is not TuningStatus.STOPPED:
+    if row.status in TUNING_UNDER_WAY:
         platform.check_cluster(row.plan)
+    if row.status is not TuningStatus.STOPPED:
         platform.registry.tunings.move(tuning_id, TuningStatus.STOP_IN_PROGRESS, "stopped on request")
 
 

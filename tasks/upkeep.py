@@ -111,11 +111,16 @@ def follow_trainings(dry_run: bool, patience_seconds: float, died: Sequence[Find
         if found.row.name in cancelled:
             continue
         row, message = found.row, f"It is {found.row.status.value}, and nobody follows it."
-        if advice := elsewhere(platform, row):
-            mending.leave(Kind(row.kind), row.id, message, advice, name=row.name)
+        kind, (act, would) = Kind(row.kind), _REMEDIES[found.remedy]
+        try:
+            advice = elsewhere(platform, row)
+        except TROUBLE as error:
+            mending.fail(kind, row.id, error)
             continue
-        act, would = _REMEDIES[found.remedy]
-        mending.mend(Kind(row.kind), row.id, message, partial(act, platform, row), would=would, name=row.name)
+        if advice:
+            mending.leave(kind, row.id, message, advice, name=row.name)
+        else:
+            mending.mend(kind, row.id, message, partial(act, platform, row), would=would, name=row.name)
     return mending.findings
 
 

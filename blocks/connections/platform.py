@@ -93,12 +93,17 @@ class Platform:
         Raises:
             InvalidInputError: It is for another one than the settings choose.
         """
-        if plan is None or plan.cluster in ("", self.cluster.place):
-            return
-        cluster, _, namespace = plan.cluster.partition("/")
+        if refusal := self.refusal(plan):
+            raise refusal
+
+    def refusal(self, plan: RunPlan | None) -> InvalidInputError | None:
+        """Why nothing can be done here for a run: it is on another cluster, that is of another kind or namespace."""
+        if plan is None or plan.place in ("", self.cluster.place):
+            return None
+        cluster, _, namespace = plan.place.partition("/")
         needed = f"MAKERFLOW_CLUSTER={cluster}" + (f" and MAKERFLOW_NAMESPACE={namespace}" if namespace else "")
-        raise InvalidInputError(
-            f"What runs on {plan.cluster}",
+        return InvalidInputError(
+            f"What runs on {plan.place}",
             f"the settings choose {self.cluster.place}, which knows nothing of it",
             f"Set {needed}, and try again.",
         )

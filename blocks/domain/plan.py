@@ -160,12 +160,12 @@ class RunPlan(Frozen):
     """All that the workers of one run need. Keyed by `run_id`: launching the same plan twice is launching it once.
 
     Attributes:
-        cluster: The `Cluster.place` that it is for; empty where that is not known.
+        place: The `Cluster.place` that it is for; empty where that is not known.
     """
 
     version: Literal[1] = PLAN_VERSION
     run_id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    cluster: str = ""
+    place: str = ""
     created: datetime
     labels: dict[str, str] = Field(default_factory=dict)
     workers: int = Field(ge=1)
@@ -399,8 +399,10 @@ class LogLine(Frozen):
     Attributes:
         text: Without its end; broken UTF-8 is replaced, a line over 64 KiB is cut into pieces.
         cursor: Pass it as `since` to go on after this line.
+        is_note: Whether it is no output, but says how much of it is missing there.
     """
 
     rank: int
     text: str
     cursor: int
+    is_note: bool = False

@@ -70,7 +70,7 @@ def training_plan(
     run_id: str,
     spec: TrainingSpec,
     *,
-    cluster: str,
+    place: str,
     created: datetime,
     labels: dict[str, str],
     catalogue: Catalogue,
@@ -91,7 +91,7 @@ def training_plan(
     flavor = catalogue.flavor(spec.instances.flavor)
     return RunPlan(
         run_id=run_id,
-        cluster=cluster,
+        place=place,
         created=created,
         labels=labels,
         workers=spec.instances.workers,

@@ -109,11 +109,9 @@ def _read_output(row: "Training", rank: int) -> Iterator[bytes]:
             offset = read[1]
             yield read[0]
     except NotFoundError:
-        if row.logs_uploaded:
+        if (row := _concluded(row)).logs_uploaded:
             with _stored(row, rank, offset) as stream:
                 yield from pieces(stream)
-        elif row.status in UNDER_WAY:
-            platform.check_cluster(row.plan)
 
 
 def _read_log(row: "Training", rank: int, follow: bool, tail: int | None) -> Iterator[str]:
@@ -134,15 +132,16 @@ class _Cursor:
     def __init__(self) -> None:
         self.offset = 0
         self.stored = False
-        self._is_noted = False
+        self._notes: set[str] = set()
 
     def pass_over(self, lines: Iterator["LogLine"]) -> Iterator[str]:
-        """Their texts; the note that the end is missing, which has the cursor of the line before, once."""
+        """Their texts; a note that the end of an attempt's output is missing once, however often it is come to."""
         for line in lines:
-            is_note = line.cursor == self.offset
-            if not (is_note and self._is_noted):
+            self.offset = line.cursor
+            if line.text not in self._notes:
                 yield line.text
-            self.offset, self._is_noted = line.cursor, self._is_noted or is_note
+            if line.is_note:
+                self._notes.add(line.text)
 
 
 def _there(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
@@ -157,10 +156,8 @@ def _there(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
         yield from cursor.pass_over(platform.cluster.logs(handle, rank, follow=False, since=cursor.offset))
     except NotFoundError:
         cursor.stored = True
-        if row.logs_uploaded:
+        if (row := _concluded(row)).logs_uploaded:
             yield from stored_lines(row, rank, cursor.offset)
-        elif row.status in UNDER_WAY:
-            platform.check_cluster(row.plan)
 
 
 def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
@@ -173,8 +170,24 @@ def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
     platform = open_platform()
     with suppress(NotFoundError):  # removed already; its log is at its place
         yield from cursor.pass_over(platform.cluster.logs(handle, rank, follow=True, since=cursor.offset))
-    if platform.registry.trainings.get(row.id).logs_uploaded:
-        yield from stored_lines(platform.registry.trainings.get(row.id), rank, cursor.offset)
+    if (row := _concluded(row)).logs_uploaded:
+        yield from stored_lines(row, rank, cursor.offset)
+
+
+def _concluded(row: "Training") -> "Training":
+    """A training whose run the cluster does not hold, as it is now: it may just have come to its end.
+
+    Raises:
+        InvalidInputError: It is on another cluster than the settings choose.
+    """
+    from blocks.connections.platform import open_platform
+
+    platform = open_platform()
+    row = platform.registry.trainings.get(row.id)
+    if not row.logs_uploaded:
+        plan = platform.registry.tunings.get(row.tuning_id).plan if row.tuning_id else row.plan
+        platform.check_cluster(plan)
+    return row
 
 
 def _wait_for_run(row: "Training") -> RunHandle | None:

@@ -102,8 +102,7 @@ class _Step:
             self._record = self._record.change(seen=self._attempt)
         self._tell_queue()
         if self._job_is_gone and self._record.stop is not None and not any(map(may_run, self._known.values())):
-            has_run = self._record.told("started", self._attempt)
-            self._finish(Outcome(ExitCause.STOPPED, STOPPED if has_run else UNBEGUN))
+            self._finish(Outcome(ExitCause.STOPPED, STOPPED if self._record.told("started") else UNBEGUN))
             return self._record, Needs()
         self._tell_staging()
         self._tell_start()

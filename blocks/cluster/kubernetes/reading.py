@@ -67,7 +67,8 @@ class Reading:
             found = self._next(handle, rank, since, _LINES_BYTES)
             if found.is_note:
                 cursor = since if found.is_last else found.cursor
-                yield LogLine(rank=rank, text=found.data[:-1].decode(errors="replace"), cursor=cursor)
+                text = found.data[:-1].decode(errors="replace")
+                yield LogLine(rank=rank, text=text, cursor=cursor, is_note=True)
             else:
                 yield from lines_of(Piece(found.data, found.cursor), since, rank)
             since = found.cursor

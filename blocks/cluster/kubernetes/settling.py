@@ -70,8 +70,8 @@ class Settling:
     @contextmanager
     def following(self, selector: Selector) -> Iterator[None]:
         """Take care of these runs for as long as the block lasts."""
-        followed = _Followed(selector, time.monotonic())
         with self._lock:
+            followed = _Followed(selector, time.monotonic())
             self._followed.append(followed)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="settling of runs", daemon=True)

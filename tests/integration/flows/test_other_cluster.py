@@ -8,8 +8,8 @@ from blocks.cluster.local import LocalCluster
 from blocks.connections.platform import open_platform
 from blocks.domain.errors import InvalidInputError
 from blocks.upkeep.findings import Kind
-from flows.training import resume_training, stop_training
-from flows.tuning import resume_tuning, stop_tuning
+from flows.training import TrainingHandle, resume_training, stop_training
+from flows.tuning import TuningHandle, resume_tuning, stop_tuning
 from flows.upkeep import upkeep
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import SLEEPS
@@ -40,7 +40,7 @@ def test_a_training_that_runs_on_another_cluster_is_left_alone(make_spec: MakeSp
     launched(make_spec(SLEEPS, "far"))
     before = open_platform().registry.trainings.get("far")
     elsewhere("kubernetes/ml")
-    for act in (stop_training, resume_training):
+    for act in (stop_training, resume_training, TrainingHandle.resumed):
         with pytest.raises(InvalidInputError) as refused:
             act("far")
         assert str(refused.value) == REFUSAL
@@ -64,6 +64,8 @@ def test_so_is_a_tuning_and_one_that_was_stopped_is_not_gone_on_with(home: Path,
     assert processes_of(home) == []
     before = open_platform().registry.tunings.get(handle.id)
     elsewhere("kubernetes/ml")
-    with pytest.raises(InvalidInputError, match="MAKERFLOW_CLUSTER=local"):
-        resume_tuning(handle.id)
+    for resume in (resume_tuning, TuningHandle.resumed):
+        with pytest.raises(InvalidInputError, match="MAKERFLOW_CLUSTER=local"):
+            resume(handle.id)
+    assert stop_tuning(handle.id).status is before.status
     assert open_platform().registry.tunings.get(handle.id).status is before.status
