@@ -202,6 +202,8 @@ class Stream:
                 return Read(b"".join([*found, part]), position + len(part))
             found.append(data)
             position, at_most = piece.end, at_most - len(data)
+            if len(piece.data) != piece.end - piece.begin:
+                break  # its last line's end is ours: only the last line of what is read may have such a one
         return Read(b"".join(found), position)
 
     def _slowest(self) -> int:

@@ -39,9 +39,10 @@ class SidecarLog:
         self._changed = threading.Condition()
 
     def write(self, data: bytes) -> None:
+        """As a sidecar does, which gives a line that it cuts an end of its own."""
         with self._changed:
             self._position += len(data)
-            self._text += data + marked(self._position)
+            self._text += data + (b"" if data.endswith(b"\n") else b"\n") + marked(self._position)
             self._changed.notify_all()
 
     def tell(self, event: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
+from itertools import count, pairwise
 from typing import TypeVar
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from blocks.cluster.kubernetes import streams as module
 from blocks.cluster.kubernetes.api import ApiError
 from blocks.cluster.kubernetes.streams import Read, Stream, Streams
+from blocks.cluster.output import Piece, lines_of
 from blocks.domain.errors import ClusterUnavailableError
 from tests.unit.kubernetes.sidecar_log import LINE, SidecarLog
 from tests.waiting import wait_until
@@ -134,6 +135,21 @@ def test_a_reader_that_waits_goes_on_when_somebody_closes_what_it_waits_for(work
         wait_until(lambda: worker.log.open == 1, "the log to be read", 5)
         worker.streams.close("run")
         assert found() == LINE * MUCH
+
+
+def test_each_line_has_a_cursor_of_its_own_also_behind_lines_that_are_cut(worker, monkeypatch):
+    monkeypatch.setattr(module, "BUFFER_BYTES", 1 << 24)
+    text = (b"x" * 600_000 + b"\nshort\na\nb\n") * 6
+    for at in range(0, len(text), 250_000):
+        worker.log.write(text[at : at + 250_000])
+    worker.log.end()
+    lines, position = [], 0
+    while (read := worker.read(position)).data:
+        lines += lines_of(Piece(read.data, read.position), position, 0)
+        position = read.position
+    assert [line.text for line in lines].count("b") == 6
+    assert all(sooner.cursor < later.cursor for sooner, later in pairwise(lines))
+    assert all(text[: line.cursor].endswith(line.text.encode() + b"\n") for line in lines if len(line.text) < 9)
 
 
 def test_refusals_at_the_end_lose_nothing(worker):
