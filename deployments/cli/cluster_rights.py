@@ -38,7 +38,7 @@ def rights(group: str, resources: str, verbs: str) -> tuple[Right, ...]:
 NEEDED = (
     *rights("batch", "jobs", "get list watch create patch delete"),
     *rights("", "configmaps", "get list watch create update delete"),
-    *rights("", "services", "create patch"),
+    *rights("", "services", "list watch create patch"),
     *rights("", "secrets", "get create"),
     *rights("", "pods", "list watch patch delete deletecollection"),
     *rights("", "pods/log", "get"),

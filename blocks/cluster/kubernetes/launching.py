@@ -25,7 +25,7 @@ from blocks.cluster.kubernetes.quotas import check_quotas
 from blocks.cluster.kubernetes.record import RunRecord, record_of
 from blocks.cluster.kubernetes.stopping import UPLOAD_SECONDS
 from blocks.cluster.kubernetes.stores import check_stores
-from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, View
+from blocks.cluster.kubernetes.view import JOBS, PODS, RECORDS, SERVICES, View
 from blocks.cluster.kubernetes.writing import write
 from blocks.domain.errors import ClusterUnavailableError, InvalidInputError
 from blocks.domain.plan import RunPhase, RunPlan
@@ -94,7 +94,7 @@ class Launching:
             for manifest in secret_manifests(plan, secrets, confidential(self._process), owner):
                 self._api.create(manifest)
             if plan.workers > 1:
-                self._api.apply(service_manifest(plan, owner))
+                self._view.put(SERVICES, self._api.apply(service_manifest(plan, owner)))
             self._apply_job(plan, record, owner)
 
     @contextmanager

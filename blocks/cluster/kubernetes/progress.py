@@ -6,7 +6,7 @@ Nothing depends on who looks, or how often: what has happened since is told in o
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,6 +47,7 @@ class Needs:
         job: The attempt whose Job is to be made; 0 for none.
         end_job: The attempt whose Job is to be deleted, as no pod of it is to go on.
         force: Pods that have to go although their node does not answer.
+        service: Whether the Service is to be made again, as somebody deleted it.
         deadline: Whether the Job is to be told the deadline.
         look_again_seconds: When time alone may change something; None when only the cluster can.
     """
@@ -54,6 +55,7 @@ class Needs:
     job: int = 0
     end_job: int = 0
     force: tuple[str, ...] = ()
+    service: bool = False
     deadline: bool = False
     look_again_seconds: float | None = None
 
@@ -92,6 +94,8 @@ class _Step:
         """Whether who wrote down that places are given back died before it did so."""
         self._job_is_gone = job_is_gone
         self._is_ending = record.ending == record.attempt
+        is_wanted = self._job is not None and record.stop is None and not self._is_ending
+        self._lacks_service = is_wanted and record.workers > 1 and not seen.services
         self._failed = self._job is not None and has_condition(self._job, "Failed", "FailureTarget")
 
     def take(self) -> tuple[RunRecord, Needs]:
@@ -109,7 +113,7 @@ class _Step:
         self._tell_exits()
         needs = self._conclude()
         if needs is None:
-            needs = self._hold()
+            needs = replace(self._hold(), service=self._lacks_service)
         return self._record, needs
 
     def _rest(self) -> Needs:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -14,13 +14,14 @@ from weakref import WeakValueDictionary
 from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes.api import Api, ApiError
 from blocks.cluster.kubernetes.failures import Failures
-from blocks.cluster.kubernetes.manifests import active_seconds
+from blocks.cluster.kubernetes.manifests import active_seconds, service_manifest
 from blocks.cluster.kubernetes.names import Object, job_name, labels_of, name_of, run_name
+from blocks.cluster.kubernetes.plans import plan_of
 from blocks.cluster.kubernetes.progress import Needs, advance
 from blocks.cluster.kubernetes.record import MOST_PASSING, RunRecord, is_informing
-from blocks.cluster.kubernetes.view import JOBS, PODS, View
+from blocks.cluster.kubernetes.view import JOBS, PODS, SERVICES, View
 from blocks.cluster.kubernetes.writing import write
-from blocks.domain.errors import ClusterUnavailableError, MakerflowError
+from blocks.domain.errors import ClusterUnavailableError, MakerflowError, PlaceGoneError
 
 BATCH_SECONDS = 0.5
 """Events that only inform are written down together."""
@@ -175,6 +176,13 @@ class Settling:
             self._launch_job(record, owner)
         if needs.deadline and record.deadline is not None:
             self._limit(record, record.deadline)
+        if needs.service:
+            self._make_service(record, owner)
+
+    def _make_service(self, record: RunRecord, owner: Object) -> None:
+        """Without it workers that wait for each other would do so for ever."""
+        with suppress(PlaceGoneError):  # what ends with its namespace
+            self._view.put(SERVICES, self._api.apply(service_manifest(plan_of(self._api, owner, record), owner)))
 
     def _limit(self, record: RunRecord, deadline: float) -> None:
         """Have Kubernetes itself end what nobody ends at its deadline."""

@@ -24,7 +24,7 @@ from blocks.cluster.kubernetes.names import MANAGED, Object, attempt_of, is_of, 
 from blocks.cluster.kubernetes.record import RunRecord, UnreadableRecordError, record_of
 from blocks.domain.errors import ClusterUnavailableError
 
-RECORDS, JOBS, PODS, WARNINGS = "configmaps", "jobs", "pods", "events"
+RECORDS, JOBS, PODS, SERVICES, WARNINGS = "configmaps", "jobs", "pods", "services", "events"
 WATCH_SECONDS = 290
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.2, 10.0
 LIST_SECONDS = 30.0
@@ -41,6 +41,7 @@ class Seen:
     Attributes:
         record: None when there is none.
         pods: Of all attempts.
+        services: By whose names workers find each other.
         departed: Pods that this process has seen, as they were when they were deleted.
         warnings: What Kubernetes complained of, of its objects.
     """
@@ -48,6 +49,7 @@ class Seen:
     record: Object | None = None
     jobs: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
+    services: tuple[Object, ...] = ()
     departed: tuple[Object, ...] = ()
     warnings: tuple[Object, ...] = ()
 
@@ -77,7 +79,7 @@ class View:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._kinds = {kind: _Kind() for kind in (RECORDS, JOBS, PODS, WARNINGS)}
+        self._kinds = {kind: _Kind() for kind in (RECORDS, JOBS, PODS, SERVICES, WARNINGS)}
         self._listed: set[str] = set()
         self._departed: dict[str, dict[str, Object]] = {}
         self._records: dict[str, tuple[int, RunRecord | str]] = {}
@@ -117,14 +119,15 @@ class View:
     def seen(self, run: str) -> Seen:
         """What there is of a run."""
         with self._changed:
-            records, jobs, pods, warnings = (self._of(kind, run) for kind in (RECORDS, JOBS, PODS, WARNINGS))
+            records, warnings = (tuple(self._of(kind, run)) for kind in (RECORDS, WARNINGS))
+            jobs, pods, services = (self._of(kind, run) for kind in (JOBS, PODS, SERVICES))
             departed = list(self._departed.get(run, {}).values())
         if not records:
-            return Seen(None, tuple(jobs), tuple(pods), (), tuple(warnings))
+            return Seen(None, tuple(jobs), tuple(pods), tuple(services), warnings=warnings)
         own_jobs, own_pods, own_departed = (
             tuple(each for each in found if is_of(each, records[0])) for found in (jobs, pods, departed)
         )
-        return Seen(records[0], own_jobs, own_pods, own_departed, tuple(warnings))
+        return Seen(records[0], own_jobs, own_pods, tuple(services), own_departed, warnings)
 
     def record(self, run: str) -> RunRecord | None:
         """The record of a run, read; None also when nobody here can read it."""

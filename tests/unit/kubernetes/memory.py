@@ -11,7 +11,7 @@ from typing import Any
 from blocks.cluster.kubernetes.api import ApiError
 from blocks.cluster.kubernetes.names import ATTEMPT, LIFE, RUN, job_name, name_of, run_annotations, run_name
 from blocks.cluster.kubernetes.record import RunRecord
-from blocks.cluster.kubernetes.view import JOBS, RECORDS, View
+from blocks.cluster.kubernetes.view import JOBS, RECORDS, SERVICES, View
 from blocks.domain.plan import RunPlan
 
 MOST_BYTES = 1 << 20
@@ -82,7 +82,7 @@ class MemoryApi:
             del self._objects[kind, name]
             self._tell(kind, "DELETED", self._versioned(gone))
         for each, owned in list(self._objects):
-            if owned.startswith(f"{name}-"):
+            if owned.startswith(f"{name}-") or (kind, each, owned) == (RECORDS, SERVICES, name):
                 self.delete(each, owned)
         return True
 

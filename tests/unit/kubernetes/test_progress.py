@@ -147,6 +147,7 @@ class Story:
         seen = Seen(
             jobs=(job,) if job else (),
             pods=tuple(worker.pod() for worker in workers),
+            services=({"metadata": {"name": RUN}},),
             departed=tuple(worker.pod() for worker in departed),
         )
         return self.look_at(seen, at=at, gone=gone)
@@ -169,6 +170,17 @@ class Story:
     @property
     def exits(self) -> dict[int, str]:
         return {rank: str(exit.cause) for rank, exit in self.record.exits(self.record.attempt).items()}
+
+
+@pytest.mark.req("COM-04")
+def test_a_service_that_somebody_deletes_is_made_again_while_workers_may_need_it():
+    pods = tuple(Worker(rank).staging().pod() for rank in (0, 1))
+    for story, is_made in ((Story(workers=2), True), (Story(workers=2, stop=10.0), False)):
+        story.look_at(Seen(jobs=(job(workers=2),), pods=pods))
+        assert story.needs.service is is_made
+    alone = Story()
+    alone.look_at(Seen(jobs=(job(),), pods=pods[:1]))
+    assert not alone.needs.service
 
 
 def test_a_run_is_told_from_its_place_to_its_end_and_nothing_twice():
