@@ -3,12 +3,13 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import islice
 from pathlib import Path
 
 from blocks.algorithms import algorithm_directory
 from blocks.connections.platform import Platform
-from blocks.domain.errors import InvalidInputError
+from blocks.domain.errors import InvalidInputError, PermanentError
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import InputKind, OutputKind, PlannedInput, PlannedOutput, RunPlan
 from blocks.domain.planning import check_entry_point, entry_point_of, training_plan, trial_plan
@@ -243,7 +244,17 @@ def _places(platform: Platform, row: Training) -> tuple[StoragePath, StoragePath
 def _free_place(platform: Platform, row: Training, place: StoragePath) -> StoragePath:
     """The place itself when nobody else's files are there or to come; else a folder of the training's own in it."""
     taken = platform.registry.trainings.is_claimed(str(place), by_other_than=row.id)
-    return place / row.id if taken or not platform.storage(place).is_empty(place) else place
+    return place if not taken and _is_free(platform, place) else place / row.id
+
+
+def _is_free(platform: Platform, place: StoragePath) -> bool:
+    """Whether nobody's files are there, but an algorithm that was brought for a training of which nothing came."""
+    storage = platform.storage(place)
+    if storage.is_empty(place):
+        return True
+    with suppress(PermanentError):  # it may write there, and not look
+        return {entry.key.rstrip("/") for entry in islice(storage.entries(place), 2)} == {SOURCE}
+    return False
 
 
 def _planned_outputs(platform: Platform, row: Training) -> Sequence[PlannedOutput]:

@@ -125,6 +125,15 @@ def segment_file(directory: Path, offset: int) -> Path:
     return directory / f"{offset:020d}.log"
 
 
+def end_of_output(directory: Path) -> int:
+    """How many bytes were printed so far, by the segments in a directory; 0 also where they cannot be read."""
+    try:
+        last = segments(directory)[-1]
+        return last + segment_file(directory, last).stat().st_size
+    except (OSError, IndexError):
+        return 0
+
+
 def lines_of(piece: Piece, since: int, rank: int) -> Iterator[LogLine]:
     """The lines of a piece that was read from `since` on."""
     if not piece.data:

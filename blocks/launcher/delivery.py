@@ -6,24 +6,26 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 from blocks.cluster.layout import RunLayout
 from blocks.cluster.outcome import Outcome
+from blocks.cluster.output import end_of_output
 from blocks.cluster.processes import find_processes
-from blocks.domain.errors import StorageUnavailableError, TransientError
+from blocks.domain.errors import MakerflowError, StorageUnavailableError, TransientError
 from blocks.domain.plan import ExitCause, OutputKind, RunPlan
 from blocks.launcher.causes import uploading_outcome
 from blocks.launcher.directories import CHECKPOINTS, TENSORBOARD
 from blocks.launcher.doubts import known_doubts, note_doubts
 from blocks.launcher.journal import Journal
 from blocks.launcher.mirror import Mirror
-from blocks.launcher.outputs import Arrival, outputs_of, upload_logs, upload_model
+from blocks.launcher.outputs import Arrival, outputs_of, upload_growing_log, upload_logs, upload_model
 from blocks.launcher.stopping import StopSwitch, in_background
 from blocks.launcher.stores import Stores
 from blocks.launcher.supervisor import open_for_writing
-from blocks.launcher.sync import OpenFiles, Synchroniser
+from blocks.launcher.sync import SHARE_OF_TIME, OpenFiles, Synchroniser
 
 PATIENCE_SECONDS = 600.0
 """How long a store may be away at the end of a run before its results count as lost."""
@@ -32,6 +34,8 @@ STOP_PATIENCE_SECONDS = 30.0
 """The same once somebody wants the run to stop."""
 
 RETRY_SECONDS = 5.0
+LOG_SECONDS = 10.0
+"""Between two uploads of a log that grows: each is of all of it, as stores cannot append; a long one's are rarer."""
 
 NO_MODEL = "The entry point left nothing in EM_MODEL_DIR, so no model was written."
 
@@ -47,6 +51,8 @@ class Delivery:
         switch: Wakes who waits.
         ranks: The workers that are here; None for all.
         open_files: Which files below a directory are being written to; None to look at the processes of this machine.
+        growing_logs: Where copies are made of logs that grow, to upload them while the workers run, too; None to upload
+            them only at the end.
     """
 
     def __init__(
@@ -59,7 +65,10 @@ class Delivery:
         *,
         ranks: Sequence[int] | None = None,
         open_files: OpenFiles | None = None,
+        growing_logs: Path | None = None,
     ) -> None:
+        self._growing_logs = growing_logs
+        self._log_turn = Lock()  # what is uploaded at the end is the last
         self._layout = layout
         self._plan = plan
         self._ranks = range(plan.workers) if ranks is None else ranks
@@ -79,9 +88,13 @@ class Delivery:
 
     @contextmanager
     def while_running(self) -> Iterator[None]:
-        """Upload checkpoints and TensorBoard files as they come."""
+        """Upload checkpoints and TensorBoard files as they come, and logs, where these are wanted."""
         ended = Event()
         in_background(self._switch, "synchronisation", lambda: self._sync.follow(ended))
+        if self._growing_logs is not None:
+            for rank in self._ranks:
+                copy = self._growing_logs / f"growing-{rank}.log"
+                in_background(self._switch, "logs", partial(self._follow_log, ended, rank, copy))
         try:
             yield
         finally:
@@ -170,8 +183,31 @@ class Delivery:
         return "" if upload_model(self._layout, self._plan, self._ranks, self._stores, self._report) else NO_MODEL
 
     def _logs(self) -> str:
-        upload_logs(self._layout, self._plan, self._ranks, self._stores, self._report)
+        with self._log_turn:
+            upload_logs(self._layout, self._plan, self._ranks, self._stores, self._report)
         return ""
+
+    def _follow_log(self, ended: Event, rank: int, copy: Path) -> None:
+        """Upload a worker's output now and then: with a machine that is lost goes only what was printed last."""
+        pause, sent = LOG_SECONDS, 0
+        while not ended.wait(pause):
+            began = time.monotonic()
+            with self._log_turn:
+                printed = end_of_output(self._layout.output(rank))
+                if printed > sent and not ended.is_set() and self._send_log(rank, copy):
+                    sent = printed
+            pause = max(LOG_SECONDS, SHARE_OF_TIME * (time.monotonic() - began))
+
+    def _send_log(self, rank: int, copy: Path) -> bool:
+        """Whether it is at its place; at the end it is tried for longer, and complained of."""
+        try:
+            upload_growing_log(self._layout, self._plan, rank, self._stores, copy)
+        except (MakerflowError, OSError) as error:
+            print(f"uploading the log while the worker runs: {error}", file=sys.stderr, flush=True)
+            return False
+        finally:
+            copy.unlink(missing_ok=True)
+        return True
 
     def _open_files(self, directory: Path) -> set[str]:
         return open_for_writing(find_processes(self._layout.directory, excluding={os.getpid()}), str(directory))

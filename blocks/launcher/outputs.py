@@ -77,6 +77,26 @@ def upload_logs(layout: RunLayout, plan: RunPlan, ranks: Iterable[int], stores: 
             report(Arrival(output.kind, str(output_path(output, 0)), 0, 0))
 
 
+def upload_growing_log(layout: RunLayout, plan: RunPlan, rank: int, stores: Stores, copy: Path) -> None:
+    """Upload what a worker that runs has printed so far.
+
+    Args:
+        layout: Where its output is.
+        plan: Where it goes.
+        rank: The worker.
+        stores: That it goes to.
+        copy: Where a copy is made of what grows, which nobody else can write to.
+
+    Raises:
+        OSError: A part of the output was dropped just now.
+        AccessDeniedError: Writing is not allowed.
+        StorageUnavailableError: The store failed.
+    """
+    _assemble(layout, rank, plan.logs.limit_mib, copy)
+    for output in outputs_of(plan, OutputKind.LOG):
+        _upload(output, rank, [LocalFile(copy, LOG_NAME)], stores, lambda _: None)
+
+
 def _model_files(directory: Path) -> list[LocalFile]:
     if directory.is_symlink():
         raise RefusedOutputError("EM_MODEL_DIR", "it was replaced by a link", "Let the entry point write into it.")
@@ -113,11 +133,17 @@ def _whole_log(layout: RunLayout, rank: int, limit_mib: int) -> Path | None:
     if len(offsets) < 2 and not earlier.exists():
         return segment_file(directory, offsets[0]) if offsets else None
     whole = layout.worker(rank) / LOG_NAME
+    _assemble(layout, rank, limit_mib, whole)
+    return whole
+
+
+def _assemble(layout: RunLayout, rank: int, limit_mib: int, whole: Path) -> None:
+    directory, earlier = layout.output(rank), layout.worker(rank) / EARLIER_LOG
     with _made_anew(whole) as stream:
         expected = 0
         if earlier.exists():
             _append(earlier, stream)
-        for offset in offsets:
+        for offset in segments(directory):
             dropped, segment = offset - expected, segment_file(directory, offset)
             if dropped > 0:
                 stream.write(
@@ -126,7 +152,6 @@ def _whole_log(layout: RunLayout, rank: int, limit_mib: int) -> Path | None:
                 )
             expected = offset + segment.stat().st_size
             _append(segment, stream)
-    return whole
 
 
 def _made_anew(file: Path) -> BinaryIO:

@@ -142,7 +142,7 @@ class Pod:
         self.journal.change(attempt=self.settings.attempt)
         delivery = Delivery(
             self.layout, self.plan, FencedStores(self.stores, self.fence, self._give_up), self.journal, switch,
-            ranks=[self.rank], open_files=lambda _: open_files(worker),
+            ranks=[self.rank], open_files=lambda _: open_files(worker), growing_logs=self.layout.events.parent,
         )  # fmt: skip
         ended = Event()
         storage = DataStorage(self.layout, self.plan)

@@ -109,7 +109,7 @@ def _read_output(row: "Training", rank: int) -> Iterator[bytes]:
             offset = read[1]
             yield read[0]
     except NotFoundError:
-        if (row := _concluded(row)).logs_uploaded:
+        if _is_concluded(row := _as_it_is(row)):
             with _stored(row, rank, offset) as stream:
                 yield from pieces(stream)
 
@@ -156,7 +156,7 @@ def _there(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
         yield from cursor.pass_over(platform.cluster.logs(handle, rank, follow=False, since=cursor.offset))
     except NotFoundError:
         cursor.stored = True
-        if (row := _concluded(row)).logs_uploaded:
+        if _is_concluded(row := _as_it_is(row)):
             yield from stored_lines(row, rank, cursor.offset)
 
 
@@ -170,11 +170,16 @@ def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
     platform = open_platform()
     with suppress(NotFoundError):  # removed already; its log is at its place
         yield from cursor.pass_over(platform.cluster.logs(handle, rank, follow=True, since=cursor.offset))
-    if (row := _concluded(row)).logs_uploaded:
+    if _is_concluded(row := _as_it_is(row)):
         yield from stored_lines(row, rank, cursor.offset)
 
 
-def _concluded(row: "Training") -> "Training":
+def _is_concluded(row: "Training") -> bool:
+    """Whether its log is where it is uploaded to; of a run that somebody deleted nobody knows, and it may be."""
+    return row.logs_uploaded or row.status not in UNDER_WAY
+
+
+def _as_it_is(row: "Training") -> "Training":
     """A training whose run the cluster does not hold, as it is now: it may just have come to its end.
 
     Raises:
@@ -184,7 +189,7 @@ def _concluded(row: "Training") -> "Training":
 
     platform = open_platform()
     row = platform.registry.trainings.get(row.id)
-    if not row.logs_uploaded:
+    if not _is_concluded(row):
         plan = platform.registry.tunings.get(row.tuning_id).plan if row.tuning_id else row.plan
         platform.check_cluster(plan)
     return row

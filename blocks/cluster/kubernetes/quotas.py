@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Mapping
 
 from blocks.cluster.kubernetes.api import Api, ApiError
+from blocks.cluster.kubernetes.manifests import SIDECAR_LIMITS
 from blocks.cluster.kubernetes.quantities import limited, requested
 from blocks.domain.errors import CapacityError
 from blocks.domain.plan import RunPlan
 from blocks.domain.quantities import quantity
 
 _MIB = 1 << 20
+_REMEDY = "Use a smaller flavor or fewer workers, or have the quota raised."
+_MOST_MEMORY = "MiB of memory at most"
+_OURS = f" A pod counts twice {SIDECAR_LIMITS['memory']} at least, for the platform's own containers."
 
 
 def check_quotas(api: Api, plan: RunPlan) -> None:
@@ -41,7 +45,7 @@ def check_fits(plan: RunPlan, name: str, hard: Mapping[str, str]) -> None:
                 f"The run {plan.run_id} can never be placed in this namespace",
                 f"{needed / per_unit:g} {unit}",
                 f"{min(limits) / per_unit:g} {unit} by its quota {name}",
-                "Use a smaller flavor or fewer workers, or have the quota raised.",
+                _REMEDY + (_OURS if unit == _MOST_MEMORY else ""),
             )
 
 
@@ -51,7 +55,7 @@ def _needs(plan: RunPlan) -> Iterator[tuple[tuple[str, ...], float, int, str]]:
     yield ("requests.cpu", "cpu"), room.vcpus, 1, "vCPU"
     yield ("requests.memory", "memory"), room.memory_mib * _MIB, _MIB, "MiB of memory"
     yield ("limits.cpu",), most.vcpus, 1, "vCPU at most"
-    yield ("limits.memory",), most.memory_mib * _MIB, _MIB, "MiB of memory at most"
+    yield ("limits.memory",), most.memory_mib * _MIB, _MIB, _MOST_MEMORY
     yield (f"requests.{plan.pod.gpu_resource}",), room.gpus, 1, "GPU"
     yield ("pods", "count/pods"), plan.workers, 1, "pods"
     yield ("count/jobs.batch",), 1, 1, "Job"

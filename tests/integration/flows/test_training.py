@@ -21,6 +21,7 @@ from blocks.connections.platform import _platform, open_platform
 from blocks.domain.errors import (
     AlreadyExistsError,
     BusyError,
+    CapacityError,
     IllegalTransitionError,
     InUseError,
     InvalidInputError,
@@ -616,3 +617,22 @@ def test_a_training_is_deleted_when_nobody_works_on_it_any_more(make_spec: MakeS
         deleted.result(timeout=60)
     with pytest.raises(NotFoundError):
         registry.trainings.get("t")
+
+
+@pytest.mark.req("TRN-08", "COM-06")
+def test_an_algorithm_that_was_brought_for_a_failed_creation_does_not_move_the_output(
+    make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(PRINTS_METRICS)
+    monkeypatch.setattr(LocalCluster, "reaches", lambda _, path: str(path) != spec.algorithm.path)
+    with monkeypatch.context() as patch:
+        full = CapacityError("The run", "2 pods", "1 pod", "Have the quota raised.")
+        patch.setattr(LocalCluster, "launch", lambda *_: (_ for _ in ()).throw(full))
+        row = create_training(spec)
+    assert isinstance(row, Training)
+    assert row.status is TrainingStatus.CREATE_FAILED
+    assert resume_training("t").status is TrainingStatus.COMPLETE
+    assert (tmp_path / "out-t" / "model.txt").exists()
+    again = create_training(spec.changed(name="u"))
+    assert isinstance(again, Training)
+    assert (tmp_path / "out-t" / again.id / "model.txt").exists(), "where there is more, it stays"

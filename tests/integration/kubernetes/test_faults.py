@@ -160,12 +160,23 @@ def test_a_worker_that_ended_well_and_is_evicted_before_the_others_have_has_all_
     assert uploaded(site, plan, "model") == ["of-attempt-2", "worker-1/of-attempt-2"]
 
 
+@pytest.mark.req("COM-04", "TRN-19")
+def test_a_service_that_somebody_deletes_under_workers_is_made_again_and_they_find_each_other(site, cluster, namespace):
+    handle = cluster.launch(site.plan("print('done', flush=True)", workers=2))
+    events = cluster.watch(Selector(run_id=handle.run_id), idle_seconds=60)
+    assert next(event for event in events if event is None or event.kind == "placed")
+    kubectl(namespace, "delete", "service", run_name(handle.run_id))
+    assert until_over(cluster, handle)[-1].cause is ExitCause.OK
+
+
 @pytest.mark.req("TRN-08", "COM-04")
 def test_an_evicted_worker_has_all_go_on_from_their_checkpoints(site, cluster, namespace):
     plan = with_checkpoints(site, COUNTS, workers=2, resources={"vcpus": 1, "memory_mib": 128})
     handle = cluster.launch(plan)
     events = cluster.watch(Selector(run_id=handle.run_id), idle_seconds=60)
     seen = [next(e for e in events if e is None or e.kind == "checkpointed")]
+    log = f"{plan.outputs[1].path}/output.log"
+    wait_until(lambda: b"from" in (site.read(log) or b""), "the log to be at its place while it grows", 60)
     evict(namespace, pods_of(namespace, handle)[1])
     for event in events:
         seen.append(event)
@@ -178,8 +189,7 @@ def test_an_evicted_worker_has_all_go_on_from_their_checkpoints(site, cluster, n
     wait_until(lambda: any(started_from(cluster, handle)), "the second attempt to go on from a checkpoint", 60)
     cluster.stop(handle, 1)
     assert until_over(cluster, handle)[-1].cause is ExitCause.STOPPED
-    log = site.read(plan.outputs[1].path + "/output.log").decode()
-    assert log.count("from") == 2, "the log of both attempts"
+    assert site.read(log).count(b"from") == 2, "the log of both attempts"
 
 
 def started_from(cluster, handle) -> list[int]:
