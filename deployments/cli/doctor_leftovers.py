@@ -52,7 +52,7 @@ def dead_flows() -> Iterator[Finding]:
         yield problem(
             "leftovers",
             f"the training {each.row.name} is {each.row.status.value}, but no process follows it",
-            f"Go on with it: makerflow training resume {each.row.name} ({MEND[:-1]} for all). "
+            f"Go on with it: makerflow training resume {each.row.name} ({MEND[:-1]} for all, after a while). "
             f"Or end it: makerflow training stop {each.row.name}",
         )
     if not found:

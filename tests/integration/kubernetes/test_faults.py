@@ -175,8 +175,7 @@ def test_an_evicted_worker_has_all_go_on_from_their_checkpoints(site, cluster, n
     handle = cluster.launch(plan)
     events = cluster.watch(Selector(run_id=handle.run_id), idle_seconds=60)
     seen = [next(e for e in events if e is None or e.kind == "checkpointed")]
-    log = f"{plan.outputs[1].path}/output.log"
-    wait_until(lambda: b"from" in (site.read(log) or b""), "the log to be at its place while it grows", 60)
+    wait_until(lambda: uploaded(site, plan, "log") == ["output.log"], "the log to be at its place while it grows", 60)
     evict(namespace, pods_of(namespace, handle)[1])
     for event in events:
         seen.append(event)
@@ -189,7 +188,8 @@ def test_an_evicted_worker_has_all_go_on_from_their_checkpoints(site, cluster, n
     wait_until(lambda: any(started_from(cluster, handle)), "the second attempt to go on from a checkpoint", 60)
     cluster.stop(handle, 1)
     assert until_over(cluster, handle)[-1].cause is ExitCause.STOPPED
-    assert site.read(log).count(b"from") == 2, "the log of both attempts"
+    log = site.read(plan.outputs[1].path + "/output.log").decode()
+    assert log.count("from") == 2, "the log of both attempts"
 
 
 def started_from(cluster, handle) -> list[int]:
