@@ -101,6 +101,14 @@ def kubectl(namespace: TestNamespace, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
+def succeeds(namespace: TestNamespace, *arguments: str) -> bool:
+    try:
+        kubectl(namespace, *arguments)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
 def pods_of(namespace: TestNamespace, handle: RunHandle) -> list[str]:
     names = kubectl(namespace, "get", "pods", "-l", f"makerflow.io/run={run_name(handle.run_id)}", "-o", "name")
     return sorted(names.split())
@@ -316,7 +324,8 @@ def test_a_flow_that_is_killed_is_run_again_to_the_end_of_the_same_workers(site,
     assert seen_losses() <= 10
     row = open_platform().registry.trainings.get("killed")
     for pod in pods_of(namespace, row.handle):
-        kubectl(namespace, "exec", pod, "--container=worker", "--", "python", "-c", "open('/tmp/goes-on', 'w')")
+        command_in_pod = ["exec", pod, "--container=worker", "--", "python", "-c", "open('/tmp/goes-on', 'w')"]
+        wait_until(lambda command=command_in_pod: succeeds(namespace, *command), f"{pod} to have started", 30)
     subprocess.run(command, check=True, timeout=90)
     row = open_platform().registry.trainings.get("killed")
     assert row.status is TrainingStatus.COMPLETE
