@@ -63,7 +63,7 @@ class OutputKind(StrEnum):
     MODEL = "model"  # once, after every worker ended well
     CHECKPOINT = "checkpoint"  # while the entry point runs, and at its end however it ends
     TENSORBOARD = "tensorboard"  # the same
-    LOG = "log"  # at the end, however it ends
+    LOG = "log"  # at the end, however it ends; from a pod, whose node may be lost, also while it runs
 
 
 class PlannedOutput(Frozen):
