@@ -239,6 +239,7 @@ def test_the_host_ends_with_its_launcher_and_the_agents_outlive_both(launch, dir
     assert psutil.pid_exists(_agent(run))
     assert run.cluster.stop(run.handle, 0).remaining == 0
     assert run.finished()["cause"] == "stopped"
+    wait_until(lambda: not processes_of(directory), "the agents of the others to end")
 
 
 def test_a_process_that_was_forked_from_the_launcher_does_not_keep_the_host(launch, host):
