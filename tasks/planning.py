@@ -244,14 +244,16 @@ def _places(platform: Platform, row: Training) -> tuple[StoragePath, StoragePath
 def _free_place(platform: Platform, row: Training, place: StoragePath) -> StoragePath:
     """The place itself when nobody else's files are there or to come; else a folder of the training's own in it."""
     taken = platform.registry.trainings.is_claimed(str(place), by_other_than=row.id)
-    return place if not taken and _is_free(platform, place) else place / row.id
+    return place if not taken and _is_free(platform, row, place) else place / row.id
 
 
-def _is_free(platform: Platform, place: StoragePath) -> bool:
-    """Whether nobody's files are there, but an algorithm that was brought for a training of which nothing came."""
+def _is_free(platform: Platform, row: Training, place: StoragePath) -> bool:
+    """Whether nobody's files are there, but the algorithm that was brought when its own creation failed."""
     storage = platform.storage(place)
     if storage.is_empty(place):
         return True
+    if row.plan is None or all(output.path != str(place) for output in row.plan.outputs):
+        return False
     with suppress(PermanentError):  # it may write there, and not look
         return {entry.key.rstrip("/") for entry in islice(storage.entries(place), 2)} == {SOURCE}
     return False

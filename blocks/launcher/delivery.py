@@ -194,14 +194,19 @@ class Delivery:
             began = time.monotonic()
             with self._log_turn:
                 printed = end_of_output(self._layout.output(rank))
-                if printed > sent and not ended.is_set() and self._send_log(rank, copy):
+                if printed > sent and not ended.is_set() and self._send_log(ended, rank, copy):
                     sent = printed
             pause = max(LOG_SECONDS, SHARE_OF_TIME * (time.monotonic() - began))
 
-    def _send_log(self, rank: int, copy: Path) -> bool:
+    def _send_log(self, ended: Event, rank: int, copy: Path) -> bool:
         """Whether it is at its place; at the end it is tried for longer, and complained of."""
+
+        def go_on(_: int) -> None:
+            if ended.is_set():
+                raise InterruptedError("the last upload follows")
+
         try:
-            upload_growing_log(self._layout, self._plan, rank, self._stores, copy)
+            upload_growing_log(self._layout, self._plan, rank, self._stores, copy, go_on)
         except (MakerflowError, OSError) as error:
             print(f"uploading the log while the worker runs: {error}", file=sys.stderr, flush=True)
             return False

@@ -1,6 +1,8 @@
 """What is uploaded when the workers have ended: the model of a good end, and the log of any."""
 
-import shutil
+import math
+import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from blocks.launcher.directories import MODEL
 from blocks.launcher.mirror import output_path
 from blocks.launcher.stores import Stores
 from blocks.launcher.tree import RefusedOutputError, look
-from blocks.storage.base import LocalFile
+from blocks.storage.base import LocalFile, Progress
 from blocks.storage.local_files import collect, open_collected
 
 LOG_NAME = "output.log"
@@ -22,6 +24,8 @@ EARLIER_LOG = "earlier.log"
 """What a worker printed in earlier attempts, where each attempt begins on an empty disk."""
 
 COPY_BYTES = 1 << 20
+MOST_GROWING = 8
+"""Times what is kept of one attempt's output: more than so much of all attempts is uploaded at the end only."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,9 @@ def upload_logs(layout: RunLayout, plan: RunPlan, ranks: Iterable[int], stores: 
             report(Arrival(output.kind, str(output_path(output, 0)), 0, 0))
 
 
-def upload_growing_log(layout: RunLayout, plan: RunPlan, rank: int, stores: Stores, copy: Path) -> None:
+def upload_growing_log(
+    layout: RunLayout, plan: RunPlan, rank: int, stores: Stores, copy: Path, progress: Progress
+) -> None:
     """Upload what a worker that runs has printed so far.
 
     Args:
@@ -86,15 +92,16 @@ def upload_growing_log(layout: RunLayout, plan: RunPlan, rank: int, stores: Stor
         rank: The worker.
         stores: That it goes to.
         copy: Where a copy is made of what grows, which nobody else can write to.
+        progress: Told of it; what it raises ends the upload.
 
     Raises:
-        OSError: A part of the output was dropped just now.
+        OSError: A part of the output was dropped just now, or an entry point has put something else in its place.
         AccessDeniedError: Writing is not allowed.
         StorageUnavailableError: The store failed.
     """
-    _assemble(layout, rank, plan.logs.limit_mib, copy)
+    _assemble(layout, rank, plan.logs.limit_mib, copy, most_bytes=MOST_GROWING * plan.logs.limit_mib << 20)
     for output in outputs_of(plan, OutputKind.LOG):
-        _upload(output, rank, [LocalFile(copy, LOG_NAME)], stores, lambda _: None)
+        _upload(output, rank, [LocalFile(copy, LOG_NAME)], stores, lambda _: None, progress)
 
 
 def _model_files(directory: Path) -> list[LocalFile]:
@@ -107,12 +114,19 @@ def _model_files(directory: Path) -> list[LocalFile]:
         raise RefusedOutputError(error.what, error.why, error.remedy) from error
 
 
-def _upload(output: PlannedOutput, rank: int, files: list[LocalFile], stores: Stores, report: Report) -> None:
+def _upload(
+    output: PlannedOutput,
+    rank: int,
+    files: list[LocalFile],
+    stores: Stores,
+    report: Report,
+    progress: Progress = lambda _: None,
+) -> None:
     if not files:
         return
     place = output_path(output, rank)
     store = stores.open(output.path, output.connection)
-    sizes = [uploaded.size for uploaded in store.upload(files, place, lambda _: None)]
+    sizes = [uploaded.size for uploaded in store.upload(files, place, progress)]
     report(Arrival(output.kind, str(place), len(sizes), sum(sizes)))
 
 
@@ -137,12 +151,12 @@ def _whole_log(layout: RunLayout, rank: int, limit_mib: int) -> Path | None:
     return whole
 
 
-def _assemble(layout: RunLayout, rank: int, limit_mib: int, whole: Path) -> None:
+def _assemble(layout: RunLayout, rank: int, limit_mib: int, whole: Path, most_bytes: float = math.inf) -> None:
     directory, earlier = layout.output(rank), layout.worker(rank) / EARLIER_LOG
     with _made_anew(whole) as stream:
         expected = 0
         if earlier.exists():
-            _append(earlier, stream)
+            _append(earlier, stream, most_bytes)
         for offset in segments(directory):
             dropped, segment = offset - expected, segment_file(directory, offset)
             if dropped > 0:
@@ -151,7 +165,7 @@ def _assemble(layout: RunLayout, rank: int, limit_mib: int, whole: Path) -> None
                     % (dropped, limit_mib)
                 )
             expected = offset + segment.stat().st_size
-            _append(segment, stream)
+            _append(segment, stream, most_bytes)
 
 
 def _made_anew(file: Path) -> BinaryIO:
@@ -160,6 +174,13 @@ def _made_anew(file: Path) -> BinaryIO:
     return file.open("xb")
 
 
-def _append(file: Path, to: BinaryIO) -> None:
+def _append(file: Path, to: BinaryIO, most_bytes: float = math.inf) -> None:
+    """As much as there is now: an entry point may have put there what never ends, or what takes no room where it is."""
     with open(open_collected(file), "rb") as part:
-        shutil.copyfileobj(part, to, COPY_BYTES)
+        status = os.fstat(part.fileno())
+        if not stat.S_ISREG(status.st_mode) or to.tell() + status.st_size > most_bytes:
+            raise OSError(f"{file} is no file of a log")
+        left = status.st_size
+        while left > 0 and (piece := part.read(min(COPY_BYTES, left))):
+            to.write(piece)
+            left -= len(piece)

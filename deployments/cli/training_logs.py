@@ -4,7 +4,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedReader, BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -168,9 +168,12 @@ def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
     from blocks.connections.platform import open_platform
 
     platform = open_platform()
-    with suppress(NotFoundError):  # removed already; its log is at its place
+    try:
         yield from cursor.pass_over(platform.cluster.logs(handle, rank, follow=True, since=cursor.offset))
-    if _is_concluded(row := _as_it_is(row)):
+        has_more = platform.registry.trainings.get(row.id).logs_uploaded
+    except NotFoundError:  # removed already
+        has_more = _is_concluded(_as_it_is(row))
+    if has_more:
         yield from stored_lines(row, rank, cursor.offset)
 
 

@@ -180,8 +180,9 @@ class Settling:
             self._make_service(record, owner)
 
     def _make_service(self, record: RunRecord, owner: Object) -> None:
-        """Without it workers that wait for each other would do so for ever."""
-        with suppress(PlaceGoneError):  # what ends with its namespace
+        """Without it workers that wait for each other would do so for ever; those that have started need it no more."""
+        harmless = MakerflowError if record.told("started", record.attempt) else PlaceGoneError
+        with suppress(harmless):  # also of what ends with its namespace
             self._view.put(SERVICES, self._api.apply(service_manifest(plan_of(self._api, owner, record), owner)))
 
     def _limit(self, record: RunRecord, deadline: float) -> None:

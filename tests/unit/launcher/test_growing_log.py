@@ -1,5 +1,6 @@
 """A log is at its place while its worker still runs, where its machine may be lost."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,17 @@ def test_a_store_that_refuses_for_a_while_costs_nothing(worker, capsys):
         wait_until(lambda: "uploading the log while the worker runs" in capsys.readouterr().err, "a refusal", 10)
         worker.place.parent.unlink()
         wait_until(lambda: worker.read() == "a\n", "it to arrive", 10)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "fifo"])
+def test_what_an_entry_point_puts_in_place_of_its_output_fills_no_disk(worker, capsys, kind):
+    if kind == "sparse":
+        with segment_file(worker.layout.output(0), 0).open("wb") as file:
+            file.truncate(10 << 40)
+    else:
+        os.mkfifo(worker.layout.worker(0) / EARLIER_LOG)
+        worker.print("a\n")
+    with worker.delivery.while_running():
+        wait_until(lambda: "is no file of a log" in capsys.readouterr().err, "it to be refused", 10)
+    assert worker.read() == ""
+    assert list(worker.private.iterdir()) == []
