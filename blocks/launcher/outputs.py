@@ -2,7 +2,6 @@
 
 import math
 import os
-import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,10 +176,9 @@ def _made_anew(file: Path) -> BinaryIO:
 def _append(file: Path, to: BinaryIO, most_bytes: float = math.inf) -> None:
     """As much as there is now: an entry point may have put there what never ends, or what takes no room where it is."""
     with open(open_collected(file), "rb") as part:
-        status = os.fstat(part.fileno())
-        if not stat.S_ISREG(status.st_mode) or to.tell() + status.st_size > most_bytes:
+        left = os.fstat(part.fileno()).st_size  # 0 of a pipe
+        if to.tell() + left > most_bytes:
             raise OSError(f"{file} is no file of a log")
-        left = status.st_size
         while left > 0 and (piece := part.read(min(COPY_BYTES, left))):
             to.write(piece)
             left -= len(piece)

@@ -170,9 +170,10 @@ def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
     platform = open_platform()
     try:
         yield from cursor.pass_over(platform.cluster.logs(handle, rank, follow=True, since=cursor.offset))
-        has_more = platform.registry.trainings.get(row.id).logs_uploaded
+        row = platform.registry.trainings.get(row.id)
+        has_more = row.logs_uploaded
     except NotFoundError:  # removed already
-        has_more = _is_concluded(_as_it_is(row))
+        has_more = _is_concluded(row := _as_it_is(row))
     if has_more:
         yield from stored_lines(row, rank, cursor.offset)
 

@@ -75,15 +75,22 @@ def test_a_store_that_refuses_for_a_while_costs_nothing(worker, capsys):
         wait_until(lambda: worker.read() == "a\n", "it to arrive", 10)
 
 
-@pytest.mark.parametrize("kind", ["sparse", "fifo"])
-def test_what_an_entry_point_puts_in_place_of_its_output_fills_no_disk(worker, capsys, kind):
-    if kind == "sparse":
-        with segment_file(worker.layout.output(0), 0).open("wb") as file:
-            file.truncate(10 << 40)
-    else:
-        os.mkfifo(worker.layout.worker(0) / EARLIER_LOG)
-        worker.print("a\n")
+def test_a_file_that_takes_no_room_where_it_is_fills_no_disk(worker, capsys):
+    with segment_file(worker.layout.output(0), 0).open("wb") as file:
+        file.truncate(10 << 40)
     with worker.delivery.while_running():
         wait_until(lambda: "is no file of a log" in capsys.readouterr().err, "it to be refused", 10)
     assert worker.read() == ""
     assert list(worker.private.iterdir()) == []
+
+
+def test_a_pipe_in_the_place_of_earlier_output_is_empty_and_costs_no_log(worker):
+    pipe = worker.layout.worker(0) / EARLIER_LOG
+    os.mkfifo(pipe)
+    with open(os.open(pipe, os.O_RDWR), "wb", buffering=0) as writer:
+        writer.write(b"without end")
+        worker.print("a\n")
+        with worker.delivery.while_running():
+            wait_until(lambda: worker.read() == "a\n", "it to arrive while it runs", 10)
+        assert worker.delivery.deliver_log(Outcome(ExitCause.OK)).cause is ExitCause.OK
+    assert worker.read() == "a\n"
