@@ -29,7 +29,7 @@ def doctor(
     flavor, the cluster and one's rights on it, and what dead processes left behind. What they left half made or half
     removed is removed.
     """
-    from deployments.cli.doctor_checks import CHECKS, DEEP_CHECKS
+    from deployments.cli.doctor_checks import CHECKS, DEEP_CHECKS, configuration
 
     findings: list[Finding] = []
     for check in (*CHECKS, *(DEEP_CHECKS if deep else ())):
@@ -39,6 +39,8 @@ def doctor(
         if not as_json:
             for finding in found:
                 _write(finding)
+        if check is configuration and found[0].level == "problem":
+            break
     wrong, doubted = ([one for one in findings if one.level == level] for level in ("problem", "warning"))
     if as_json:
         write_document({"status": "PROBLEMS" if wrong else "OK", "findings": [f.document() for f in findings]})

@@ -35,6 +35,12 @@ def versions() -> Iterator[Finding]:
             yield problem("versions", f"{needed} is needed, there is {there}", f"pip install '{needed}'")
 
 
+def configuration() -> Iterator[Finding]:
+    """Whether what is configured can be read: without that nothing else can be looked at."""
+    read_settings()
+    yield fine("configuration", "each setting has a value that it can have")
+
+
 def home() -> Iterator[Finding]:
     """Whether state can be kept."""
     from blocks.connections.settings import make_home
@@ -211,6 +217,7 @@ def cache_in_depth() -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     versions,
+    configuration,
     home,
     database,
     prefect_server,

@@ -152,3 +152,11 @@ def test_a_wrong_setting_of_the_environment_is_named(platform: CommandLine) -> N
 
     assert ended.code == 2
     assert "MAKERFLOW_CPUS" in ended.err
+
+
+def test_the_doctor_tells_once_that_a_setting_is_wrong(platform: CommandLine) -> None:
+    found = CommandLine(platform.directory, {"MAKERFLOW_CLUSTER": "k8s"}).json("doctor", code=1)
+
+    [wrong] = [finding for finding in found["findings"] if finding["level"] == "problem"]
+    assert wrong["check"] == "configuration"
+    assert "MAKERFLOW_CLUSTER" in wrong["message"]

@@ -147,7 +147,6 @@ def test_a_pipe_gets_plain_lines_with_the_output_and_how_it_ended(cli: CommandLi
     assert ended.code == 0
     assert "step=3 loss=0.1000" in lines
     assert "[bold]red[/bold] rank 0" in lines
-    assert any("environment ready" in line for line in lines)
     assert any("plain (trn-" in line and "COMPLETE" in line for line in lines)
 
 

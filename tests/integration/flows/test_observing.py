@@ -15,6 +15,7 @@ from deployments.cli.progress import PlainDisplay
 from flows.training import create_training
 from tasks.following import Follower
 from tests.integration.flows.conftest import MakeSpec
+from tests.waiting import wait_until
 
 PRINTS = "for number in range(5):\n    print(f'loss={number}', flush=True)\n"
 
@@ -68,14 +69,14 @@ def test_of_a_training_that_is_gone_on_with_only_what_is_new_is_shown(make_spec:
 def test_that_it_runs_is_told_before_how_its_workers_ended(
     make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    move = Follower._running
+    move, stream = Follower._running, io.StringIO()
 
     def move_later(follower: Follower) -> None:
-        time.sleep(0.5)
+        wait_until(lambda: "environment ready" in stream.getvalue(), "the display to be ahead of who follows")
+        time.sleep(0.5)  # for which the display has to wait
         move(follower)
 
     monkeypatch.setattr(Follower, "_running", move_later)
-    stream = io.StringIO()
     with TrainingObserver(current_or_none, PlainDisplay(stream, with_output=False)):
         create_training(make_spec(PRINTS))
     shown = stream.getvalue()
