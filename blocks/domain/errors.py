@@ -270,7 +270,7 @@ class InputMissingError(PermanentError):
 
     def __init__(self, path: str, why: str = "it does not exist") -> None:
         self.path, self.why = path, why
-        super().__init__(f"The input {path} cannot be read: {why}. Put it back or correct the path, then run again.")
+        super().__init__(f"{path} cannot be read: {why}. Put it there or correct the path, then run again.")
 
 
 class InputChangedError(PermanentError):

@@ -29,7 +29,7 @@ def check_entry_point(source: PlannedInput, entry_point: str) -> None:
     if entry_point in keys:
         return
     scripts = ", ".join(key for key in keys if key.endswith(".py"))[:500] or "no Python file"
-    raise InputMissingError(f"{source.path}/{entry_point}", f"the algorithm path holds {scripts}")
+    raise InputMissingError(f"{source.path}/{entry_point}", f"it is not in the algorithm, which holds {scripts}")
 
 
 def check_outputs(spec: TrainingSettings) -> None:

@@ -65,7 +65,7 @@ def upload_model(layout: RunLayout, plan: RunPlan, ranks: Iterable[int], stores:
 def upload_logs(layout: RunLayout, plan: RunPlan, ranks: Iterable[int], stores: Stores, report: Report) -> None:
     """Upload each worker's output as one file; what the agent and its installer said when no worker came to print.
 
-    Also when there is nothing at all it is reported: whoever waits for the log knows then that it is at its place.
+    It is reported once all of it is at its place, also when there is nothing at all: whoever waits for that knows then.
 
     Raises:
         AccessDeniedError: Writing is not allowed.
@@ -73,11 +73,14 @@ def upload_logs(layout: RunLayout, plan: RunPlan, ranks: Iterable[int], stores: 
     """
     found = {rank: _whole_log(layout, rank, plan.logs.limit_mib) for rank in ranks}
     files = {rank: file for rank, file in found.items() if file} or _log_of_agent(layout)
+    arrived: list[Arrival] = []
     for output in outputs_of(plan, OutputKind.LOG):
         for rank, file in files.items():
-            _upload(output, rank, [LocalFile(file, LOG_NAME)], stores, report)
+            _upload(output, rank, [LocalFile(file, LOG_NAME)], stores, arrived.append)
         if not files:
-            report(Arrival(output.kind, str(output_path(output, 0)), 0, 0))
+            arrived.append(Arrival(output.kind, str(output_path(output, 0)), 0, 0))
+    for each in arrived:
+        report(each)
 
 
 def upload_growing_log(

@@ -25,7 +25,7 @@ def account_identity(connection: Connection | None) -> dict[str, str]:
     """
     nowhere = StoragePath(Scheme.S3, "", "", "")
     clients = S3Clients(nowhere, connection, _PATIENCE)
-    credentials = clients.session.get_credentials()
+    credentials = clients.credentials
     facts = {"endpoint": clients.endpoint_url}
     if credentials is None:
         raise no_credentials(replace(nowhere, authority=urlsplit(clients.endpoint_url).netloc), "sign in")

@@ -81,6 +81,23 @@ class S3Clients:
             raise UnknownStoreError(str(self._path), str(error), "Correct the AWS configuration.") from error
         return session
 
+    @property
+    def credentials(self) -> Any:
+        """What boto3 has found; None for none.
+
+        Raises:
+            CredentialsRefusedError: What there is cannot be used, such as a key without its secret.
+            UnknownStoreError: There is no such profile.
+        """
+        from botocore.exceptions import BotoCoreError, ProfileNotFound
+
+        try:
+            return self.session.get_credentials()
+        except ProfileNotFound as error:
+            raise UnknownStoreError(str(self._path), str(error), "Correct the AWS configuration.") from error
+        except BotoCoreError as error:
+            raise no_credentials(self._path, "sign in", str(error)) from error
+
     @cached_property
     def _core(self) -> Any:
         import botocore.session
@@ -109,6 +126,7 @@ class S3Clients:
         )
         session = self.session
         self._authority  # noqa: B018 - botocore would call a missing file a certificate that is not trusted
+        self.credentials  # noqa: B018 - the client asks for them, too
         try:
             return session.client(
                 "s3",
@@ -164,7 +182,7 @@ class S3Clients:
         from obstore.auth.boto3 import Boto3CredentialProvider
         from obstore.store import S3Store
 
-        if self.session.get_credentials() is None:
+        if self.credentials is None:
             raise no_credentials(replace(self._path, bucket=bucket, key=""), "read or write")
         patience = self._patience
         endpoint, region, virtual = self._address

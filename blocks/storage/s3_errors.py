@@ -129,7 +129,9 @@ def _plain(path: StoragePath | str, endpoint: str) -> UnknownStoreError:
 
 
 def wrong_endpoint(path: StoragePath, why: str) -> UnknownStoreError:
-    """The error of an endpoint that is no URL."""
+    """The error of an endpoint that is no URL, or of a region that is none."""
+    if "region" in why:
+        return UnknownStoreError(str(path), why.rstrip("."), "Correct AWS_DEFAULT_REGION, or the connection's region.")
     return UnknownStoreError(
         str(path),
         why.rstrip("."),

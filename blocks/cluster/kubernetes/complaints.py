@@ -13,6 +13,9 @@ PULL_SECONDS = 120.0
 CLAIM_SECONDS = 120.0
 """For a volume's claim to be made."""
 
+CRASHES = 2
+"""So often the platform's own container is started again: for half a minute."""
+
 
 @dataclass(frozen=True)
 class Row:

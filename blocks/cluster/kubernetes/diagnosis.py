@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from blocks.cluster.kubernetes.complaints import (
+    CRASHES,
     KEY,
     MOUNTS,
     OUR_IMAGE,
@@ -72,15 +73,16 @@ def _troubles(
     waiting = [pod for pod in pods if not _is_ending(pod)]
     for pod in waiting:
         yield from _of_containers(pod)
+        yield from _of_sidecar(pod)
     for pod in waiting:
         yield from _of_scheduling(pod, vcpus)
     newest = sorted(warnings, key=_last_seen, reverse=True)
     if job is not None and _wants_pods(job, pods):
-        yield from _of_refusals([w for w in newest if w["reason"] == "FailedCreate" and _is_about(w, job)])
+        yield from _of_refusals([w for w in newest if w.get("reason") == "FailedCreate" and _is_about(w, job)])
     if job is not None and job["spec"].get("suspend"):
         yield _of_suspension(job)
     unbegun = [pod for pod in waiting if not _has_begun(pod)]
-    yield from (_of_mount(w) for w in newest if w["reason"] in MOUNTS and any(_is_about(w, pod) for pod in unbegun))
+    yield from (_of_mount(w) for w in newest if w.get("reason") in MOUNTS and any(_is_about(w, pod) for pod in unbegun))
 
 
 def _of_containers(pod: Object) -> Iterator[Trouble]:
@@ -97,11 +99,31 @@ def _of_containers(pod: Object) -> Iterator[Trouble]:
             message = f"The image {image} cannot be pulled: {why} ({_core(said)}). {remedy}{KEY}."
             yield Trouble(message, ExitCause.ENVIRONMENT_FAILED, PULL_SECONDS, since)
         if reason == "CrashLoopBackOff":
-            yield Trouble(f"waiting for its container {status['name']}, which {_ended(status)} and is started again")
+            yield _of_crashes(status)
+
+
+def _of_crashes(status: Object) -> Trouble:
+    return Trouble(f"waiting for its container {status['name']}, which {_ended(status)} and is started again")
+
+
+def _of_sidecar(pod: Object) -> Iterator[Trouble]:
+    """Before the inputs are brought a sidecar only waits: one that ends again and again cannot run at all.
+
+    The kubelet shows no CrashLoopBackOff of it: it starts the next container where it sees it run for a moment.
+    """
+    containers = {status["name"]: status for status in _containers(pod)}
+    sidecar, stage = containers.get(SYNC, {}), containers.get(STAGE, {})
+    if "terminated" not in (sidecar.get("state") or {}) or _runs_or_has(stage):
+        return
+    if sidecar["restartCount"] < CRASHES:
+        yield _of_crashes(sidecar)
+    else:
+        message = f"The platform's own container cannot run: it {_ended(sidecar)}. {OUR_IMAGE}."
+        yield Trouble(message, ExitCause.LAUNCHER_ERROR)
 
 
 def _ended(status: Object) -> str:
-    last = (status.get("lastState") or {}).get("terminated") or {}
+    last = (status.get("state") or {}).get("terminated") or (status.get("lastState") or {}).get("terminated") or {}
     if last.get("reason") == "OOMKilled":
         return "ran out of memory"
     return f"ended with code {last.get('exitCode')}"
@@ -148,14 +170,26 @@ def quota_trouble(said: str) -> Trouble | None:
     found = re.search(QUOTA, said)
     if found is None:
         return None
-    asked, used, whole = (dict(each.split("=") for each in text.rstrip(". ").split(",")) for text in found.groups()[1:])
-    never = [what for what in asked if (quantity(asked[what]) or 0.0) > (quantity(whole.get(what, "")) or math.inf)]
+    asked, used, whole = map(_amounts, found.groups()[1:])
+    if None in map(quantity, asked.values()):
+        return None  # others' words
+    never = [what for what in asked if (quantity(asked[what]) or 0.0) > _or_infinite(quantity(whole.get(what, "")))]
     what = next(iter(never or asked))
     amount = f"{_amount(what, asked[what])}{_unit(what)}"
     have, most = (_amount(what, amounts.get(what, "?")) for amounts in (used, whole))
     if never:
         return Trouble(QUOTA_NEVER.format(found[1], most, amount), ExitCause.LAUNCHER_ERROR, PATIENCE_SECONDS)
     return Trouble(QUOTA_FULL.format(found[1], amount, have, most))
+
+
+def _amounts(text: str) -> dict[str, str]:
+    """Name to amount, as in `cpu=2,pods=3`."""
+    parts = (each.partition("=") for each in text.rstrip(". ").split(","))
+    return {name: amount for name, _, amount in parts}
+
+
+def _or_infinite(amount: float | None) -> float:
+    return math.inf if amount is None else amount
 
 
 def _unit(what: str) -> str:
@@ -209,7 +243,11 @@ def _is_ending(pod: Object) -> bool:
 
 
 def _has_begun(pod: Object) -> bool:
-    return any("waiting" not in (status.get("state") or {"waiting": {}}) for status in _containers(pod))
+    return any(map(_runs_or_has, _containers(pod)))
+
+
+def _runs_or_has(status: Object) -> bool:
+    return "waiting" not in (status.get("state") or {"waiting": {}})
 
 
 def _wants_pods(job: Object, pods: Sequence[Object]) -> bool:

@@ -63,7 +63,7 @@ def exit_of(pod: Object, *, ended_with_others: bool = False, stopping: bool = Fa
         ended=_moment(worker.get("finishedAt")) or datetime.now(UTC),
         cause=end.cause,
         message=end.message,
-        tail=end.tail or _document(worker.get("message")).get("tail", ""),
+        tail=end.tail or _words(_document(worker.get("message")).get("tail")),
     )
 
 
@@ -182,7 +182,7 @@ def _of_staging(pod: Object, asked: bool) -> _End | None:
     if not stage.get("exitCode"):
         return None
     if document := _document(stage.get("message")):
-        return _End(ExitCause(document.get("cause", ExitCause.LAUNCHER_ERROR)), document.get("message", ""))
+        return _End(_cause(document.get("cause")), _words(document.get("message")))
     if stage.get("reason") == "OOMKilled":
         return _End(ExitCause.LAUNCHER_ERROR, "The platform's own container ran out of memory bringing the inputs.")
     if stage["exitCode"] in KILLED:
@@ -330,6 +330,16 @@ def _document(text: str | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _words(said: object) -> str:
+    """What should be text, of a document that others can write, too."""
+    return said if isinstance(said, str) else ""
+
+
+def _cause(said: object) -> ExitCause:
+    """What should be a cause; a platform's image of another version may know more of them."""
+    return ExitCause(said) if said in tuple(ExitCause) else ExitCause.LAUNCHER_ERROR
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from blocks.domain.errors import MakerflowError
+
 LASTING_SECONDS = 90.0
 """Longer than an API server takes to restart, and whoever waits for it to look again."""
 
@@ -27,4 +29,8 @@ class Failures:
         """What has failed for long, without a success between, and that in words, which stay the same meanwhile."""
         for what, (began, since, error) in list(self._known.items()):
             if time.monotonic() - began >= LASTING_SECONDS:
-                yield what, f"since {since:%Y-%m-%d %H:%M:%S} UTC: {error}"
+                yield what, f"since {since:%Y-%m-%d %H:%M:%S} UTC: {_said(error)}"
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, MakerflowError) else f"unexpected {type(error).__name__}: {error}"

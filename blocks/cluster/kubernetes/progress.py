@@ -273,9 +273,13 @@ class _Step:
 
     def _restart(self, decision: Restart) -> Needs:
         self._record = restarted(self._record, decision)
-        return Needs(
-            job=self._attempt + 1, end_job=0 if self._job_is_over() else self._attempt, force=self._unanswered()
-        )
+        end = 0 if self._job_is_over() or self._job_ends_itself() else self._attempt
+        return Needs(job=self._attempt + 1, end_job=end, force=self._unanswered())
+
+    def _job_ends_itself(self) -> bool:
+        """Whether no pod of it goes on or comes; it stays then, as who follows may still read what they printed."""
+        is_held = self._job is None or self._job["spec"].get("suspend")
+        return not is_held and len(self._pods) == self._record.workers and all(map(is_over, self._pods.values()))
 
     def _unanswered(self) -> tuple[str, ...]:
         return tuple(name_of(pod) for pod in self._pods.values() if is_lost(pod))
@@ -309,8 +313,11 @@ class _Step:
         return outcome
 
     def _tell_no_logs(self, told: bool) -> None:
-        """Who waits for the log before the run is removed need not wait for one that there is not."""
-        if not told:
+        """Who waits for the log before the run is removed need not wait for one that there is not, nor will be.
+
+        A log that could not be uploaded is still on the cluster, and nowhere else.
+        """
+        if not told and not any(map(_has_log, self._pods.values())):
             for path in self._record.logs:
                 self._tell("uploaded", output="log", path=path, files=0, bytes=0)
 
@@ -412,6 +419,11 @@ def _suspension(job: Object) -> str:
 
 def _job_was_deleted(record: RunRecord) -> str:
     return f"Somebody else deleted its Job, {job_name(record.run_id, record.attempt)}, from the cluster."
+
+
+def _has_log(pod: Object) -> bool:
+    """Whether what its worker printed can be read from it, also later."""
+    return has_started(pod) and not is_lost(pod) and "deletionTimestamp" not in pod["metadata"]
 
 
 _NOTHING: Object = {"metadata": {}, "spec": {}, "status": {}}

@@ -215,8 +215,9 @@ class Settling:
         except MakerflowError as error:  # it is tried again, and whoever follows hears of what lasts
             logger.debug("The run %s could not be settled: %s", run, error)
             self._failures.note(run, error)
-        except Exception:  # the top of a thread that must live
+        except Exception as error:  # the top of a thread that must live
             logger.exception("The run %s could not be settled", run)
+            self._failures.note(run, error)
         with self._lock:
             self._settle_by(run, time.monotonic() + IDLE_SECONDS)
 

@@ -209,7 +209,7 @@ def test_what_is_wrong_beside_a_template_is_not_laid_to_the_templates_charge(cod
     create_template(template_of(code))
     training = create_training_from_template("nightly", datasets={"train": f"file://{code}/gone"})
     assert isinstance(training, Training)
-    assert training.reason.startswith(f"The input file://{code}/gone")
+    assert training.reason.startswith(f"file://{code}/gone cannot be read")
 
 
 @pytest.mark.req("COM-04", "TPL-02")

@@ -225,6 +225,25 @@ def test_a_bundle_that_cannot_be_used_is_named_as_the_problem(
         storage.check(place, Rights.READ)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "", "refuses the credentials.*missing: AWS_SECRET_ACCESS_KEY.*Correct the access key"),
+        ("AWS_PROFILE", "nobody", "nobody.*Correct the AWS configuration"),
+        ("AWS_DEFAULT_REGION", "bad region", "'bad region'.*Correct AWS_DEFAULT_REGION"),
+    ],
+)
+@pytest.mark.parametrize("looked_up", [True, False])
+def test_an_aws_environment_that_cannot_be_used_says_what_to_correct(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str, *, looked_up: bool
+) -> None:
+    for name, good in {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", variable: value}.items():
+        monkeypatch.setenv(name, good)
+    place = StoragePath.parse("s3://bucket/data")
+    with pytest.raises((CredentialsRefusedError, UnknownStoreError), match=said):
+        account_identity(None) if looked_up else open_storage(place, None, PATIENCE).plan(place)
+
+
 @pytest.mark.parametrize("endpoint", ["bogus", "localhost:9000", "http://localhost:99999", "http://[::1"])
 def test_an_endpoint_of_the_environment_that_is_no_url_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, endpoint: str

@@ -233,7 +233,7 @@ def test_a_training_remembers_what_was_given_beside_its_template():
 @pytest.mark.req("TPL-02")
 def test_an_error_names_the_template_only_where_the_setting_is_the_templates():
     use, gone = TemplateUse(id="tpl-1", name="nightly", beside=("datasets.test",)), InputMissingError("s3://bucket/x")
-    told = r"'nightly' .*datasets.train: The input s3://bucket/x"
+    told = r"'nightly' .*datasets.train: s3://bucket/x"
     with pytest.raises(TemplateOutdatedError, match=told) as named, named_by(use, "datasets.train"):
         raise gone
     assert "makerflow template change nightly" in str(named.value)

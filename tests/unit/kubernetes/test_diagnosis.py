@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -32,6 +33,10 @@ def diagnosed(seen: Seen) -> Trouble | None:
             'do request: Head "https://registry.example/v2/makerflow/manifests/0.9": dial tcp: lookup registry.example '
             "on 192.0.2.1:53: dial udp 192.0.2.1:53: connect: no route to host). Check MAKERFLOW_IMAGE, and "
             "MAKERFLOW_IMAGE_PULL_SECRETS if its registry asks for a key.",
+        ),
+        (
+            "platform_image_cannot_run", REFUSED, 0,
+            "The platform's own container cannot run: it ended with code 1. Check MAKERFLOW_IMAGE.",
         ),
         (
             "image_name_is_invalid", PULL, 30,
@@ -250,6 +255,19 @@ def test_why_an_image_cannot_be_pulled_is_told_in_words(said, why):
             "Use a smaller flavor, or have the quota raised.",
         ),
         (
+            'pods "x" is forbidden: exceeded quota: q, requested: requests.nvidia.com/gpu=1, used: '
+            "requests.nvidia.com/gpu=0, limited: requests.nvidia.com/gpu=0",
+            REFUSED,
+            "The quota q of the namespace allows no more than 0, and a worker asks for 1 GPU. "
+            "Use a smaller flavor, or have the quota raised.",
+        ),
+        (
+            'admission webhook "v" denied the request: exceeded quota: q, requested: 2 GPUs, used: 1 GPU, limited: 2',
+            REFUSED,
+            "The cluster's rule v refuses its pods: exceeded quota: q, requested: 2 GPUs, used: 1 GPU, limited: 2. "
+            "Ask whoever keeps the cluster.",
+        ),
+        (
             'jobs.batch "x" is forbidden: exceeded quota: q, requested: count/jobs.batch=1, used: count/jobs.batch=5, '
             "limited: count/jobs.batch=5",
             None,
@@ -286,6 +304,18 @@ def test_what_can_pass_waits_and_what_cannot_ends_the_run(said, cause, message):
     trouble = diagnosed(saying(recorded("limit_range"), said))
     assert trouble is not None
     assert (trouble.message, trouble.cause) == (message, cause)
+
+
+def test_a_warning_that_gives_no_reason_says_nothing():
+    seen = recorded("limit_range")
+    assert diagnosed(replace(seen, warnings=tuple(_without(w, "reason") for w in seen.warnings))) is None
+    staging = recorded("staging")
+    unsaid = {"involvedObject": {"name": "x"}, "metadata": {"creationTimestamp": "2026-11-30T02:44:15Z"}}
+    assert diagnosed(replace(staging, warnings=(unsaid,))) == diagnosed(staging)
+
+
+def _without(document, key):
+    return {name: value for name, value in document.items() if name != key}
 
 
 def test_a_node_that_is_away_is_not_taken_for_one_without_the_labels():

@@ -238,6 +238,20 @@ def test_a_record_that_kubernetes_cut_in_two_is_no_record():
     assert json.loads(json.dumps(exit_of(changed).model_dump(mode="json")))["ended"] <= datetime.now(UTC).isoformat()
 
 
+@pytest.mark.parametrize(
+    ("container", "said"),
+    [("worker", {"tail": 1}), ("worker", {"tail": ["x"]}), ("stage", {"cause": "of tomorrow", "message": {"a": 1}})],
+)
+def test_what_is_no_text_where_text_should_be_is_left_out(container, said):
+    changed = copy.deepcopy(pod(recorded("killed_container")))
+    status = changed["status"]
+    [found] = [s for s in status["initContainerStatuses"] + status["containerStatuses"] if s["name"] == container]
+    found["state"] = {"terminated": {"exitCode": 137, "message": json.dumps(said)}}
+    ended = exit_of(changed)
+    assert ended is not None
+    assert (ended.tail, ended.cause) == ("", "lost" if container == "worker" else "launcher_error")
+
+
 def test_a_worker_that_ended_well_and_had_to_go_before_its_model_could_be_uploaded_is_lost_unless_that_was_asked_for():
     changed = copy.deepcopy(pod(recorded("finished")))
     state = next(s for s in changed["status"]["initContainerStatuses"] if s["name"] == "sync")["state"]["terminated"]

@@ -16,6 +16,7 @@ from tests.unit.kubernetes.recordings import recorded
 BEGINNING = datetime(2030, 1, 1, tzinfo=UTC)
 RUN = "run"
 LIMIT = 600.0
+LOG = "obs://s/b/log"
 
 
 def moment(second: float) -> str:
@@ -373,6 +374,14 @@ def test_the_budget_of_restarts_is_spent():
     assert story.end[1].endswith("It was restarted 3 times, which is all that is allowed.")
 
 
+@pytest.mark.parametrize(("suspended", "ended"), [(False, 0), (True, 1)])
+def test_where_the_pods_are_ahead_of_their_job_what_they_printed_stays(suspended, ended):
+    story, over = Story(), job()
+    over["spec"]["suspend"] = suspended
+    assert story.look(over, Worker().ended("out_of_memory", code=137))[-1] == "restarted"
+    assert story.needs == Needs(job=2, end_job=ended)
+
+
 def test_past_the_deadline_there_is_no_restart():
     story = Story(deadline=BEGINNING.timestamp() + 10)
     evicted = Worker().ended("stopped").deleted("EvictionByEvictionAPI")
@@ -516,15 +525,32 @@ def test_a_deadline_that_came_before_the_start_is_the_time_limit():
 
 def test_what_was_uploaded_is_told_before_the_end_and_a_refusal_decides():
     upload = {"output": "model", "path": "obs://s/b/m", "files": 1, "bytes": 2}
-    story = Story(workers=2, logs=("obs://s/b/log",))
+    story = Story(workers=2, logs=(LOG,))
     ended = Worker(0).ended("ok").says(cause="ok", uploads=[upload])
     denied = (
         Worker(1).ended("ok").says(cause="output_denied", message="The bucket b may not be written to.", uploads=[])
     )
     told = story.look(job(workers=2, complete=True), ended, denied)
-    assert told[-3:] == ["uploaded", "uploaded", "finished"]
-    assert [(e.output, e.files) for e in story.record.told("uploaded")] == [("model", 1), ("log", 0)]
+    assert told[-2:] == ["uploaded", "finished"]
+    assert [(e.output, e.files) for e in story.record.told("uploaded")] == [("model", 1)]
     assert story.end == ("output_denied", "The bucket b may not be written to.")
+
+
+@pytest.mark.parametrize(
+    ("worker", "told"),
+    [
+        (Worker().ended("ok").says(cause="output_denied", message="No.", uploads=[]), []),
+        (Worker().ended("ok").says(cause="ok", uploads=[{"output": "log", "path": LOG, "files": 1, "bytes": 9}]), [1]),
+        (Worker().ended("ok").deleted().says(cause="output_denied", message="No.", uploads=[]), [0]),
+        (None, [0]),
+    ],
+    ids=["readable", "uploaded", "being deleted", "gone"],
+)
+def test_a_log_that_only_the_cluster_has_is_not_told_as_uploaded(worker, told):
+    story = Story(logs=(LOG,))
+    story.look(job(complete=True), *([worker] if worker else []))
+    assert story.record.is_over
+    assert [e.files for e in story.record.told("uploaded") if e.output == "log"] == told
 
 
 @pytest.mark.parametrize(

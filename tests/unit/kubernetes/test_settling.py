@@ -122,6 +122,14 @@ def test_one_that_follows_a_run_parses_no_record_of_the_others(run, monkeypatch)
     run.settling._settle_safely(others)
 
 
+def test_a_fault_of_ours_is_no_hang(run, monkeypatch):
+    monkeypatch.setattr(failures, "LASTING_SECONDS", 0.0)
+    monkeypatch.setattr(run.settling, "settle", lambda _: {}["reason"])
+    run.settling._settle_safely(run.name)
+    with pytest.raises(ClusterUnavailableError, match="unexpected KeyError: 'reason'"):
+        run.settling.check(Selector(run_id="training-7"))
+
+
 def test_what_can_not_be_done_for_a_run_for_long_is_said_to_who_follows_it(run, monkeypatch):
     monkeypatch.setattr(failures, "LASTING_SECONDS", 0.0)
     run.tell(usage(1))
