@@ -339,7 +339,7 @@ def _words(said: object) -> str:
 
 def _cause(said: object) -> ExitCause:
     """What should be a cause; a platform's image of another version may know more of them."""
-    return ExitCause(said) if said in tuple(ExitCause) else ExitCause.LAUNCHER_ERROR
+    return next((cause for cause in ExitCause if cause == said), ExitCause.LAUNCHER_ERROR)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -16,7 +16,7 @@ from blocks.cluster.kubernetes.manifests import (
     secret_manifests,
     service_manifest,
 )
-from blocks.cluster.kubernetes.names import ATTEMPT, Object, is_of, job_name, name_of, of_run, run_name
+from blocks.cluster.kubernetes.names import ATTEMPT, Object, attempt_of, is_of, job_name, name_of, of_run, run_name
 from blocks.cluster.kubernetes.plans import plan_of
 from blocks.cluster.kubernetes.progress import phase_of, without_job
 from blocks.cluster.kubernetes.quantities import requested
@@ -106,8 +106,15 @@ class Launching:
             full = quota_trouble(error.message)
             if full is None or full.cause is not None:
                 raise
+            self._drop_earlier(record)
             if [each.reason for each in record.told("queued")][-1:] != [full.message]:
                 write(self._api, self._view, owner, record.tell("queued", reason=full.message))
+
+    def _drop_earlier(self, record: RunRecord) -> None:
+        """Its own Jobs of earlier attempts, which have ended, may be what a quota of objects counts."""
+        for job in self._view.seen(run_name(record.run_id)).jobs:
+            if attempt_of(job) < record.attempt:
+                self._api.delete(JOBS, name_of(job))
 
     def _apply_job(self, plan: RunPlan, record: RunRecord, owner: Object) -> None:
         manifest = job_manifest(

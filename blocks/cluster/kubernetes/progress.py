@@ -171,16 +171,20 @@ class _Step:
     def _tell_exits(self) -> None:
         told = self._record.exits(self._attempt)
         missing = sorted(set(range(self._record.workers)) - set(told))
-        others = any(r.cause is not ExitCause.OK for r in told.values()) or self._some_failed(missing)
-        found = [record for rank in missing if (record := self._exit(rank, others))]
+        failed = any(r.cause is not ExitCause.OK for r in told.values())
+        found = [
+            record
+            for rank in missing
+            if (record := self._exit(rank, failed or self._some_failed([other for other in missing if other != rank])))
+        ]
         for record in sorted(found, key=lambda each: (each.ended, each.rank)):
             self._tell("exited", record=record.model_dump(mode="json"))
 
     def _some_failed(self, ranks: Sequence[int]) -> bool:
         """Whether one of them ended for a reason of its own, not because it was made to."""
-        ends = [exit_of(self._known[rank], ended_with_others=True) for rank in ranks if rank in self._known]
-        causes = [end.cause for end in ends if end]
-        causes += [delivery_of(self._known[rank]).get("cause", ExitCause.OK) for rank in ranks if rank in self._known]
+        pods = [self._known[rank] for rank in ranks if rank in self._known]
+        causes = [end.cause for pod in pods if (end := exit_of(pod, ended_with_others=True))]
+        causes += [delivery_of(pod).get("cause", ExitCause.OK) for pod in pods if not _is_deleted(pod)]
         return any(cause not in (ExitCause.OK, ExitCause.STOPPED) for cause in causes)
 
     def _exit(self, rank: int, others: bool) -> ExitRecord | None:
@@ -293,37 +297,46 @@ class _Step:
 
         One that had to go because another could not upload something explains nothing.
         """
-        told = False
         deliveries = [(rank, delivery_of(pod)) for rank, pod in sorted(self._known.items())]
+        logs = []
         for rank, delivery in sorted(deliveries, key=lambda each: each[1].get("cause") == ExitCause.STOPPED):
-            for upload in delivery.get("uploads") or ():
-                if not self._record.is_place(upload.get("path"), rank):
-                    continue
-                with suppress(ValueError, TypeError):
-                    self._tell("uploaded", **upload)
-                    told = told or upload.get("output") == "log"
+            uploads = [u for u in delivery.get("uploads") or () if self._record.is_place(u.get("path"), rank)]
+            logs += [(rank, upload) for upload in uploads if upload.get("output") == "log"]
+            for upload in uploads:
+                if upload.get("output") != "log":
+                    self._tell_upload(upload)
             cause, message = delivery.get("cause", ExitCause.OK), delivery.get("message", "")
             if outcome.cause == ExitCause.OK and cause != ExitCause.OK:
                 outcome = Outcome(cause, message)
             elif outcome.cause == ExitCause.OK and rank == 0:
                 outcome = Outcome(outcome.cause, message)
-        self._tell_no_logs(told)
+        self._tell_logs(logs)
         if outcome.cause == ExitCause.STOPPED and self._record.stop is None and self._is_overdue():
             return Outcome(ExitCause.TIME_LIMIT, OVERDUE)
         return outcome
 
-    def _tell_no_logs(self, told: bool) -> None:
-        """Who waits for the log before the run is removed need not wait for one that there is not, nor will be.
+    def _tell_upload(self, upload: dict[str, Any]) -> None:
+        with suppress(ValueError, TypeError):
+            self._tell("uploaded", **upload)
 
-        A log that could not be uploaded is still on the cluster, and nowhere else.
+    def _tell_logs(self, uploads: Sequence[tuple[int, dict[str, Any]]]) -> None:
+        """Tell of the logs once no other is on the cluster and nowhere else: the run may be removed then.
+
+        Who waits for that need not wait for a log that there is not, nor will be.
+
+        Args:
+            uploads: Of the workers, by rank.
         """
-        if not told and not any(map(_has_log, self._pods.values())):
-            for path in self._record.logs:
-                self._tell("uploaded", output="log", path=path, files=0, bytes=0)
+        uploaded = {rank for rank, _ in uploads}
+        if any(_has_log(pod) for rank, pod in self._pods.items() if rank not in uploaded):
+            return
+        nothing = [{"output": "log", "path": path, "files": 0, "bytes": 0} for path in self._record.logs]
+        for upload in [upload for _, upload in uploads] or nothing:
+            self._tell_upload(upload)
 
     def _finish(self, outcome: Outcome) -> None:
         if not any(e.output == "log" for e in self._record.told("uploaded")):
-            self._tell_no_logs(False)
+            self._tell_logs(())
         self._tell("finished", cause=outcome.cause, message=outcome.message)
 
     def _hold(self) -> Needs:
@@ -423,7 +436,11 @@ def _job_was_deleted(record: RunRecord) -> str:
 
 def _has_log(pod: Object) -> bool:
     """Whether what its worker printed can be read from it, also later."""
-    return has_started(pod) and not is_lost(pod) and "deletionTimestamp" not in pod["metadata"]
+    return has_started(pod) and not is_lost(pod) and not _is_deleted(pod)
+
+
+def _is_deleted(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
 
 
 _NOTHING: Object = {"metadata": {}, "spec": {}, "status": {}}

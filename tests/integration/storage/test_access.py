@@ -228,7 +228,11 @@ def test_a_bundle_that_cannot_be_used_is_named_as_the_problem(
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("AWS_SECRET_ACCESS_KEY", "", "refuses the credentials.*missing: AWS_SECRET_ACCESS_KEY.*Correct the access key"),
+        (
+            "AWS_SECRET_ACCESS_KEY",
+            "",
+            "refuses the credentials.*missing: AWS_SECRET_ACCESS_KEY.*Correct the access key",
+        ),
         ("AWS_PROFILE", "nobody", "nobody.*Correct the AWS configuration"),
         ("AWS_DEFAULT_REGION", "bad region", "'bad region'.*Correct AWS_DEFAULT_REGION"),
     ],

@@ -76,6 +76,14 @@ class Worker:
             self._status["phase"] = "Succeeded" if cause == "ok" else "Failed"
         return self
 
+    def killed(self) -> "Worker":
+        """Its supervisor with it."""
+        self.runs()._states["worker"] = {
+            "terminated": {"exitCode": 137, "startedAt": moment(5), "finishedAt": moment(9)}
+        }
+        self._status["phase"] = "Failed"
+        return self
+
     def says(self, **said: Any) -> "Worker":
         """What its sidecar says."""
         self._states["sync"] = {"terminated": {"exitCode": 0, "message": json.dumps(said)}}
@@ -374,6 +382,15 @@ def test_the_budget_of_restarts_is_spent():
     assert story.end[1].endswith("It was restarted 3 times, which is all that is allowed.")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pods_that_somebody_deletes_with_too_little_grace_are_lost_not_stopped(workers):
+    """Nobody has asked for a stop; the sidecar only tells that it found its worker killed."""
+    story = Story(workers=workers)
+    killed = [Worker(rank).killed().deleted().says(cause="lost", message="It was killed.") for rank in range(workers)]
+    assert story.look(job(workers=workers), *killed)[-1] == "restarted"
+    assert "Somebody deleted its pod" in story.record.events[-1].cause
+
+
 @pytest.mark.parametrize(("suspended", "ended"), [(False, 0), (True, 1)])
 def test_where_the_pods_are_ahead_of_their_job_what_they_printed_stays(suspended, ended):
     story, over = Story(), job()
@@ -551,6 +568,19 @@ def test_a_log_that_only_the_cluster_has_is_not_told_as_uploaded(worker, told):
     story.look(job(complete=True), *([worker] if worker else []))
     assert story.record.is_over
     assert [e.files for e in story.record.told("uploaded") if e.output == "log"] == told
+
+
+def test_logs_are_told_as_uploaded_once_those_of_all_workers_are():
+    upload = {"output": "log", "path": LOG, "files": 1, "bytes": 9}
+    first = Worker(0).ended("ok").says(cause="ok", uploads=[upload])
+    for second, told in (
+        (Worker(1).ended("ok").says(cause="output_denied", message="No."), 0),
+        (Worker(1).ended("ok").says(cause="ok", uploads=[upload]), 2),
+    ):
+        story = Story(workers=2, logs=(LOG,))
+        story.look(job(workers=2, complete=True), first, second)
+        assert story.record.is_over
+        assert len(story.record.told("uploaded")) == told
 
 
 @pytest.mark.parametrize(

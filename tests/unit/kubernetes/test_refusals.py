@@ -2,15 +2,18 @@
 
 import pytest
 
+from blocks.cluster.kubernetes import launching
 from blocks.cluster.kubernetes.api import ApiError, NamespaceGoneError
 from blocks.cluster.kubernetes.launching import Launching
-from blocks.cluster.kubernetes.manifests import Site
+from blocks.cluster.kubernetes.manifests import Site, record_manifest
+from blocks.cluster.kubernetes.names import job_name, name_of
 from blocks.cluster.kubernetes.queues import check_queue
+from blocks.cluster.kubernetes.record import RunRecord, record_of
 from blocks.cluster.kubernetes.stores import check_stores
 from blocks.cluster.kubernetes.view import JOBS, RECORDS, View
 from blocks.domain.errors import InvalidInputError, PlaceGoneError
 from blocks.domain.plan import InputKind, PlannedInput, PlannedOutput
-from tests.unit.kubernetes.memory import MemoryApi
+from tests.unit.kubernetes.memory import MemoryApi, job_of
 from tests.unit.kubernetes.plans import make_plan
 
 KUEUE = "/apis/kueue.x-k8s.io"
@@ -80,3 +83,21 @@ def test_a_store_elsewhere_is_taken(endpoint):
     check_stores(make_plan(inputs=(nas, s3)), {"s3": {"endpoint_url": endpoint}}, {"AWS_ENDPOINT_URL": ""})
     own = make_plan(inputs=(s3,))
     check_stores(own, {"s3": {"endpoint_url": "http://s.example"}}, {"AWS_ENDPOINT_URL": "http://127.0.0.1"})
+
+
+def test_a_quota_of_jobs_that_its_own_earlier_attempt_fills_is_no_wait_for_ever(api, monkeypatch):
+    plan = make_plan()
+    owner = api.add(RECORDS, record_manifest(plan, RunRecord.of(plan, 1, 2.0).change(seen=1, attempt=2).to_json()))
+    view = View(api)
+    view.put(RECORDS, owner)
+    view.put(JOBS, api.add(JOBS, job_of(plan, owner)))
+
+    def refuse(_: object) -> object:
+        said = "exceeded quota: q, requested: count/jobs.batch=1, used: count/jobs.batch=1, limited: count/jobs.batch=1"
+        raise ApiError(403, "Forbidden", said)
+
+    monkeypatch.setattr(api, "apply", refuse)
+    monkeypatch.setattr(launching, "plan_of", lambda *_: plan)
+    Launching(api, view, SITE, {}).launch_job(record_of(owner), owner)
+    assert ("delete", JOBS, job_name(plan.run_id, 1)) in api.calls
+    assert record_of(api.get(RECORDS, name_of(owner))).told("queued")[-1].reason.startswith("waiting for 1 Job")
