@@ -134,7 +134,7 @@ def end_runs(dry_run: bool) -> tuple[Finding, ...]:
         found = f"{run.trace.processes} processes of it live" if run.trace.processes else "Its records are there"
         id, message = run.trace.run_id, f"{found}; it belongs to {run.whose}."
         if run.is_strange:
-            advice = REMEDY_OF_STRANGE_RUNS.format(directory=platform.settings.home / "runs" / id)
+            advice = REMEDY_OF_STRANGE_RUNS.format(removal=platform.cluster.removal_of(id))
             mending.leave(Kind.RUN, id, message, advice, name=run.trace.labels.get("name", ""))
         else:
             name = run.training.name if run.training else ""

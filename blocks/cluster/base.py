@@ -129,6 +129,10 @@ class Cluster(ABC):
         """
 
     @abstractmethod
+    def removal_of(self, run_id: str) -> str:
+        """What a person has to do to end and remove a run that no registry knows: the end of a sentence."""
+
+    @abstractmethod
     def find(self, selector: Selector) -> list[RunState]:
         """What the cluster knows (not what anybody remembers), oldest first."""
 

@@ -152,6 +152,10 @@ class LocalCluster(Cluster):
         finally:
             os.close(lock)
 
+    def removal_of(self, run_id: str) -> str:
+        """As promised."""
+        return f"end its processes and remove its directory, {RunLayout(self._home, run_id).directory}"
+
     def find(self, selector: Selector) -> list[RunState]:
         """As promised, oldest first. Processes are counted by one look at the machine."""
         one = [RunLayout(self._home, selector.run_id)] if selector.run_id else None

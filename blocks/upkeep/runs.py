@@ -13,7 +13,7 @@ REGISTRY = "registry"
 
 REMEDY_OF_STRANGE_RUNS = (
     "It is left alone. Set MAKERFLOW_REGISTRY_URL to the registry that it belongs to, and stop or delete its training "
-    "there; where that registry is no more, end its processes and remove its directory, {directory}."
+    "there; where that registry is no more, {removal}."
 )
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from blocks.registry.records import Standing, UnderWay
 from blocks.upkeep.findings import Finding, Kind, UpkeepReport
 from blocks.upkeep.runs import REGISTRY, judged
 from blocks.upkeep.trainings import MOST_ATTEMPTS, PATIENCE_SECONDS, WAYS_TO_AN_END, due
+from tasks import upkeep
 from tasks.upkeep_report import upkeep_report
 
 NOW = datetime(2026, 1, 8, tzinfo=UTC)
@@ -121,6 +123,21 @@ def test_a_run_is_ours_by_its_mark_and_without_one_when_its_training_is_known(
     assert run is not None
     assert run.is_strange is is_strange
     assert ("another registry" in run.whose) is (registry == "reg-other")
+
+
+def test_how_a_strange_run_is_removed_by_hand_is_what_its_cluster_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = SimpleNamespace(
+        traces=lambda: [trace(RunPhase.RUNNING, registry="reg-other")],
+        removal_of=lambda run_id: f"`kubectl delete configmap mf-{run_id}`",
+    )
+    registry = SimpleNamespace(
+        id=REGISTRY_ID, overview=SimpleNamespace(standing=lambda _: {}), leased=lambda _: frozenset()
+    )
+    settings = SimpleNamespace(keep_runs_days=7)
+    platform = SimpleNamespace(cluster=cluster, registry=registry, settings=settings)
+    monkeypatch.setattr(upkeep, "open_platform", lambda: platform)
+    [finding] = upkeep.end_runs.task.fn(dry_run=False)
+    assert finding.done.endswith("where that registry is no more, `kubectl delete configmap mf-trn-1`.")
 
 
 def test_the_report_tells_what_failed_and_shows_text_as_text() -> None:

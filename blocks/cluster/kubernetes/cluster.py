@@ -176,6 +176,11 @@ class KubernetesCluster(Cluster):
             self._view.wait_until(lambda: not self._view.seen(run).jobs and not self._view.seen(run).pods, GONE_SECONDS)
         self._view.drop(RECORDS, run)
 
+    def removal_of(self, run_id: str) -> str:
+        """As promised: the record, with all that it owns, and what of a run without a record is left."""
+        selector = of_run(run_name(run_id))
+        return f"remove what is left of it: `kubectl delete configmap,job,pod -n {self._api.namespace} -l {selector}`"
+
     def find(self, selector: Selector) -> list[RunState]:
         """As promised, oldest first, from what this process watches."""
         states = [state for run in self._meant(selector) if (state := self._state(run))]

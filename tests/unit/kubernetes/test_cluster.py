@@ -73,6 +73,12 @@ def test_a_record_with_fields_of_a_later_version_is_read_and_keeps_them(api, clu
     assert json.loads(api.get(RECORDS, RUN)["data"]["record"])["colour"] == "red"
 
 
+def test_a_person_removes_a_run_by_deleting_its_objects_also_where_its_record_has_gone(cluster):
+    assert cluster.removal_of(PLAN.run_id) == (
+        "remove what is left of it: `kubectl delete configmap,job,pod -n here -l makerflow.io/run=mf-training-7`"
+    )
+
+
 @pytest.mark.parametrize("act", ["stop", "remove", "launch"])
 def test_a_run_whose_record_cannot_be_read_is_left_alone(api, unreadable, act):
     cluster = unreadable
