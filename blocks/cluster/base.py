@@ -109,6 +109,13 @@ class Cluster(ABC):
         """
 
     @abstractmethod
+    def position_of(self, cursor: int) -> tuple[int, int]:
+        """The attempt, from 1 on, and the byte of its output that a cursor of `logs` stands for.
+
+        Where the output of all attempts is one stream, they count as one.
+        """
+
+    @abstractmethod
     def stop(self, handle: RunHandle, grace_seconds: float, secrets: Secrets | None = None) -> StopReport:
         """End the whole run: politely, after `grace_seconds` by force, and prove that nothing is left.
 

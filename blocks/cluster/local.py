@@ -129,6 +129,10 @@ class LocalCluster(Cluster):
         piece = self._output(handle, rank).read(since, at_most)
         return piece.data, piece.cursor
 
+    def position_of(self, cursor: int) -> tuple[int, int]:
+        """As promised: one stream."""
+        return 1, cursor
+
     def stop(self, handle: RunHandle, grace_seconds: float, secrets: Secrets | None = None) -> StopReport:
         """As promised. The agent uploads what the workers left before it is gone; so this may outlast the grace."""
         return stop_run(RunLayout(self._home, handle.run_id), grace_seconds, secrets or {})

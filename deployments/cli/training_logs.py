@@ -12,14 +12,17 @@ from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import UNDER_WAY
 from blocks.domain.plan import OutputKind, PlannedOutput, RunHandle
 from deployments.cli.fields import check_rank
+from deployments.cli.log_trail import LogTrail
 
 if TYPE_CHECKING:
+    from blocks.cluster.base import Cluster
     from blocks.domain.plan import LogLine
     from blocks.registry.records import Training
 
 CHUNK_BYTES = 2**20
 LINE_BYTES = 2**16
 LOOK_AGAIN_SECONDS = 0.2
+MAY_REPEAT = "[makerflow: how far the uploaded log was shown is not known: what follows may repeat some of it]"
 
 
 def read_log(row: "Training", rank: int, *, follow: bool, tail: int | None) -> Iterator[str]:
@@ -63,16 +66,18 @@ def pieces(stream: BinaryIO) -> Iterator[bytes]:
         yield rest
 
 
-def stored_lines(row: "Training", rank: int, since: int = 0) -> Iterator[str]:
-    """The lines of a worker's uploaded log from a byte offset on; none when it printed nothing."""
-    with _stored(row, rank, since) as stream:
+def stored_lines(row: "Training", rank: int, trail: LogTrail) -> Iterator[str]:
+    """The lines of a worker's uploaded log behind what was read; none when it printed nothing."""
+    with _stored(row, rank, trail) as (stream, is_certain):
+        if not is_certain:
+            yield MAY_REPEAT
         while line := stream.readline(LINE_BYTES):
             yield line.removesuffix(b"\n").decode(errors="replace")
 
 
 @contextmanager
-def _stored(row: "Training", rank: int, since: int) -> Iterator[BinaryIO]:
-    """A worker's uploaded log from a byte offset on; empty when there is none."""
+def _stored(row: "Training", rank: int, trail: LogTrail) -> Iterator[tuple[BinaryIO, bool]]:
+    """A worker's uploaded log behind what was read, and whether that is certain; empty when there is none."""
     from blocks.connections.platform import open_platform
     from blocks.domain.errors import InputMissingError
     from blocks.domain.paths import StoragePath
@@ -80,7 +85,7 @@ def _stored(row: "Training", rank: int, since: int) -> Iterator[BinaryIO]:
 
     place = _log_place(row, rank)
     if place is None:
-        yield BytesIO()
+        yield BytesIO(), True
         return
     platform = open_platform()
     path = StoragePath.parse(place)
@@ -90,11 +95,12 @@ def _stored(row: "Training", rank: int, since: int) -> Iterator[BinaryIO]:
         try:
             fetched = list(storage.fetch(storage.plan(path), cache, lambda _: None))
         except InputMissingError:
-            yield BytesIO()
+            yield BytesIO(), True
             return
         with fetched[0].file.open("rb") as stream:
-            stream.seek(since)
-            yield stream
+            offset, is_certain = trail.find_in(stream)
+            stream.seek(offset)
+            yield stream, is_certain
 
 
 def _read_output(row: "Training", rank: int) -> Iterator[bytes]:
@@ -103,14 +109,16 @@ def _read_output(row: "Training", rank: int) -> Iterator[bytes]:
     handle = handle_of(row)
     if handle is None:
         return
-    platform, offset = open_platform(), 0
+    cluster, offset, trail = open_platform().cluster, 0, LogTrail()
     try:
-        while (read := platform.cluster.read_output(handle, rank, since=offset, at_most=CHUNK_BYTES))[1] != offset:
+        while (read := cluster.read_output(handle, rank, since=offset, at_most=CHUNK_BYTES))[1] != offset:
             offset = read[1]
+            trail.add(read[0], *cluster.position_of(offset))
             yield read[0]
     except NotFoundError:
         if _is_concluded(row := _as_it_is(row)):
-            with _stored(row, rank, offset) as stream:
+            with _stored(row, rank, trail) as (stream, is_certain):
+                yield b"" if is_certain else f"{MAY_REPEAT}\n".encode()
                 yield from pieces(stream)
 
 
@@ -132,12 +140,14 @@ class _Cursor:
     def __init__(self) -> None:
         self.offset = 0
         self.stored = False
+        self.trail = LogTrail()
         self._notes: set[str] = set()
 
-    def pass_over(self, lines: Iterator["LogLine"]) -> Iterator[str]:
+    def pass_over(self, lines: Iterator["LogLine"], cluster: "Cluster") -> Iterator[str]:
         """Their texts; a note that the end of an attempt's output is missing once, however often it is come to."""
         for line in lines:
             self.offset = line.cursor
+            self.trail.add(f"{line.text}\n".encode(), *cluster.position_of(line.cursor))
             if line.text not in self._notes:
                 yield line.text
             if line.is_note:
@@ -151,13 +161,13 @@ def _there(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
     handle = handle_of(row)
     if handle is None:
         return
-    platform = open_platform()
+    cluster = open_platform().cluster
     try:
-        yield from cursor.pass_over(platform.cluster.logs(handle, rank, follow=False, since=cursor.offset))
+        yield from cursor.pass_over(cluster.logs(handle, rank, follow=False, since=cursor.offset), cluster)
     except NotFoundError:
         cursor.stored = True
         if _is_concluded(row := _as_it_is(row)):
-            yield from stored_lines(row, rank, cursor.offset)
+            yield from stored_lines(row, rank, cursor.trail)
 
 
 def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
@@ -169,13 +179,15 @@ def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
 
     platform = open_platform()
     try:
-        yield from cursor.pass_over(platform.cluster.logs(handle, rank, follow=True, since=cursor.offset))
+        lines = platform.cluster.logs(handle, rank, follow=True, since=cursor.offset)
+        yield from cursor.pass_over(lines, platform.cluster)
+        cursor.trail.end()
         row = platform.registry.trainings.get(row.id)
         has_more = row.logs_uploaded
     except NotFoundError:  # removed already
         has_more = _is_concluded(row := _as_it_is(row))
     if has_more:
-        yield from stored_lines(row, rank, cursor.offset)
+        yield from stored_lines(row, rank, cursor.trail)
 
 
 def _is_concluded(row: "Training") -> bool:

@@ -196,6 +196,8 @@ class ClusterContract:
         lines = list(cluster.logs(handle, 0, follow=False))
         assert [line.text for line in lines] == expected
         assert all(texts(cluster, handle, since=line.cursor) == expected[n + 1 :] for n, line in enumerate(lines))
+        printed = "".join(f"{text}\n" for text in expected).encode()
+        assert cluster.position_of(lines[-1].cursor) == (1, len(printed))
         data, cursor = cluster.read_output(handle, 0, since=lines[9].cursor, at_most=1 << 20)
         assert data.decode().splitlines() == expected[10:]
         assert (cursor, cluster.read_output(handle, 0, since=cursor, at_most=100)) == (lines[-1].cursor, (b"", cursor))

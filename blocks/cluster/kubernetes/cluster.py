@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from blocks.cluster.base import Cluster, Cursor, Secrets, Selector, Trace
 from blocks.cluster.kubernetes.api import Api
+from blocks.cluster.kubernetes.frames import place_of
 from blocks.cluster.kubernetes.launching import GONE_SECONDS, Launching
 from blocks.cluster.kubernetes.manifests import Site
 from blocks.cluster.kubernetes.names import job_name, name_of, of_run, run_name
@@ -147,6 +148,10 @@ class KubernetesCluster(Cluster):
     def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> tuple[bytes, int]:
         """As promised. A cursor holds the attempt and the position in its output."""
         return self._reading.read(handle, rank, since=since, at_most=at_most)
+
+    def position_of(self, cursor: int) -> tuple[int, int]:
+        """As promised."""
+        return place_of(cursor)
 
     def stop(self, handle: RunHandle, grace_seconds: float, secrets: Secrets | None = None) -> StopReport:
         """As promised. What the workers left is uploaded before they are gone; so this may outlast the grace."""
