@@ -18,6 +18,7 @@ from blocks.domain.plan import (
     OutputKind,
     Placed,
     Queued,
+    Restarted,
     RunEvent,
     RunPhase,
     RunPlan,
@@ -111,6 +112,8 @@ class Follower:
                 self._explain(event.reason)
             case Placed():
                 self._explain(f"placed on {event.where}")
+            case Restarted():
+                self._explain(event.said)
             case Started():
                 self._running()
             case Finished():
@@ -129,6 +132,7 @@ class Follower:
             usage=[event] if isinstance(event, Usage) else (),
             started=event.at if isinstance(event, Started) else None,  # also one that is heard of much later
             seen=seen_at(event),
+            restarted=event.said if isinstance(event, Restarted) else "",
             logs_uploaded=logs or self._row.logs_uploaded,
         )
         if page := page_log():

@@ -200,8 +200,9 @@ def check_reach(platform: Platform, spec: TrainingSpec) -> None:
     """Refuse paths that workers cannot reach, but for an algorithm, which is brought to where they can.
 
     Raises:
-        InvalidInputError: It names the first.
+        InvalidInputError: It names the first; or what brings it there is not set.
     """
+    platform.check_image()
     inputs = [(kind, path) for kind, _, path in _input_places(spec) if kind is not InputKind.SOURCE]
     named = [(f"The {kind} {path}", path) for kind, path in inputs]
     named += [

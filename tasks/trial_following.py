@@ -8,7 +8,7 @@ from blocks.connections.platform import Platform
 from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import TrainingStatus, TrialStatus
 from blocks.domain.metrics import MetricPoint
-from blocks.domain.plan import ExitCause, Finished, OutputKind, Queued, RunEvent, Started, Uploaded, Usage
+from blocks.domain.plan import ExitCause, Finished, OutputKind, Queued, Restarted, RunEvent, Started, Uploaded, Usage
 from blocks.domain.trials import History, Objective, objective_of
 from blocks.domain.tunings import ObjectiveValue
 from blocks.registry.records import Trial, Tuning
@@ -122,6 +122,8 @@ class TrialFollower:
         self._cursor = event.sequence
         if isinstance(event, Queued):
             self._platform.registry.trainings.explain(self.trial.training_id, event.reason)
+        elif isinstance(event, Restarted):
+            self._platform.registry.trainings.explain(self.trial.training_id, event.said)
         elif isinstance(event, Started):
             self._pending.started = event.at
         elif isinstance(event, Usage):

@@ -108,6 +108,16 @@ class Platform:
             f"Set {needed}, and try again.",
         )
 
+    def check_image(self) -> None:
+        """Refuse to run anything on Kubernetes without the platform's own image.
+
+        Raises:
+            InvalidInputError: It is not set.
+        """
+        if self.settings.cluster == "kubernetes" and not self.settings.image:
+            remedy = "Set it to the platform's container image, see the README."
+            raise InvalidInputError("MAKERFLOW_IMAGE", "it is not set", remedy)
+
     @property
     def own_place(self) -> StoragePath:
         """Where the platform keeps what it makes itself, such as outputs for which a training names no path.

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blocks.domain.errors import InvalidInputError
+from blocks.domain.images import CONTAINER_NAME
 from blocks.domain.paths import StoragePath
 
 ENVIRONMENT = os.environ
@@ -21,10 +22,6 @@ _SECONDS_A_DAY = 86400
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _CLAIM = r"claim:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
-_IMAGE = re.compile(
-    r"(?:(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
-    r"[a-z0-9]+(?:(?:\.|__?|-+|/)[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[a-z0-9+.-]+:[0-9a-f]{32,})?"
-)
 _NODE_CACHE = re.compile(rf"/[^:,]*|{_CLAIM}")
 _VOLUME = re.compile(rf"{_CLAIM}|nfs:[A-Za-z0-9.-]+:/.*")
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:]+\])(?::(?P<port>[0-9]{{1,5}}))?")
@@ -172,7 +169,12 @@ class Settings(BaseSettings):
     @field_validator("hosts", "image_pull_secrets", mode="before")
     @classmethod
     def _from_list(cls, value: object) -> object:
-        return value.lower().split(",") if isinstance(value, str) else value
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _in_lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("hosts")
     @classmethod
@@ -200,7 +202,7 @@ class Settings(BaseSettings):
     @field_validator("image")
     @classmethod
     def _is_image(cls, value: str) -> str:
-        if value and not _IMAGE.fullmatch(value):
+        if value and not CONTAINER_NAME.fullmatch(value):
             raise ValueError("it is no name of a container image, such as registry.example.com/makerflow:1.0")
         return value
 
@@ -210,6 +212,13 @@ class Settings(BaseSettings):
         for name in value:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of a Secret (a to z, 0 to 9, - and ., at most 63)")
+        return value
+
+    @field_validator("service_account")
+    @classmethod
+    def _is_service_account(cls, value: str) -> str:
+        if value and not _NAME.fullmatch(value):
+            raise ValueError("it is no name of a service account (a to z, 0 to 9, - and ., at most 63)")
         return value
 
     @field_validator("queue")

@@ -1,7 +1,8 @@
 """What can be chosen from: instance types (flavors), images, provided algorithms; a user's own on top of ours."""
 
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import yaml
@@ -15,6 +16,10 @@ from blocks.domain.quantities import quantity
 from blocks.domain.specs import DEFAULT_IMAGE, ProvidedAlgorithm, TrainingSpec
 
 __all__ = ["BUILT_IN", "Catalogue", "CoreType", "Flavor", "Framework", "Image", "load_catalogue"]
+
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 class Flavor(Frozen):
@@ -38,6 +43,18 @@ class Flavor(Frozen):
                 raise ValueError(
                     f"a pod of the flavor {self.name} asks for {text} of {name} and may use {most[name]}: "
                     "correct pod.requests or pod.limits, or what the flavor gives"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _chooses_by_labels(self) -> "Flavor":
+        for label, value in self.pod.node_selector.items():
+            prefix, _, name = label.rpartition("/")
+            good = _NAME.fullmatch(name) and ("/" not in label or _PREFIX.fullmatch(prefix))
+            if not good or (value and not _NAME.fullmatch(value)):
+                raise ValueError(
+                    f"pod.node_selector of the flavor {self.name}, {label}: {value}, is no label that a node can have, "
+                    "such as example.com/disk: ssd"
                 )
         return self
 
@@ -155,7 +172,7 @@ def load_catalogue(text: str = "", name: str = "catalogue.yaml") -> Catalogue:
         raise _invalid(name, " ".join(str(error).split())) from error
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
-        raise _invalid(name, "; ".join(problems)) from error
+        raise _invalid(name, "; ".join(problems), _keys_at(error.errors()[0]["loc"])) from error
     return BUILT_IN.with_own(own.flavors, own.images)
 
 
@@ -171,5 +188,16 @@ def _merged(ours: Iterable[ItemT], own: Iterable[ItemT]) -> tuple[ItemT, ...]:
     return tuple(({item.name: item for item in ours} | {item.name: item for item in own}).values())
 
 
-def _invalid(name: str, why: str) -> InvalidInputError:
-    return InvalidInputError(name, why, "Its keys are 'flavors' and 'images', each a list.")
+def _keys_at(place: Sequence[int | str]) -> str:
+    """What is allowed there."""
+    entries: dict[int | str, type[Frozen]] = {"flavors": Flavor, "images": Image}
+    if len(place) > 2 and place[0] in entries:
+        return f"The keys of each of its {place[0]} are {', '.join(entries[place[0]].model_fields)}."
+    return _KEYS
+
+
+_KEYS = "Its keys are 'flavors' and 'images', each a list."
+
+
+def _invalid(name: str, why: str, remedy: str = _KEYS) -> InvalidInputError:
+    return InvalidInputError(name, why, remedy)

@@ -4,6 +4,7 @@ The pins are those of constraints.txt where both name a package (a test holds th
 version, because numpy and scipy have left Python 3.11 behind.
 """
 
+import re
 import sys
 from enum import StrEnum
 
@@ -27,6 +28,10 @@ class Framework(StrEnum):
     PYTHON = "PYTHON"
 
 
+CONTAINER_NAME = re.compile(
+    r"(?:(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
+    r"[a-z0-9]+(?:(?:\.|__?|-+|/)[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[a-z0-9+.-]+:[0-9a-f]{32,})?"
+)
 CATALOGUE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 OUR_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -56,6 +61,13 @@ class Image(Frozen):
     def _absolute(cls, value: str) -> str:
         if value and not value.startswith("/"):
             raise ValueError("an interpreter is named by its absolute path")
+        return value
+
+    @field_validator("container")
+    @classmethod
+    def _container_name(cls, value: str) -> str:
+        if value and not CONTAINER_NAME.fullmatch(value):
+            raise ValueError("it is no name of a container image, such as registry.example.com/team/trainer:1.0")
         return value
 
     @property

@@ -321,6 +321,11 @@ class Restarted(_Event):
     attempt: int
     cause: str
 
+    @property
+    def said(self) -> str:
+        """The same for people."""
+        return f"all workers start again (attempt {self.attempt}): {self.cause}"
+
 
 class Uploaded(_Event):
     """An output is at its place, verified."""

@@ -297,7 +297,10 @@ class Standing(Frozen):
 
 
 class Move(Frozen):
-    """One move of a status; the first has no source. From a status to itself: it was taken up again."""
+    """One move of a status. From a status to itself: it was taken up again.
+
+    Without a source: the first one, or that all workers start again.
+    """
 
     at: datetime
     source: str

@@ -204,6 +204,7 @@ class Trainings:
         usage: Sequence[Usage] = (),
         started: datetime | None = None,
         seen: datetime | None = None,
+        restarted: str = "",
     ) -> Training:
         """Store what was read of its run together with how far it was read: all of it or nothing, exactly once.
 
@@ -221,6 +222,7 @@ class Trainings:
             started: When an attempt of a training that is RUNNING started. The first is the training's start; before a
                 later one it paused since its workers were last seen.
             seen: When its workers were seen running.
+            restarted: Why all of its workers start again, for its history.
 
         Raises:
             NotFoundError: There is no such training.
@@ -238,6 +240,8 @@ class Trainings:
                 points_refused=write.metrics.append(id, points) if points else 0,
             )
             write.note(id, usage, started, seen)
+            if restarted:
+                write.trainings.note_restart(id, restarted)
             return self._find(write, id)
 
     def history(self, id: str) -> list[Move]:

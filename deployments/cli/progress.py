@@ -121,7 +121,7 @@ def event_text(event: "RunEvent") -> str:
         case "started":
             return f"training, attempt {event.attempt}, until {time_text(event.deadline)} at most"
         case "restarted":
-            return f"all workers start again (attempt {event.attempt}): {event.cause}"
+            return event.said
         case "exited":
             return _exit_text(event.record)
         case "checkpointed":

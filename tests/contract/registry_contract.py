@@ -265,6 +265,20 @@ class TrainingContract(RegistryBase):
         assert row.training_seconds == (at[T.COMPLETE] - at[T.RUNNING]).total_seconds() > 0
 
     @pytest.mark.req("TRN-12")
+    def test_a_restart_of_its_workers_is_told_in_its_history_once_and_is_no_taking_up(
+        self, registry: Registry, training: Training
+    ) -> None:
+        row = walk(registry, training.id, T.CREATE_IN_PROGRESS, T.RUNNING)
+        registry.trainings.follow(training.id, after=row.revision, event_cursor=7, restarted="a node was lost")
+        with pytest.raises(ConcurrentUpdateError):
+            registry.trainings.follow(training.id, after=row.revision, event_cursor=7, restarted="a node was lost")
+        last = registry.trainings.history(training.id)[-1]
+        assert (last.source, last.target, last.reason) == ("", "RUNNING", "a node was lost")
+        assert registry.trainings.get(training.id).status is T.RUNNING
+        [standing] = registry.overview.under_way(row.created)
+        assert standing.attempts == 0
+
+    @pytest.mark.req("TRN-12")
     def test_what_passed_between_its_attempts_is_no_training_time(self, registry: Registry, training: Training) -> None:
         row = walk(registry, training.id, *TO_COMPLETE)
         assert row.started is not None

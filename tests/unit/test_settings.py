@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from blocks.connections.settings import read_settings
+from blocks.connections.platform import Platform
+from blocks.connections.settings import Settings, read_settings
 from blocks.domain.errors import InvalidInputError
 
 
@@ -26,7 +27,8 @@ from blocks.domain.errors import InvalidInputError
         ("MAKERFLOW_IMAGE", "with space:1", "no name of a container image"),
         ("MAKERFLOW_IMAGE", "https://registry.example.com/makerflow", "no name of a container image"),
         ("MAKERFLOW_IMAGE", "registry.example.com/Makerflow:1", "no name of a container image"),
-        ("MAKERFLOW_IMAGE_PULL_SECRETS", "key,bad secret", "'bad secret' is no name of a Secret"),
+        ("MAKERFLOW_IMAGE_PULL_SECRETS", "key,Bad secret", "'Bad secret' is no name of a Secret"),
+        ("MAKERFLOW_SERVICE_ACCOUNT", "No Such", "no name of a service account"),
         ("MAKERFLOW_NAS", '{"a": "rel"}', "'rel', is not an absolute path"),
         ("MAKERFLOW_PREFECT_API_URL", "bogus", "no URL"),
         ("MAKERFLOW_PREFECT_API_URL", "http://host:99999/api", "Port out of range"),
@@ -94,3 +96,10 @@ def test_a_relative_home_stays_where_it_is_for_processes_that_work_elsewhere(
     monkeypatch.setenv("MAKERFLOW_HOME", "here")
     assert read_settings().home == tmp_path / "here"
     assert os.environ["MAKERFLOW_HOME"] == str(tmp_path / "here")
+
+
+def test_on_kubernetes_the_platforms_own_image_has_to_be_named() -> None:
+    with pytest.raises(InvalidInputError, match="MAKERFLOW_IMAGE: it is not set"):
+        Platform(Settings(cluster="kubernetes")).check_image()
+    Platform(Settings(cluster="kubernetes", image="registry.example.com/makerflow:1.0")).check_image()
+    Platform(Settings()).check_image()

@@ -16,6 +16,7 @@ from kubernetes import config as configuration
 from kubernetes.client import ApiClient, Configuration
 from kubernetes.config import ConfigException, kube_config
 from urllib3.util.ssl_ import create_urllib3_context
+from yaml import YAMLError
 
 from blocks.domain.errors import InvalidInputError
 
@@ -61,7 +62,8 @@ def open_account(files: str = "") -> Account:
     try:
         return _configured(settings, files)
     except Exception as error:  # the client raises whatever it comes across in a broken one
-        said = " ".join(str(error).split()) or type(error).__name__
+        ours = isinstance(error, ConfigException | OSError | YAMLError)  # others' words are of its Python
+        said = (ours and " ".join(str(error).split())) or "it is no kubeconfig"
         if any(Path(file).expanduser().exists() for file in files.split(os.pathsep)):
             remedy = "Mend it, or set KUBECONFIG to another file."
             raise InvalidInputError(

@@ -56,11 +56,40 @@ def test_the_defaults_of_a_spec_are_in_the_catalogue():
         ("requests: {nvidia.com/gpu: '1'}", "big asks for 1 of nvidia.com/gpu and may use 0"),
         ("requests: {cpu: half}", "cpu of a pod of the flavor big, 'half', is no quantity"),
         ("limits: {cpu: '-1'}", "cpu of a pod of the flavor big, '-1', is no quantity"),
+        ("node_selector: {a b: c}", "pod.node_selector of the flavor big, a b: c, is no label that a node can have"),
+        ("node_selector: {/disk: ssd}", "pod.node_selector of the flavor big, /disk: ssd, is no label"),
+        ("node_selector: {disk: c d}", "pod.node_selector of the flavor big, disk: c d, is no label"),
     ],
 )
 def test_a_flavor_whose_pods_kubernetes_would_refuse_is_refused(pod, said):
     text = f"flavors: [{{name: big, vcpus: 1, memory_mib: 2048, pod: {{{pod}}}}}]"
     with pytest.raises(InvalidInputError, match=re.escape(said)):
+        load_catalogue(text)
+
+
+@pytest.mark.parametrize("labels", ["{example.com/disk: ssd}", "{kubernetes.io/hostname: node-1}", "{spot: ''}"])
+def test_a_flavor_chooses_nodes_by_labels(labels):
+    text = f"flavors: [{{name: big, vcpus: 1, memory_mib: 2048, pod: {{node_selector: {labels}}}}}]"
+    assert len(load_catalogue(text).flavor("big").pod.node_selector) == 1
+
+
+@pytest.mark.parametrize("container", ["Not An Image", "https://registry.example/x:1", "team/Trainer"])
+def test_an_image_whose_container_has_no_name_is_refused(container):
+    with pytest.raises(InvalidInputError, match=r"images.0.container: .* no name of a container image"):
+        load_catalogue(f"images: [{{name: own, container: '{container}'}}]")
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("images: [{name: own, conatiner: x}]", "The keys of each of its images are name, core_type, .*, container,"),
+        ("flavors: [{name: own, cpus: 1}]", "The keys of each of its flavors are name, core_type, vcpus, memory_mib"),
+        ("image: []", "Its keys are 'flavors' and 'images'"),
+        ("images: {}", "Its keys are 'flavors' and 'images'"),
+    ],
+)
+def test_of_a_wrong_key_those_are_told_that_there_are(text, keys):
+    with pytest.raises(InvalidInputError, match=keys):
         load_catalogue(text)
 
 

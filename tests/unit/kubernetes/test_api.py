@@ -23,9 +23,9 @@ OF_A_MISSING_FILE = {"server": "https://cluster.example", "certificate-authority
     ("content", "said"),
     [
         ("a: [", "expected the node content"),
-        ("[]", ""),
-        ("just words", ""),
-        ("contexts: 5\nclusters: 5", ""),
+        ("[]", "it is no kubeconfig"),
+        ("just words", "it is no kubeconfig"),
+        ("contexts: 5\nclusters: 5", "it is no kubeconfig"),
         (yaml.safe_dump(CONFIGURATION | {"current-context": "y"}), "y"),
         (yaml.safe_dump(CONFIGURATION | {"clusters": [{"name": "c", "cluster": OF_A_MISSING_FILE}]}), "gone.pem"),
     ],
