@@ -4,6 +4,7 @@ It does what the guard of `makerflow up` does first, in the directories that the
 """
 
 import argparse
+import os
 import sys
 
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -75,3 +76,8 @@ if __name__ == "__main__":
         prepare(options.host, options.port)
     except MakerflowError as error:
         sys.exit(str(error))
+    except PermissionError as error:
+        sys.exit(
+            f"{error.filename} cannot be written to by the user {os.getuid()}. "
+            "Let the volume belong to that user, or choose a storage class that heeds fsGroup."
+        )

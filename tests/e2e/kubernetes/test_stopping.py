@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kubernetes import client
 
 from tests.e2e.kubernetes.conftest import ClusterCommandLine
 from tests.e2e.test_cli_interrupts import (
@@ -14,6 +15,9 @@ from tests.e2e.test_cli_interrupts import (
 from tests.e2e.test_cli_monitoring import (
     test_workers_are_watched_through_the_death_of_who_follows_them_and_no_sample_is_lost_or_doubled,
 )
+from tests.integration.kubernetes.test_faults import evict
+from tests.kubernetes import TestNamespace
+from tests.waiting import wait_for
 
 __all__ = [
     "test_a_detached_training_is_followed_and_stopped_from_other_processes",
@@ -40,3 +44,25 @@ def test_what_runs_is_not_taken_for_gone_where_the_settings_choose_another_clust
             assert needed in " ".join(ended.err.split())
         assert elsewhere.json("training", "show", "far")["status"] == "RUNNING"
     assert cli.json("training", "stop", "far")["status"] == "STOPPED"
+
+
+@pytest.mark.req("COM-04", "TRN-12")
+def test_a_worker_that_is_evicted_is_told_of_wherever_one_looks(
+    cli: ClusterCommandLine, code: Path, namespace: TestNamespace
+) -> None:
+    training = cli.json(*waiting(cli, code, "moved"), "--detach")
+    cli.wait_for_status("moved", "RUNNING")
+    pods = client.CoreV1Api().list_namespaced_pod(
+        namespace.name, label_selector=f"makerflow.io/training={training['id']}"
+    )
+    evict(namespace, pods.items[0].metadata.name)
+
+    def restarts() -> list[str] | None:
+        history = cli.json("training", "show", "moved")["history"]
+        return [move["reason"] for move in history if "(attempt 2)" in move["reason"]] or None
+
+    [told] = wait_for(restarts, "the restart in its history", 120)
+    cli.let_go("moved")
+    cli.wait_for_status("moved", "COMPLETE", seconds=120)
+    assert "was evicted from its node" in told
+    assert told in " ".join(cli.run("training", "show", "moved").out.split())
