@@ -8,14 +8,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import tenacity
 import urllib3
 from kubernetes.client.exceptions import ApiException
 
 from blocks.cluster.kubernetes.account import open_account
-from blocks.domain.errors import ClusterUnavailableError, PermanentError, PlaceGoneError
+from blocks.domain.errors import ClusterUnavailableError, MakerflowError, PermanentError, PlaceGoneError
 
 FIELD_MANAGER = "makerflow"
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
@@ -23,8 +23,10 @@ RETRY_SECONDS = 20.0
 """How long a call insists while the API server is away, restarts or is busy."""
 
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
-_RESTARTING = b"RBAC:"
+_RESTARTING = "RBAC:"
 """In its refusals, an API server that has just started names roles that it does not know yet."""
+
+_BROKEN = (urllib3.exceptions.HTTPError, OSError, ApiException)
 
 _NAMESPACE, _TERMINATING = "namespaces ", "because it is being terminated"
 """How a refusal begins where there is no such namespace, and what it holds where that is being deleted."""
@@ -151,14 +153,16 @@ class Api:
 
         Raises:
             ApiError: It refuses.
-            ClusterUnavailableError: It does not answer.
+            ClusterUnavailableError: It does not answer, breaks off, or is away, restarts or is busy.
         """
         path = self._path(kind, name) + (f"/{sub}" if sub else "")
-        response = self._request("GET", path, query, None, "", (CONNECT_SECONDS, idle_seconds))
-        with closing(response):
-            if response.status >= 300:
-                _refuse(response.status, response.read())
-            yield response
+        try:
+            with closing(self._request("GET", path, query, None, "", (CONNECT_SECONDS, idle_seconds))) as response:
+                if response.status >= 300:
+                    raise refusal(response.status, _document(response.read()))
+                yield response
+        except _BROKEN as error:
+            raise self._unavailable(error) from error
 
     def _call(
         self,
@@ -173,7 +177,10 @@ class Api:
         try:
             return self._insist(method, path, query or {}, body, media, absent)
         except _BusyError as error:
-            raise ClusterUnavailableError(f"the API server {self.host} does not answer: {error}") from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> ClusterUnavailableError:
+        return ClusterUnavailableError(f"the API server {self.host} does not answer: {error}")
 
     @tenacity.retry(
         retry=tenacity.retry_if_exception_type(_BusyError),
@@ -188,17 +195,17 @@ class Api:
             response = self._request(method, path, query, body, media, (CONNECT_SECONDS, READ_SECONDS))
             text = response.read()
             response.release_conn()
-        except (urllib3.exceptions.HTTPError, OSError, ApiException) as error:
+        except _BROKEN as error:
             raise _BusyError(str(error)) from error
         if response.status == 404 and absent:
             return None
-        if response.status in _TRANSIENT or (response.status == 403 and _RESTARTING in text):
-            said = f"{response.status} {text[:200].decode(errors='replace')}"
-            raise _BusyError(said, response.headers.get("Retry-After", ""))
-        if response.status >= 300:
-            _refuse(response.status, text)
-        document: dict[str, Any] = json.loads(text)
-        return document
+        if response.status < 300:
+            document: dict[str, Any] = json.loads(text)
+            return document
+        said = _document(text)
+        if _may_pass(response.status, said["message"]):
+            raise _BusyError(f"{response.status} {said['message'][:200]}", response.headers.get("Retry-After", ""))
+        raise refusal(response.status, said)
 
     def _request(
         self,
@@ -253,12 +260,24 @@ def _remedy(status: int, message: str) -> str:
     return ""
 
 
-def _refuse(status: int, text: bytes) -> NoReturn:
+def refusal(status: int, said: Mapping[str, Any]) -> MakerflowError:
+    """The error for a status of HTTP and the `Status` that came with it."""
+    reason, message = said.get("reason", ""), said.get("message", "")
+    if _may_pass(status, message):
+        return ClusterUnavailableError(f"the API server says {status} {reason}: {message}")
+    gone = (status == 404 and message.startswith(_NAMESPACE)) or (status == 403 and _TERMINATING in message)
+    return (NamespaceGoneError if gone else ApiError)(status, reason, message)
+
+
+def _may_pass(status: int, message: str) -> bool:
+    return status in _TRANSIENT or (status == 403 and _RESTARTING in message)
+
+
+def _document(text: bytes) -> dict[str, Any]:
+    """What a refusal says; a proxy before the API server has words of its own."""
     try:
         document = json.loads(text)
     except ValueError:
         document = {}
-    message = document.get("message") or text[:300].decode(errors="replace")
-    gone = (status == 404 and message.startswith(_NAMESPACE)) or (status == 403 and _TERMINATING in message)
-    kind = NamespaceGoneError if gone else ApiError
-    raise kind(status, document.get("reason", ""), message)
+    known = document if isinstance(document, dict) else {}
+    return {**known, "message": known.get("message") or text[:300].decode(errors="replace")}

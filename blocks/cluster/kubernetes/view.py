@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import urllib3
-from kubernetes.client.exceptions import ApiException
 
-from blocks.cluster.kubernetes.api import Api, ApiError
+from blocks.cluster.kubernetes.api import Api, ApiError, refusal
 from blocks.cluster.kubernetes.failures import Failures
 from blocks.cluster.kubernetes.names import MANAGED, Object, attempt_of, is_of, name_of, run_of, version_of
 from blocks.cluster.kubernetes.record import RunRecord, UnreadableRecordError, record_of
@@ -26,9 +25,19 @@ from blocks.domain.errors import ClusterUnavailableError
 
 RECORDS, JOBS, PODS, SERVICES, WARNINGS = "configmaps", "jobs", "pods", "services", "events"
 WATCH_SECONDS = 290
+UNMARKED_SECONDS = 120
+"""The same of a kind for which no bookmarks come: there, silence says nothing."""
+
+SILENT_SECONDS = 150.0
+"""What tells nothing for so long is dead: bookmarks come each minute, but the first may be left out."""
+
+SHORT_SECONDS = 1.0
+"""A watch that ends sooner, and without a word, is none."""
+
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.2, 10.0
 LIST_SECONDS = 30.0
 CHUNK_BYTES = 1 << 16
+MOST_TURNS = 100_000
 _NAME_OF_OURS = "mf-"
 
 logger = logging.getLogger("makerflow")
@@ -42,7 +51,7 @@ class Seen:
         record: None when there is none.
         pods: Of all attempts.
         services: By whose names workers find each other.
-        departed: Pods that this process has seen, as they were when they were deleted.
+        departed: Pods of the last two attempts that this process has seen, as they were when they were deleted.
         warnings: What Kubernetes complained of, of its objects.
     """
 
@@ -221,6 +230,8 @@ class View:
     def _complain(self, kind: str, error: Exception) -> None:
         logger.debug("The watch of %s broke: %s", kind, error)
         self._failures.note(kind, error)
+        if kind in self._listed:
+            return  # the first look has gone well
         with self._changed:
             known = isinstance(error, ApiError | ClusterUnavailableError)
             self._first_failure = error if known else ClusterUnavailableError(f"{type(error).__name__}: {error}")
@@ -242,25 +253,28 @@ class View:
 
     def _watch(self, kind: str, version: str) -> str:
         """Until the stream ends; the version to go on from."""
-        began = version
-        query: dict[str, str | int] = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
+        began, opened = version, time.monotonic()
+        seconds = UNMARKED_SECONDS if kind == WARNINGS else WATCH_SECONDS
+        query: dict[str, str | int] = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": seconds}
         try:
             asked = {**query, **_selection(kind), "resourceVersion": version}
-            with self._api.stream(kind, query=asked, idle_seconds=WATCH_SECONDS + 30) as response:
+            with self._api.stream(kind, query=asked, idle_seconds=SILENT_SECONDS) as response:
                 self._failures.forget(kind)
                 for line in _lines(response):
                     version = self._take(kind, json.loads(line)) or version
-        except (urllib3.exceptions.HTTPError, OSError, ApiException, ValueError) as error:
+            if version == began and time.monotonic() - opened < SHORT_SECONDS:
+                raise ClusterUnavailableError(f"the API server {self._api.host} ends the watch of {kind} at once")
+        except (ClusterUnavailableError, ValueError) as error:
             if version == began:  # it told nothing: the server may be away, and the pause has to grow
                 raise
             logger.debug("The watch of %s broke: %s", kind, error)
-            time.sleep(FIRST_PAUSE_SECONDS)
+        time.sleep(FIRST_PAUSE_SECONDS)
         return version
 
     def _take(self, kind: str, change: Mapping[str, Any]) -> str:
         object = change["object"]
         if change["type"] == "ERROR":
-            raise ApiError(object.get("code", 0), object.get("reason", ""), object.get("message", ""))
+            raise refusal(object.get("code", 0), object)
         if change["type"] != "BOOKMARK":
             with self._changed:
                 if change["type"] == "DELETED":
@@ -295,7 +309,9 @@ class View:
         run = _run_of_warning(object) if kind == WARNINGS else run_of(object)
         known.by_run[run].discard(name)
         if kind == PODS and self._kinds[RECORDS].by_run.get(run):
-            self._departed.setdefault(run, {})[name] = object
+            departed = {**self._departed.get(run, {}), name: object}
+            since = max(map(attempt_of, departed.values())) - 1
+            self._departed[run] = {each: pod for each, pod in departed.items() if attempt_of(pod) >= since}
         if kind == RECORDS:
             self._departed.pop(run, None)
             self._records.pop(run, None)
@@ -305,8 +321,9 @@ class View:
 
     def _note(self, run: str) -> None:
         self._turn += 1
+        self._turns.pop(run, None)  # so that the first one is that which has not changed for the longest time
         self._turns[run] = self._turn
-        if len(self._turns) > 100_000:
+        if len(self._turns) > MOST_TURNS:
             self._turns.pop(next(iter(self._turns)))
         self._changed.notify_all()
 
