@@ -1,18 +1,21 @@
 """Reads what workers print, from their sidecars' logs."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from blocks.cluster.kubernetes.api import Api
+from blocks.cluster.kubernetes.conditions import condition_of, has_condition
 from blocks.cluster.kubernetes.exits import is_heard, is_lost, is_over
+from blocks.cluster.kubernetes.failures import LASTING_SECONDS
 from blocks.cluster.kubernetes.frames import cursor_of, place_of
 from blocks.cluster.kubernetes.names import Object, life_of, name_of, run_name
 from blocks.cluster.kubernetes.progress import newest_pods
 from blocks.cluster.kubernetes.settling import Settling
 from blocks.cluster.kubernetes.streams import Read, Stream, Streams
-from blocks.cluster.kubernetes.view import Seen, View
+from blocks.cluster.kubernetes.view import PODS, Seen, View
 from blocks.cluster.output import Piece, lines_of
 from blocks.domain.errors import ClusterUnavailableError, NotFoundError
 from blocks.domain.plan import LogLine, RunHandle
@@ -22,6 +25,9 @@ CUT = (
     "[makerflow: the end of the output of attempt {attempt} may be missing here;"
     " what was uploaded of it is with the logs]\n"
 )
+SILENT_NODE_SECONDS = 1.0
+"""How long whoever reads waits for a log where its node is silent: it may be that only the API server is not told."""
+
 _LINES_BYTES = 1 << 20
 _LINES_SECONDS = 0.2
 
@@ -121,11 +127,39 @@ class Reading:
             return Read(b"", position, ended=ended, cut=ended)
         open_at: Callable[[int], Stream] = lambda at: self._stream(run, rank, attempt, pod, at)  # noqa: E731 - read once
         try:
-            return self._streams.read(run, rank, name_of(pod), position, at_most, open_at)
+            most_seconds = self._most_seconds(run, attempt, pod)
+            return self._streams.read(run, rank, name_of(pod), position, at_most, open_at, most_seconds)
         except ClusterUnavailableError:
-            if _is_answered(pod):
+            if _is_answered(pod) and not self._is_unreadable(run, rank, attempt, pod):
                 raise
             return Read(b"", position, ended=True, cut=True)
+
+    def _most_seconds(self, run: str, attempt: int, pod: Object) -> float:
+        """How long a log is waited for: who follows many runs must not wait for each one of a node that is silent.
+
+        The end of an attempt is waited for as long as its node may still come back in time to tell it.
+        """
+        is_due = is_over(pod) or self._is_concluded(run, attempt)
+        is_hopeless = is_lost(pod) or (_is_silent(pod) and not (is_due and _is_answered(pod)))
+        return SILENT_NODE_SECONDS if is_hopeless else math.inf
+
+    def _is_unreadable(self, run: str, rank: int, attempt: int, pod: Object) -> bool:
+        """Whether a log has not been to be had for long since the worker's end, though the API server answers.
+
+        Its node has gone since, or cannot be reached from there.
+
+        Raises:
+            ClusterUnavailableError: The API server does not answer.
+        """
+        record = self._view.record(run)
+        if record is None:
+            return False
+        exits = [e for e in record.told("exited") if (e.record.attempt, e.record.rank) == (attempt, rank)]
+        ends = [event.at for event in (*exits, *record.told("finished"))]
+        if not ends or datetime.now(UTC) - ends[0] < timedelta(seconds=LASTING_SECONDS):
+            return False
+        self._api.get(PODS, name_of(pod))
+        return True
 
     def _stream(self, run: str, rank: int, attempt: int, pod: Object, position: int, *, silent: bool = False) -> Stream:
         opened = time.monotonic()
@@ -154,3 +188,8 @@ def _is_answered(pod: Object) -> bool:
     """Whether its node lives, as far as anybody knows: it would have deleted the pod when it was told to."""
     until = pod["metadata"].get("deletionTimestamp")
     return not is_lost(pod) and (until is None or datetime.now(UTC) < datetime.fromisoformat(until))
+
+
+def _is_silent(pod: Object) -> bool:
+    """Whether Kubernetes has marked it as its node tells nothing; a node itself never calls it less than its parts."""
+    return condition_of(pod, "Ready").get("status") == "False" and has_condition(pod, "ContainersReady")

@@ -4,6 +4,7 @@ Who reads is a thread. Those who read the same output share a connection until o
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -124,8 +125,13 @@ class Stream:
             self._readers[threading.get_ident()] = position
             return True
 
-    def read(self, position: int, at_most: int) -> Read | None:
+    def read(self, position: int, at_most: int, most_seconds: float = math.inf) -> Read | None:
         """Whole lines from where this thread was admitted, about that much; None when somebody closed it meanwhile.
+
+        Args:
+            position: Where this thread was admitted.
+            at_most: About so many bytes.
+            most_seconds: No longer is waited for what should be there.
 
         Raises:
             ClusterUnavailableError: The worker is over, and the rest of its log is not to be had now.
@@ -133,7 +139,7 @@ class Stream:
         with self._changed:
             self.used = time.monotonic()
             over = self._over()
-            self._wait(position, at_most, over)
+            self._wait(position, at_most, over, most_seconds)
             found = self._from(position, at_most)
             self._readers[threading.get_ident()] = found.position
             self._forget()
@@ -170,12 +176,13 @@ class Stream:
             with suppress(Exception):  # it may have ended meanwhile
                 response.shutdown()
 
-    def _wait(self, position: int, at_most: int, over: bool) -> None:
+    def _wait(self, position: int, at_most: int, over: bool, most_seconds: float) -> None:
         """For what is there already: all of it, once the worker is over. What comes later nobody waits for."""
         least = at_most if over else 1
-        patience, refused = LAST_SECONDS, RETRY_SECONDS
+        patience, refused = min(LAST_SECONDS, most_seconds), RETRY_SECONDS
         if not over:
-            patience, refused = self._opened + FIRST_SECONDS - self.used, FIRST_REFUSED_SECONDS
+            first = min(FIRST_SECONDS, most_seconds)
+            patience, refused = self._opened + first - self.used, FIRST_REFUSED_SECONDS
 
         def decided() -> bool:
             has_enough = self._end - position >= least or (self._end > position and self._is_full())
@@ -292,9 +299,16 @@ class Streams:
         self._lock = threading.Lock()
 
     def read(
-        self, run: str, rank: int, pod: str, position: int, at_most: int, open_at: Callable[[int], Stream]
+        self,
+        run: str,
+        rank: int,
+        pod: str,
+        position: int,
+        at_most: int,
+        open_at: Callable[[int], Stream],
+        most_seconds: float = math.inf,
     ) -> Read:
-        """Read on from a position.
+        """Read on from a position, as `Stream.read` does.
 
         Raises:
             ClusterUnavailableError: The worker is over, and the rest of its log is not to be had now.
@@ -303,7 +317,7 @@ class Streams:
             with self._lock:
                 self._close_idle()
                 stream = self._stream_at((run, rank), pod, position, open_at)
-            found = stream.read(position, at_most)
+            found = stream.read(position, at_most, most_seconds)
             if found is not None:
                 return found
 

@@ -1,12 +1,13 @@
 """What is told of output that is not to be had any more, and how reading goes on behind it."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from blocks.cluster.kubernetes import streams
+from blocks.cluster.kubernetes import reading, streams
 from blocks.cluster.kubernetes.api import ApiError
 from blocks.cluster.kubernetes.frames import cursor_of
 from blocks.cluster.kubernetes.names import ATTEMPT, INDEX, LIFE, RUN, run_name
@@ -23,16 +24,27 @@ from tests.unit.kubernetes.sidecar_log import LINE, SidecarLog
 HANDLE = RunHandle(cluster="kubernetes", run_id=make_plan().run_id)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 NOT_FOUND = ApiError(404, "NotFound", 'pods "pod" not found')
-REFUSED = ApiError(500, "InternalError", "dial tcp: no route to host")
+REFUSED = ClusterUnavailableError("500 InternalError: dial tcp: no route to host")
 GONE = "[makerflow: the output of attempt 1 has gone with its pod; what was uploaded of it is with the logs]"
 CUT = "[makerflow: the end of the output of attempt 1 may be missing here; what was uploaded of it is with the logs]"
+
+
+class Log(SidecarLog):
+    """Of an API server that answers but for it, or not at all."""
+
+    failure: Exception | None = None
+
+    def get(self, *_: str) -> dict[str, Any] | None:
+        if self.failure:
+            raise self.failure
+        return None
 
 
 class Site:
     """One run of one worker, as a process sees it."""
 
     def __init__(self) -> None:
-        self.log, self._version = SidecarLog(), 0
+        self.log, self._version = Log(), 0
         self.view = View(self.log)  # type: ignore[arg-type]
         self.view._started, self.view._listed = True, set(self.view._kinds)
         self.streams = Streams()
@@ -51,16 +63,18 @@ class Site:
         self.know(self.record.change(attempt=attempt).tell("started", attempt=attempt, deadline=NOW, at=NOW))
         self.see("Running", attempt)
 
-    def see(self, phase: str, attempt: int = 1, **metadata: Any) -> None:
+    def see(self, phase: str, attempt: int = 1, conditions: Mapping[str, Any] = {}, **metadata: Any) -> None:
         sidecar = {"name": "sync", "state": {"running": {}}}
-        status = {"phase": phase, "initContainerStatuses": [sidecar]}
+        known = [{"type": kind, **condition} for kind, condition in conditions.items()]
+        status = {"phase": phase, "initContainerStatuses": [sidecar], "conditions": known}
         annotations = {LIFE: "u", INDEX: "0"}
         self._put(
             PODS, f"pod-{attempt}", {ATTEMPT: str(attempt)}, {"status": status, "spec": {}}, annotations, **metadata
         )
 
-    def finish(self) -> None:
-        self.know(self.record.tell("finished", cause=ExitCause.OK, message=""))
+    def finish(self, seconds_ago: float = 0.0) -> None:
+        at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+        self.know(self.record.tell("finished", at=at, cause=ExitCause.OK, message=""))
 
     def lose_pod(self) -> None:
         self.view.drop(PODS, "pod-1")
@@ -203,6 +217,80 @@ def test_nobody_waits_for_a_node_that_does_not_delete_its_pod(site, left, is_ans
             site.texts()
     else:
         assert site.texts() == [GONE]
+
+
+SILENT = {"Ready": {"status": "False"}, "ContainersReady": {"status": "True"}}
+LOST = SILENT | {"DisruptionTarget": {"status": "True", "reason": "DeletionByTaintManager"}}
+
+
+@pytest.mark.parametrize("conditions", [SILENT, LOST], ids=["marked", "given up"])
+def test_who_follows_a_run_does_not_wait_for_a_node_that_is_silent(site, monkeypatch, conditions):
+    monkeypatch.setattr(reading, "SILENT_NODE_SECONDS", 0.1)
+    site.start()
+    site.see("Running", conditions=conditions)
+    site.log.write(LINE)
+    site.log.is_stuck = True
+    began = time.monotonic()
+    assert site.reading.read(HANDLE, 0, since=0, at_most=1000) == (b"", 0)
+    if conditions is LOST:
+        site.finish()
+        assert site.texts() == [GONE]
+    assert time.monotonic() - began < 2
+
+
+def test_the_end_of_a_run_is_waited_for_while_its_node_may_come_back(site, monkeypatch):
+    monkeypatch.setattr(reading, "SILENT_NODE_SECONDS", 0.1)
+    site.start()
+    site.see("Running", conditions=SILENT)
+    site.log.seconds_until_opened = 0.4
+    site.log.write(LINE)
+    site.log.end()
+    site.finish()
+    assert site.texts() == [X]
+
+
+def test_a_log_of_which_a_node_keeps_nobody_waiting_is_read_though_it_is_silent_otherwise(site):
+    """Only its own way to the API server is gone."""
+    site.start()
+    site.see("Running", conditions=LOST)
+    site.log.write(LINE)
+    site.log.end()
+    site.finish()
+    assert site.texts() == [X]
+
+
+def test_a_run_whose_log_stays_refused_long_after_its_end_is_read_without_it(site):
+    """Where the API server reaches no node, or where the node has gone since."""
+    site.start()
+    site.see("Succeeded")
+    site.finish(seconds_ago=reading.LASTING_SECONDS + 1)
+    site.log.answers.extend([REFUSED] * 1000)
+    lines = list(site.reading.lines(HANDLE, 0, follow=True, since=0))
+    assert [(line.text, line.cursor) for line in lines] == [(GONE, 0)]
+    assert site.texts(3) == [CUT]
+
+
+def test_an_api_server_that_is_away_ends_no_log(site):
+    site.start()
+    site.see("Succeeded")
+    site.finish(seconds_ago=reading.LASTING_SECONDS + 1)
+    site.log.answers.extend([REFUSED] * 1000)
+    site.log.failure = ClusterUnavailableError("it restarts")
+    with pytest.raises(ClusterUnavailableError, match="it restarts"):
+        site.texts()
+
+
+def test_of_one_worker_that_has_ended_long_before_the_others_it_is_the_same(site):
+    site.start()
+    site.see("Succeeded")
+    site.log.over = True
+    site.log.answers.extend([REFUSED] * 1000)
+    with pytest.raises(ClusterUnavailableError):
+        site.texts()
+    ended = datetime.now(UTC) - timedelta(seconds=reading.LASTING_SECONDS + 1)
+    exit = {"attempt": 1, "rank": 0, "began": None, "ended": ended, "cause": "ok", "message": ""}
+    site.know(site.record.tell("exited", at=ended, record=exit))
+    assert site.texts() == [GONE]
 
 
 def test_a_run_that_is_not_there_has_no_output(site):

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import count, pairwise
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from blocks.domain.errors import ClusterUnavailableError
 from tests.unit.kubernetes.sidecar_log import LINE, SidecarLog
 from tests.waiting import wait_until
 
-RESTARTING = ApiError(403, "Forbidden", 'pods "pod" is forbidden: RBAC: role not found')
+RESTARTING = ClusterUnavailableError('pods "pod" is forbidden: RBAC: role not found')
 NOT_FOUND = ApiError(404, "NotFound", 'pods "pod" not found')
 FORGOTTEN = ApiError(400, "BadRequest", 'container "sync" in pod "pod" is terminated')
 MUCH = 100
@@ -244,6 +245,21 @@ def test_nobody_waits_long_for_a_log_that_is_refused_while_its_worker_goes_on(wo
     assert time.monotonic() - began < 1
     worker.log.answers.clear()
     wait_until(lambda: worker.read_all() == LINE * 3, "it to be read", 5)
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_nobody_waits_longer_than_wanted_for_a_log_that_does_not_come(worker, is_over):
+    """As of a node that is gone without a word."""
+    worker.print(3)
+    worker.log.is_stuck = True
+    worker.log.over = is_over
+    stream = worker.opened()
+    assert stream.admits(0)
+    began = time.monotonic()
+    with pytest.raises(ClusterUnavailableError) if is_over else nullcontext():
+        assert stream.read(0, 1 << 20, most_seconds=0.1) == Read(b"", 0)
+    assert time.monotonic() - began < 1
+    stream.close()
 
 
 def test_what_follows_is_read_as_it_comes(worker):
