@@ -10,9 +10,10 @@ from blocks.connections.platform import Platform
 from blocks.connections.settings import own_api
 from blocks.domain.errors import MakerflowError, NotFoundError
 from blocks.domain.lifecycle import TrainingStatus, TrialStatus, TuningStatus
+from blocks.domain.plan import RunPhase, RunState
 from blocks.registry.records import Training, UnderWay
 from blocks.registry.tunings import Followed, TrialMove
-from blocks.upkeep.trainings import WAYS_OF_TUNINGS, WAYS_TO_AN_END
+from blocks.upkeep.trainings import MOST_ATTEMPTS, WAYS_OF_TUNINGS, WAYS_TO_AN_END
 from tasks.detached import start_follower
 from tasks.engine import reachable_api
 from tasks.log_collection import collect_logs, history_logged
@@ -41,7 +42,13 @@ def elsewhere(platform: Platform, row: UnderWay) -> str:
 
 
 def take_up(platform: Platform, row: UnderWay) -> str:
-    """Have one followed again whose follower died: that counts, until it is given up."""
+    """Have one followed again whose follower died: that counts, until it is given up.
+
+    Raises:
+        MakerflowError: The cluster does not answer, or refuses. Every follower would die of that, and it says nothing
+            of the workers: it is not followed again now, and that does not count.
+    """
+    _found(platform, row)
     number = f"for the {row.attempts + 1}. time since it was {row.status.value}" if row.attempts else "again"
     reason = f"Nobody followed it any longer; it is followed {number}."
     return _follow_again(platform, row) if platform.registry.overview.take_up(row, reason) else NOTHING
@@ -64,13 +71,18 @@ def _follow_again(platform: Platform, row: UnderWay) -> str:
 
 
 def give_up(platform: Platform, row: UnderWay) -> str:
-    """End what is under way and whose followers die again and again, and say so on its row."""
+    """End what is under way and whose followers die again and again, and say so on its row.
+
+    Where its workers run, it is first followed once more: what the followers died of hours ago may be over.
+    """
     reason = (
         f"Upkeep has given it up: its follower died {row.attempts} times while it was {row.status.value}. "
         f"Its log, {platform.settings.home / 'logs' / row.id}.log, and `makerflow doctor` may say why."
     )
     if platform.registry.is_leased(row.id):
         return NOTHING  # somebody follows it again, and upkeep waits for nobody
+    if row.attempts == MOST_ATTEMPTS and _runs(platform, row):
+        return take_up(platform, row)
     if isinstance(row.status, TuningStatus):
         with platform.registry.lease(row.id), history_logged(platform, row.id):
             return f"given up: {_end_tuning(platform, row.id, row.status, reason)}"
@@ -79,6 +91,19 @@ def give_up(platform: Platform, row: UnderWay) -> str:
         if training.status is not row.status:
             return NOTHING
         return f"given up: {_end(platform, training, reason)}"
+
+
+def _found(platform: Platform, row: UnderWay) -> list[RunState]:
+    """What the cluster knows of its runs."""
+    tuning = isinstance(row.status, TuningStatus)
+    return platform.cluster.find(Selector(labels={"tuning": row.id}) if tuning else Selector(run_id=row.id))
+
+
+def _runs(platform: Platform, row: UnderWay) -> bool:
+    """Whether it is to run, and workers of it do."""
+    if row.status not in (TrainingStatus.RUNNING, TuningStatus.RUNNING):
+        return False
+    return any(state.phase is RunPhase.RUNNING for state in _found(platform, row))
 
 
 def secrets_of(platform: Platform, training: Training) -> Secrets:

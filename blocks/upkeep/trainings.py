@@ -13,8 +13,8 @@ PATIENCE_SECONDS = 60.0
 """So long a training may stay without a follower: one process has just created it, another is just starting."""
 
 MOST_ATTEMPTS = 8
-"""So often a training is taken up again without a move or a sign of its workers; with `PATIENCE_SECONDS`, over four
-hours."""
+"""So often a training is taken up again without a move or a sign of its workers, while the cluster answers; with
+`PATIENCE_SECONDS`, over four hours. Where its workers run, it is taken up once more before it is given up."""
 
 ATTEMPTS_COUNT = timedelta(days=1)
 """So long an attempt counts: a long training on a machine that is restarted each night is never given up."""

@@ -17,6 +17,7 @@ from blocks.upkeep.findings import Kind
 from blocks.upkeep.trainings import MOST_ATTEMPTS
 from flows.tuning import TuningHandle, create_tuning, delete_tuning, resume_tuning
 from flows.upkeep import upkeep
+from tasks import taking_up
 from tasks.planning import events_of_tuning
 from tasks.tuning import register_tuning
 from tests.integration.flows.test_upkeep import crash_the_machine, followers_of, mended
@@ -115,7 +116,7 @@ def test_a_tuning_that_was_only_asked_for_is_run(make: MakeTuning, tmp_path: Pat
 
 
 def test_a_tuning_whose_processes_die_again_and_again_is_given_up_its_trials_ended_and_can_be_resumed(
-    make: MakeTuning, home: Path, tmp_path: Path
+    make: MakeTuning, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun(make)
     kill_the_flow(home)
@@ -124,11 +125,15 @@ def test_a_tuning_whose_processes_die_again_and_again_is_given_up_its_trials_end
         [row] = overview.tunings_under_way(datetime.fromtimestamp(0, UTC))
         assert overview.take_up(row, "taken up")
     assert [one.kind for one in upkeep().findings] == [Kind.FLOW_RUN], "the next attempt has to wait"
+    with monkeypatch.context() as patch:
+        patch.setattr(taking_up, "start_follower", lambda _: None)
+        [found] = mended()[Kind.TUNING]
+    assert found.done == "followed again, by a process of its own", "its trials run"
     [found] = mended()[Kind.TUNING]
     assert found.done == "given up: FAIL HYPERPARAMETER TUNING"
     tuning = row_of("t")
     assert (tuning.status, statuses_of(tuning)) == (T.FAIL_HYPERPARAMETER_TUNING, [R.KILLED] * 2)
-    assert f"its follower died {MOST_ATTEMPTS} times" in tuning.reason
+    assert f"its follower died {MOST_ATTEMPTS + 1} times" in tuning.reason
     assert processes_of(home) == []
     assert mended()[Kind.TUNING] == []
     (tmp_path / "go").touch()

@@ -15,7 +15,9 @@ import pytest
 from sqlalchemy import text
 
 from blocks.cluster.layout import write_json
+from blocks.cluster.local import LocalCluster
 from blocks.connections.platform import open_platform
+from blocks.domain.errors import ClusterUnavailableError, InvalidInputError, MakerflowError
 from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus
 from blocks.domain.plan import RunHandle
 from blocks.domain.specs import ExperimentSpec
@@ -26,6 +28,7 @@ from blocks.upkeep.scratch import mark_owner
 from blocks.upkeep.trainings import MOST_ATTEMPTS, Remedy, unfollowed
 from flows.training import TrainingHandle, create_training, delete_training, stop_training
 from flows.upkeep import upkeep
+from tasks import taking_up
 from tasks.training import check_access, launch_workers, plan_run, register_training
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running
@@ -280,6 +283,51 @@ def test_a_training_whose_followers_die_again_and_again_is_given_up_with_the_rea
     assert f"its follower died {MOST_ATTEMPTS} times" in registry.trainings.get(begun).reason
     assert processes_of(home) == []
     assert mended()[Kind.TRAINING] == []
+
+
+@pytest.mark.req("COM-04")
+def test_a_training_whose_workers_run_is_followed_once_more_before_it_is_given_up(
+    make_spec: MakeSpec, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed: list[str] = []
+    monkeypatch.setattr(taking_up, "start_follower", followed.append)
+    registry = open_platform().registry
+    training = launched(make_spec(SLEEPS, "healthy"))
+    wait_until(lambda: b"ready" in output(home, training))
+    registry.trainings.move(training, T.RUNNING)
+    for _ in range(MOST_ATTEMPTS):
+        [row] = registry.overview.under_way(EVER)
+        assert registry.overview.take_up(row, "taken up")
+    assert [one.done for one in mended()[Kind.TRAINING]] == ["followed again, by a process of its own"]
+    assert (status_of(training), followed) == (T.RUNNING, [training])
+    assert [one.done for one in mended()[Kind.TRAINING]] == ["given up: FAIL TRAIN"]
+    assert f"its follower died {MOST_ATTEMPTS + 1} times" in registry.trainings.get(training).reason
+    assert (processes_of(home), followed) == ([], [training])
+
+
+@pytest.mark.req("COM-04")
+@pytest.mark.parametrize(
+    "error",
+    [ClusterUnavailableError("no answer"), InvalidInputError("KUBECONFIG", "Unauthorized", "Have it renewed.")],
+    ids=["an outage", "an account that has expired"],
+)
+def test_while_the_cluster_does_not_answer_no_attempt_to_follow_counts(
+    make_spec: MakeSpec, home: Path, monkeypatch: pytest.MonkeyPatch, error: MakerflowError
+) -> None:
+    def refuse(*_: object) -> list[object]:
+        raise error
+
+    overview = open_platform().registry.overview
+    training = launched(make_spec(SLEEPS, "healthy"))
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalCluster, "find", refuse)
+        for _ in range(MOST_ATTEMPTS + 1):
+            [found] = [one for one in upkeep(patience_seconds=0).findings if one.kind is Kind.TRAINING]
+            assert (found.name, found.failed, found.done) == ("healthy", True, str(error))
+    assert [row.attempts for row in overview.under_way(EVER)] == [0]
+    assert followers_of(home) == []
+    assert [one.done for one in mended(dry_run=True)[Kind.TRAINING]] == ["would be followed again"]
+    assert stop_training(training, grace_seconds=0).status is T.STOPPED
 
 
 @pytest.mark.req("COM-04", "COM-10")
