@@ -27,8 +27,7 @@ class DataStorage:
         self.staged_bytes = sum(
             found.size for i in plan.inputs if StoragePath.parse(i.path).is_object_store for found in i.objects
         )
-        source = sum(found.size for i in plan.inputs if i.kind is InputKind.SOURCE for found in i.objects)
-        self._copied_bytes = source * plan.workers  # our own doing
+        self._source_bytes = sum(found.size for i in plan.inputs if i.kind is InputKind.SOURCE for found in i.objects)
         self._workers = [layout.worker(rank) for rank in range(plan.workers)]
         self.written_bytes: dict[int, int] = {}
 
@@ -50,7 +49,8 @@ class DataStorage:
             began = time.monotonic()
             for rank, worker in enumerate(self._workers):
                 self.written_bytes[rank] = sum(written_bytes(worker / name) for name in (*EMPTIED, *KEPT))
-            written = sum(self.written_bytes.values()) - self._copied_bytes
+            # A copy of the source is our own doing, and there for those workers alone that are on this machine.
+            written = sum(max(0, taken - self._source_bytes) for taken in self.written_bytes.values())
             if self.staged_bytes + written > self.limit_bytes:
                 return f"The data storage of {_size(self.limit_bytes)} is full. {REMEDY}"
             pause = max(PAUSE_SECONDS, SHARE_OF_TIME * (time.monotonic() - began))
