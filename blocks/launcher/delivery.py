@@ -14,7 +14,7 @@ from blocks.cluster.layout import RunLayout
 from blocks.cluster.outcome import Outcome
 from blocks.cluster.output import end_of_output
 from blocks.cluster.processes import find_processes
-from blocks.domain.errors import MakerflowError, StorageUnavailableError, TransientError
+from blocks.domain.errors import StorageUnavailableError, TransientError
 from blocks.domain.plan import ExitCause, OutputKind, RunPlan
 from blocks.launcher.causes import uploading_outcome
 from blocks.launcher.directories import CHECKPOINTS, TENSORBOARD
@@ -25,7 +25,7 @@ from blocks.launcher.outputs import Arrival, outputs_of, upload_growing_log, upl
 from blocks.launcher.stopping import StopSwitch, in_background
 from blocks.launcher.stores import Stores
 from blocks.launcher.supervisor import open_for_writing
-from blocks.launcher.sync import SHARE_OF_TIME, OpenFiles, Synchroniser
+from blocks.launcher.sync import SHARE_OF_TIME, OpenFiles, Synchroniser, tell_trouble
 
 PATIENCE_SECONDS = 600.0
 """How long a store may be away at the end of a run before its results count as lost."""
@@ -207,8 +207,8 @@ class Delivery:
 
         try:
             upload_growing_log(self._layout, self._plan, rank, self._stores, copy, go_on)
-        except (MakerflowError, OSError) as error:
-            print(f"uploading the log while the worker runs: {error}", file=sys.stderr, flush=True)
+        except Exception as error:  # whatever a store's client raised: the next one may succeed
+            tell_trouble("uploading the log while the worker runs", error)
             return False
         finally:
             copy.unlink(missing_ok=True)

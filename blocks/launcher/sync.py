@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import Event, Lock
@@ -28,6 +29,13 @@ OpenFiles = Callable[[Path], set[str]]
 
 Arrived = Callable[[Mirror, str, int], None]
 """Told of each file that is at its place: its directory, its full path, its size."""
+
+
+def tell_trouble(what: str, error: Exception) -> None:
+    """Say on standard error what is tried again later, and where it came from if nobody has foreseen it."""
+    if not isinstance(error, MakerflowError | OSError):
+        traceback.print_exception(error)
+    print(f"{what}: {error}", file=sys.stderr, flush=True)
 
 
 class Synchroniser:
@@ -61,8 +69,10 @@ class Synchroniser:
                     for mirror, files in ready:
                         self._send(mirror, files)
                 backoff = FIRST_BACKOFF_SECONDS
-            except (MakerflowError, OSError) as error:
-                print(f"uploading while the workers run: {error}", file=sys.stderr, flush=True)
+            except (
+                Exception
+            ) as error:  # whatever a store's client raised: the run is long, and later uploads may succeed
+                tell_trouble("uploading while the workers run", error)
                 pause, backoff = backoff, min(backoff * 2, LAST_BACKOFF_SECONDS)
 
     def finish(self) -> None:

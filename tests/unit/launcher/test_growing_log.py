@@ -75,6 +75,23 @@ def test_a_store_that_refuses_for_a_while_costs_nothing(worker, capsys):
         wait_until(lambda: worker.read() == "a\n", "it to arrive", 10)
 
 
+def test_what_nobody_has_foreseen_of_a_store_costs_one_upload_and_is_told(worker, capsys, monkeypatch):
+    upload, troubles = module.upload_growing_log, [RuntimeError("a client's own")]
+
+    def failing(*given):
+        if troubles:
+            raise troubles.pop()
+        return upload(*given)
+
+    monkeypatch.setattr(module, "upload_growing_log", failing)
+    with worker.delivery.while_running():
+        worker.print("a\n")
+        wait_until(lambda: worker.read() == "a\n", "it to arrive", 10)
+    said = capsys.readouterr().err
+    assert "RuntimeError: a client's own" in said
+    assert "uploading the log while the worker runs: a client's own" in said
+
+
 def test_a_file_that_takes_no_room_where_it_is_fills_no_disk(worker, capsys):
     with segment_file(worker.layout.output(0), 0).open("wb") as file:
         file.truncate(10 << 40)
