@@ -20,7 +20,7 @@ from blocks.cluster.output import Piece, lines_of
 from blocks.domain.errors import ClusterUnavailableError, NotFoundError
 from blocks.domain.plan import LogLine, RunHandle
 
-GONE = "[makerflow: the output of attempt {attempt} has gone with its pod; what was uploaded of it is with the logs]\n"
+GONE = "[makerflow: the output of attempt {attempt} has gone with its pod; what was uploaded of it is in the log at the output]\n"
 CUT = (
     "[makerflow: the end of the output of attempt {attempt} may be missing here;"
     " what was uploaded of it is with the logs]\n"
