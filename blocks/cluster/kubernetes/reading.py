@@ -20,11 +20,9 @@ from blocks.cluster.output import Piece, lines_of
 from blocks.domain.errors import ClusterUnavailableError, NotFoundError
 from blocks.domain.plan import LogLine, RunHandle
 
-GONE = "[makerflow: the output of attempt {attempt} has gone with its pod; what was uploaded of it is in the log at the output]\n"
-CUT = (
-    "[makerflow: the end of the output of attempt {attempt} may be missing here;"
-    " what was uploaded of it is in the log at the output]\n"
-)
+_ELSEWHERE = "what was uploaded of it is in the log at the output]\n"
+GONE = "[makerflow: the output of attempt {attempt} has gone with its pod; " + _ELSEWHERE
+CUT = "[makerflow: the end of the output of attempt {attempt} may be missing here; " + _ELSEWHERE
 SILENT_NODE_SECONDS = 1.0
 """How long whoever reads waits for a log where its node is silent: it may be that only the API server is not told."""
 

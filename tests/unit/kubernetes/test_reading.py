@@ -26,7 +26,10 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 NOT_FOUND = ApiError(404, "NotFound", 'pods "pod" not found')
 REFUSED = ClusterUnavailableError("500 InternalError: dial tcp: no route to host")
 GONE = "[makerflow: the output of attempt 1 has gone with its pod; what was uploaded of it is in the log at the output]"
-CUT = "[makerflow: the end of the output of attempt 1 may be missing here; what was uploaded of it is in the log at the output]"
+CUT = (
+    "[makerflow: the end of the output of attempt 1 may be missing here; what was uploaded of it is in the log at the "
+    "output]"
+)
 
 
 class Log(SidecarLog):
