@@ -2,6 +2,8 @@
 
 from time import monotonic
 
+from blocks.domain.errors import PermanentError
+
 FIRST_SECONDS = 2.0
 MOST_SECONDS = 30.0
 """So long at most passes before a run that is still lost is launched again: each time its whole plan is sent."""
@@ -11,6 +13,9 @@ class LaunchPause:
     """Until a run that is lost again and again, as in a full quota, is launched the next time: each time twice as long.
 
     It ends when the run was found to be there.
+
+    Attributes:
+        refusal: Why the last launch was refused; None where it was not.
     """
 
     def __init__(self) -> None:
@@ -19,6 +24,7 @@ class LaunchPause:
     def end(self) -> None:
         """Launch it at once where it is lost the next time."""
         self._seconds, self._until = FIRST_SECONDS, 0.0
+        self.refusal: PermanentError | None = None
 
     def begin(self) -> None:
         """Launch it no sooner than that."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from time import monotonic
 
-from blocks.domain.errors import MakerflowError, PermanentError, TransientError
+from blocks.domain.errors import MakerflowError, PermanentError, PlaceGoneError, TransientError
 from blocks.domain.lifecycle import TrialStatus
 from tasks.trial_run import TrialRun, run_trial
 
@@ -42,7 +42,10 @@ class TrialThreads:
         self._others.submit(self._clear_away, run)
 
     def launch_again(self, run: TrialRun) -> None:
-        """Have a run go on whose agent has died, without waiting for that; nothing while that is under way."""
+        """Have a run go on whose agent has died, without waiting for that; nothing while that is under way.
+
+        Only that its place is gone is the run's `trouble`: any other refusal says nothing of it, and can be mended.
+        """
         self._once(self._launch, run)
 
     def end(self, run: TrialRun, verdict: TrialStatus, reason: str) -> None:
@@ -78,10 +81,16 @@ class TrialThreads:
             self._others.submit(work, run, *given).add_done_callback(lambda _: self._under_way.discard(key))
 
     def _launch(self, run: TrialRun) -> None:
+        pause = run.launch_pause
         try:
             run.launch()
-        except PermanentError as error:
+            pause.refusal = None
+        except PlaceGoneError as error:
             run.trouble = error
+        except PermanentError as error:
+            if str(error) != str(pause.refusal):
+                logger.warning("%s is lost, and cannot be launched again yet: %s", run.name, error)
+            pause.refusal = error
         except TransientError:
             logger.debug("%s is found lost again", run.name)
 

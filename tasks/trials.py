@@ -6,7 +6,7 @@ from time import monotonic
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
-from blocks.domain.errors import IllegalTransitionError, PermanentError, TransientError
+from blocks.domain.errors import IllegalTransitionError, PermanentError, PlaceGoneError, TransientError
 from blocks.domain.lifecycle import TRIAL_FINISHED, TrialStatus, TuningStatus
 from blocks.domain.plan import ExitCause, Finished, RunEvent, RunPhase
 from blocks.domain.trials import Ending
@@ -46,6 +46,8 @@ def run_trials(tuning_id: str) -> None:
         TransientError: The cluster or the registry did not answer, several times while no trial ended; running again
             goes on.
         InvalidInputError: It is for another cluster.
+        PermanentError: No trial runs any more, and those that are lost may not be launched again: once that is mended,
+            running again goes on.
     """
     while not retrying()(_run, tuning_id):
         pass
@@ -101,6 +103,7 @@ class _Control:
         self._threads = TrialThreads(tuning.spec.trainings.parallel_trainings)
         self._running: dict[str, TrialFollower] = {}
         self._again: list[Trial] = []
+        self._found: set[str] = set()
         self._stopping = _ENDING.get(tuning.status, "")
         self._page = TuningPage(platform, tuning)
         self._next_look = self._next_check = 0.0
@@ -131,7 +134,7 @@ class _Control:
 
     def _recall(self, trials: list[Trial]) -> None:
         """Go on where an earlier process was: follow what runs."""
-        found = {state.handle.run_id for state in self._platform.cluster.find(self._selector)}
+        self._found = found = {state.handle.run_id for state in self._platform.cluster.find(self._selector)}
         for trial in trials:
             if trial.status in (*TRIAL_FINISHED, TrialStatus.KILLED) and trial.training_id in found:
                 self._clear_away(trial)
@@ -253,6 +256,15 @@ class _Control:
             elif follower.run.verdict is None and follower.run.launch_pause.is_over:
                 follower.run.launch_pause.begin()
                 self._threads.launch_again(follower.run)
+        self._check_refusals()
+
+    def _check_refusals(self) -> None:
+        """Leave the tuning as it is once it has nothing but lost runs that are refused; others go on meanwhile."""
+        runs = [follower.run for follower in self._running.values()]
+        refusals = [run.launch_pause.refusal for run in runs if run.verdict is None]
+        refused = [refusal for refusal in refusals if refusal is not None]
+        if refused and len(refused) == len(runs):
+            raise refused[0]
 
     def _lose(self, follower: TrialFollower) -> None:
         """Its run is gone from the cluster, and nobody can tell what became of it: it is run again from the start."""
@@ -261,6 +273,8 @@ class _Control:
     def _could_not_launch(self, follower: TrialFollower, error: BaseException) -> None:
         if not isinstance(error, PermanentError):
             raise error  # such as a cluster that does not answer: the trial can be launched later
+        if follower.trial.training_id in self._found and not isinstance(error, PlaceGoneError):
+            raise error  # an earlier process has launched it: its workers may live
         self._conclude(follower, ExitCause.LAUNCHER_ERROR, str(error))
         if follower.run.is_launched:
             self._threads.clear_away(follower.run)

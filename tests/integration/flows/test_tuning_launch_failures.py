@@ -4,7 +4,9 @@ import errno
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,17 @@ import pytest
 
 from blocks.cluster import local
 from blocks.cluster.agent_process import agent_pid
-from blocks.cluster.run_directory import stored_runs
+from blocks.cluster.base import Selector
+from blocks.cluster.layout import RunLayout
+from blocks.cluster.local import LocalCluster
 from blocks.connections.platform import Platform, open_platform
-from blocks.domain.errors import NotFoundError
+from blocks.domain.errors import NotFoundError, PlaceGoneError
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
 from blocks.domain.plan import RunPhase
+from blocks.domain.tunings import TuningSpec
+from blocks.registry.records import Tuning
 from flows.tuning import create_tuning, resume_tuning
-from tasks import trials
+from tasks import launch_pause, trials
 from tasks.tuning_page import TuningPage
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.processes import processes_of
@@ -43,8 +49,8 @@ def make(home: Path, tmp_path: Path) -> MakeTuning:
 
 
 @pytest.fixture
-def delete_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Makes what trials need to reach their stores unknown."""
+def deleted(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """While it is set, what trials need to reach their stores is unknown."""
     deleted = threading.Event()
     secrets = Platform.secrets
 
@@ -54,7 +60,7 @@ def delete_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         return secrets(self, plan)
 
     monkeypatch.setattr(Platform, "secrets", secrets_if_there)
-    return deleted.set
+    return deleted
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int) -> None:
@@ -82,13 +88,13 @@ def test_a_machine_that_can_start_nothing_for_a_moment_is_asked_again(
 
 @pytest.mark.req("COM-05")
 def test_a_connection_that_is_deleted_meanwhile_fails_the_tuning_and_ends_what_runs(
-    make: MakeTuning, home: Path, delete_connection: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    make: MakeTuning, home: Path, deleted: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_trial = open_platform().registry.tunings.add_trial
 
     def add(tuning: Any, number: int, *given: Any) -> Any:
         if number == 3:
-            delete_connection()
+            deleted.set()
         return add_trial(tuning, number, *given)
 
     monkeypatch.setattr(open_platform().registry.tunings, "add_trial", add)
@@ -99,20 +105,102 @@ def test_a_connection_that_is_deleted_meanwhile_fails_the_tuning_and_ends_what_r
     assert processes_of(home) == []
 
 
+TELLS_AND_WAITS = """
+import os, pathlib, time
+print(f"loss={os.environ['EM_HP_K']}", flush=True)
+while not pathlib.Path(os.environ["EM_HP_GO"], os.environ["EM_HP_K"]).exists():
+    time.sleep(0.05)
+"""
+
+
+def lose_first(home: Path) -> None:
+    """Kill the agent of the first trial."""
+    [first, *_] = trials_of(open_platform().registry.tunings.get("t"))
+    os.kill(agent_pid(RunLayout(home, first.training_id)) or 0, signal.SIGKILL)
+
+
+def all_run() -> bool:
+    """Whether three trials do, by what is known of them."""
+    with suppress(NotFoundError):
+        return statuses_of(open_platform().registry.tunings.get("t")) == [R.RUNNING] * 3
+    return False
+
+
+@pytest.fixture
+def waiting(make: MakeTuning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TuningSpec:
+    """Three trials that run until a file of their number is there."""
+    monkeypatch.setenv("MAKERFLOW_CPUS", "3")
+    monkeypatch.setattr(trials, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(launch_pause, "FIRST_SECONDS", 0.1)
+    settings = {"parallel_trainings": 3, "hyperparameters": {"go": str(tmp_path)}}
+    return make(TELLS_AND_WAITS, parameters=("k=INT[1,3]",), **settings)
+
+
+@contextmanager
+def three_running(spec: TuningSpec, tmp_path: Path) -> Iterator["Future[Tuning]"]:
+    """The tuning, once its trials run; at the end of the block they may end."""
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            tuning = pool.submit(tuned, spec)
+            wait_until(all_run)
+            yield tuning
+        finally:
+            for number in ("1", "2", "3"):
+                (tmp_path / number).touch()
+
+
 @pytest.mark.req("COM-05")
-def test_a_trial_that_cannot_be_started_anew_after_its_agent_died_fails_the_tuning(
-    make: MakeTuning, home: Path, delete_connection: Callable[[], None]
+def test_others_go_on_while_a_lost_trial_may_not_be_launched_again_and_it_goes_on_once_it_may(
+    waiting: TuningSpec, home: Path, tmp_path: Path, deleted: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
-    thread = threading.Thread(target=tuned, args=(make(SECOND_ENDS, parameters=("k=INT[1,1]",)),))
-    thread.start()
-    wait_until(lambda: [one.phase for one in open_platform().cluster.traces()] == [RunPhase.RUNNING])
-    delete_connection()
-    [run] = stored_runs(home)
-    os.kill(agent_pid(run) or 0, signal.SIGKILL)
-    thread.join()
-    tuning = open_platform().registry.tunings.get("t")
-    assert (tuning.status, statuses_of(tuning)) == (T.FAIL_HYPERPARAMETER_TUNING, [R.FAILED])
-    assert "no connection 'store'" in tuning.reason
+    with three_running(waiting, tmp_path) as tuning:
+        deleted.set()
+        lose_first(home)
+        wait_until(lambda: "cannot be launched again yet" in caplog.text)
+        (tmp_path / "2").touch()
+        tunings = open_platform().registry.tunings
+        wait_until(lambda: statuses_of(tunings.get("t")) == [R.RUNNING, R.SUCCEEDED, R.RUNNING])
+        deleted.clear()
+        cluster = open_platform().cluster
+        wait_until(lambda: all(state.phase is not RunPhase.LOST for state in cluster.find(Selector())))
+    row = tuning.result()
+    assert (row.status, statuses_of(row)) == (T.COMPLETE, [R.SUCCEEDED] * 3)
+    assert [trial.runs for trial in trials_of(row)] == [1] * 3
+
+
+@pytest.mark.req("COM-05")
+def test_a_tuning_of_which_nothing_runs_but_lost_trials_that_are_refused_is_left_until_somebody_goes_on_with_it(
+    waiting: TuningSpec, home: Path, tmp_path: Path, deleted: threading.Event
+) -> None:
+    with three_running(waiting, tmp_path) as tuning:
+        deleted.set()
+        lose_first(home)
+        for number in ("2", "3"):
+            (tmp_path / number).touch()
+        for left in (tuning.result, lambda: resume_tuning("t")):
+            with pytest.raises(NotFoundError, match="no connection 'store'"):
+                left()
+            row = open_platform().registry.tunings.get("t")
+            assert (row.status, statuses_of(row)) == (T.RUNNING, [R.RUNNING, R.SUCCEEDED, R.SUCCEEDED])
+            assert "no connection 'store'" in row.reason
+    deleted.clear()
+    done = resume_tuning("t")
+    assert (done.status, statuses_of(done)) == (T.COMPLETE, [R.SUCCEEDED] * 3)
+
+
+@pytest.mark.req("TRN-13")
+def test_a_lost_trial_whose_place_is_gone_fails_the_tuning(
+    waiting: TuningSpec, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PlaceGoneError("The namespace is being terminated.")
+
+    with three_running(waiting, tmp_path) as tuning:
+        monkeypatch.setattr(LocalCluster, "launch", refuse)
+        lose_first(home)
+        row = tuning.result(60)
+    assert (row.status, statuses_of(row)) == (T.FAIL_HYPERPARAMETER_TUNING, [R.FAILED, R.KILLED, R.KILLED])
+    assert row.reason == "The namespace is being terminated."
     assert processes_of(home) == []
 
 
