@@ -18,7 +18,7 @@ import pytest
 from deployments.cli import main
 from tests.waiting import wait_for
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 T = TypeVar("T")
 
 WAITS = """
