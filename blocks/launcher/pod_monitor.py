@@ -11,7 +11,8 @@ from typing import Any
 from blocks.domain.plan import RunPlan
 from blocks.domain.usage import UsageKind, UsageScope
 from blocks.launcher.accounting import Account, Traffic
-from blocks.launcher.monitoring import FIRST_SECONDS, MIB, network_values, pause_seconds, process_values
+from blocks.launcher.gpus import GpuUse
+from blocks.launcher.monitoring import FIRST_SECONDS, MIB, gpu_values, network_values, pause_seconds, process_values
 from blocks.launcher.pod_relay import Emit
 from blocks.launcher.pod_volume import read_object
 
@@ -55,6 +56,9 @@ class PodMonitor:
         seconds, self._at = now - self._at, now
         values = process_values(self._account, account, seconds, self._plan.resources.vcpus)
         values |= network_values(self._traffic, traffic, seconds)
+        if report["gpus"]:
+            percent, used = report["gpus"]
+            values |= gpu_values(GpuUse(percent, used))
         if self._rank in self._written:
             values[UsageKind.DISK] = round(self._written[self._rank] / MIB, 1)
         self._account, self._traffic = account, traffic or self._traffic

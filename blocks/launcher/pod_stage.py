@@ -27,7 +27,7 @@ from blocks.storage.base import Rights
 from blocks.storage.cache import Cache
 from blocks.storage.staging import stage
 
-_PROGRAMS = ("pod_supervisor.py", "supervisor.py", "accounting.py", "pod_volume.py", "pod_installer.py")
+_PROGRAMS = ("pod_supervisor.py", "supervisor.py", "accounting.py", "pod_gpus.py", "pod_volume.py", "pod_installer.py")
 
 
 def place_programs() -> None:
@@ -101,6 +101,7 @@ def place_worker(
         "grace_seconds": plan.stop_grace_seconds,
         "log_limit_bytes": plan.logs.limit_mib << 20,
         "memory_mib": plan.resources.memory_mib,
+        "gpus": plan.resources.gpus,
         "watched": directories.checkpoints,
         "stop_file": str(REQUESTS / "stop"),
         "oom_files": ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"],

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from typing import Any
 if __package__:
     from blocks.launcher.accounting import account_below, host_traffic
+    from blocks.launcher.pod_gpus import GpuWatch
     from blocks.launcher.pod_volume import DELIVERING, LEAVING, hold, is_held, read_object, write_object
     from blocks.launcher.supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
 elif not TYPE_CHECKING:  # a program, beside copies of these
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     from accounting import account_below, host_traffic
+    from pod_gpus import GpuWatch
     from pod_volume import DELIVERING, LEAVING, hold, is_held, read_object, write_object
     from supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
 
@@ -59,6 +61,9 @@ class PodSupervisor(Supervisor):
         self._place = os.path.realpath(self._directory)
         hold(self._path("supervisor.lock"))  # the sidecar, which does not see this process, knows by it when it is gone
         self._report_at = 0.0
+        self._gpus = GpuWatch()
+        if self._worker.get("gpus"):
+            self._gpus.start()
         self._code = 1
 
     def _patience(self) -> float:
@@ -102,6 +107,7 @@ class PodSupervisor(Supervisor):
         report = {
             "account": account.__dict__,
             "traffic": list(traffic) if traffic else None,
+            "gpus": self._gpus.latest,
             "open": sorted(open_for_writing(descendants(), self._worker["watched"])),
         }
         with Ignored(OSError):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from blocks.launcher import accounting, pod_installer, pod_stage, pod_supervisor, pod_volume, supervisor
+from blocks.launcher import accounting, pod_gpus, pod_installer, pod_stage, pod_supervisor, pod_volume, supervisor
 
 PROGRAMS = [
-    Path(str(module.__file__)) for module in (supervisor, pod_supervisor, pod_installer, pod_volume, accounting)
+    Path(str(module.__file__))
+    for module in (supervisor, pod_supervisor, pod_installer, pod_volume, accounting, pod_gpus)
 ]
 
 
