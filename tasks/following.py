@@ -132,7 +132,7 @@ class Follower:
             usage=[event] if isinstance(event, Usage) else (),
             started=event.at if isinstance(event, Started) else None,  # also one that is heard of much later
             seen=seen_at(event),
-            restarted=event.said if isinstance(event, Restarted) else "",
+            restarted=event if isinstance(event, Restarted) else None,
             logs_uploaded=logs or self._row.logs_uploaded,
         )
         if page := page_log():

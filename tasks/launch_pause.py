@@ -19,12 +19,13 @@ class LaunchPause:
     """
 
     def __init__(self) -> None:
+        self.refusal: PermanentError | None = None
         self.end()
 
     def end(self) -> None:
         """Launch it at once where it is lost the next time."""
         self._seconds, self._until = FIRST_SECONDS, 0.0
-        self.refusal: PermanentError | None = None
+        self.refusal = None
 
     def begin(self) -> None:
         """Launch it no sooner than that."""

@@ -174,7 +174,8 @@ class Collection:
         since = self._cursor("history")
         moves = self._platform.registry.trainings.history(self._row.id)
         if len(moves) > since.offset:
-            self._append("", "history", LogCursor(len(moves)), move_entries(moves[since.offset :]))
+            new = [move for move in moves[since.offset :] if not move.is_restart]  # its event is told
+            self._append("", "history", LogCursor(len(moves)), move_entries(new))
 
     def _collect_event(self, event: RunEvent) -> None:
         entries = event_entries(event)

@@ -44,9 +44,10 @@ class PageLog:
     def tell_moves(self) -> None:
         """The moves of its status that were not told yet."""
         moves = self._registry.trainings.history(self._training_id)[self._told :]
+        self._told += len(moves)
+        moves = [move for move in moves if not move.is_restart]  # its event is told
         for move, entry in zip(moves, move_entries(moves), strict=True):
             _tell(entry, move.at)
-        self._told += len(moves)
 
     def tell_event(self, event: RunEvent) -> None:
         """An event of its run, when it is worth a line, and what moved by it."""

@@ -77,6 +77,10 @@ class TrialRun:
         """Whether the control loop is done with it."""
         return self._over.is_set()
 
+    def find(self) -> None:
+        """Note that an earlier process has launched it: it needs nothing but to be followed, unless it is lost."""
+        self._launched = True
+
     def leave(self) -> None:
         """Let its thread end though it runs on: the control loop ends, and another one will follow it."""
         self._left = True
@@ -102,7 +106,8 @@ class TrialRun:
             PermanentError: It can never be launched, as it does not fit, or a connection of its plan is gone.
             TransientError: The cluster does not answer.
         """
-        self.launch()
+        if not self._launched:
+            self.launch()
         if self.verdict not in (None, TrialStatus.SUCCEEDED):  # before there was a run that could be stopped
             self.stop()
         self._wait()

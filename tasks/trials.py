@@ -6,7 +6,7 @@ from time import monotonic
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import Platform, open_platform
-from blocks.domain.errors import IllegalTransitionError, PermanentError, PlaceGoneError, TransientError
+from blocks.domain.errors import IllegalTransitionError, PermanentError, TransientError
 from blocks.domain.lifecycle import TRIAL_FINISHED, TrialStatus, TuningStatus
 from blocks.domain.plan import ExitCause, Finished, RunEvent, RunPhase
 from blocks.domain.trials import Ending
@@ -103,7 +103,6 @@ class _Control:
         self._threads = TrialThreads(tuning.spec.trainings.parallel_trainings)
         self._running: dict[str, TrialFollower] = {}
         self._again: list[Trial] = []
-        self._found: set[str] = set()
         self._stopping = _ENDING.get(tuning.status, "")
         self._page = TuningPage(platform, tuning)
         self._next_look = self._next_check = 0.0
@@ -134,7 +133,7 @@ class _Control:
 
     def _recall(self, trials: list[Trial]) -> None:
         """Go on where an earlier process was: follow what runs."""
-        self._found = found = {state.handle.run_id for state in self._platform.cluster.find(self._selector)}
+        found = {state.handle.run_id for state in self._platform.cluster.find(self._selector)}
         for trial in trials:
             if trial.status in (*TRIAL_FINISHED, TrialStatus.KILLED) and trial.training_id in found:
                 self._clear_away(trial)
@@ -142,6 +141,8 @@ class _Control:
                 self._again.append(trial)
             elif trial.status not in TRIAL_FINISHED:
                 follower = self._watch(trial)
+                if trial.training_id in found:
+                    follower.run.find()
                 if follower.event_cursor and trial.training_id not in found:
                     self._lose(follower)
                 else:
@@ -163,8 +164,9 @@ class _Control:
         return not self._running and bool(self._stopping)
 
     def _has_room(self) -> bool:
+        """Whether another trial may begin; where a lost one is refused, a new one would be, too."""
         most = min(self._spec.trainings.parallel_trainings, self._results.left)
-        return len(self._running) < most
+        return len(self._running) < most and not any(f.run.launch_pause.refusal for f in self._running.values())
 
     def _begin(self) -> bool:
         """Start the next trial: one that was killed with the tuning, or a new one; whether there was one."""
@@ -273,8 +275,6 @@ class _Control:
     def _could_not_launch(self, follower: TrialFollower, error: BaseException) -> None:
         if not isinstance(error, PermanentError):
             raise error  # such as a cluster that does not answer: the trial can be launched later
-        if follower.trial.training_id in self._found and not isinstance(error, PlaceGoneError):
-            raise error  # an earlier process has launched it: its workers may live
         self._conclude(follower, ExitCause.LAUNCHER_ERROR, str(error))
         if follower.run.is_launched:
             self._threads.clear_away(follower.run)

@@ -114,9 +114,10 @@ class Platform:
         Raises:
             InvalidInputError: It is not set.
         """
-        if self.settings.cluster == "kubernetes" and not self.settings.image:
-            remedy = "Set it to the platform's container image, see the README."
-            raise InvalidInputError("MAKERFLOW_IMAGE", "it is not set", remedy)
+        if self.settings.cluster == "kubernetes":
+            from blocks.cluster.kubernetes.launching import check_image
+
+            check_image(self.settings.image)
 
     @property
     def own_place(self) -> StoragePath:

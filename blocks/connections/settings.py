@@ -20,7 +20,9 @@ ENVIRONMENT = os.environ
 
 _SECONDS_A_DAY = 86400
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
-_CLAIM = r"claim:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
+_LONG_NAME = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
+_ACCOUNT = re.compile(_LONG_NAME)
+_CLAIM = rf"claim:{_LONG_NAME}"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
 _NODE_CACHE = re.compile(rf"/[^:,]*|{_CLAIM}")
 _VOLUME = re.compile(rf"{_CLAIM}|nfs:[A-Za-z0-9.-]+:/.*")
@@ -217,8 +219,8 @@ class Settings(BaseSettings):
     @field_validator("service_account")
     @classmethod
     def _is_service_account(cls, value: str) -> str:
-        if value and not _NAME.fullmatch(value):
-            raise ValueError("it is no name of a service account (a to z, 0 to 9, - and ., at most 63)")
+        if value and not _ACCOUNT.fullmatch(value):
+            raise ValueError("it is no name of a service account (a to z, 0 to 9, - and ., at most 253)")
         return value
 
     @field_validator("queue")

@@ -32,7 +32,7 @@ from blocks.cluster.pod_settings import (
     TERMINATED,
     PodSettings,
 )
-from blocks.domain.plan import ExitCause, ExitRecord, RunPlan
+from blocks.domain.plan import ExitCause, ExitRecord, OutputKind, RunPlan
 from blocks.files import replace_file
 from blocks.launcher.agent import Confidential, forbid_looking, read_secrets
 from blocks.launcher.causes import staging_outcome, uploading_outcome
@@ -274,14 +274,23 @@ def _confidential() -> Confidential:
     return confidential
 
 
-def _leave(outcome: Outcome, facts: dict[str, object]) -> None:
-    """What Kubernetes keeps of this container: of what is too long the facts go first, then the message's end."""
-    message, document = outcome.message, {"cause": outcome.cause, "message": outcome.message, **facts}
-    if len(json.dumps(document)) > MESSAGE_BYTES:
-        document = {"cause": outcome.cause}
-        while len(json.dumps({**document, "message": message})) > MESSAGE_BYTES:
+def _leave(outcome: Outcome, facts: Mapping[str, Any]) -> None:
+    """What Kubernetes keeps of this container."""
+    TERMINATION_LOG.write_text(last_words(outcome, facts))
+
+
+def last_words(outcome: Outcome, facts: Mapping[str, Any]) -> str:
+    """What is to be known of it, as JSON: of what is too long the facts go first, then the message's end.
+
+    That the log was uploaded stays, as the run is kept without.
+    """
+    message, document = outcome.message, {"cause": outcome.cause, **facts}
+    if len(json.dumps({**document, "message": message})) > MESSAGE_BYTES:
+        logs = [upload for upload in facts.get("uploads", ()) if upload["output"] == OutputKind.LOG]
+        document = {"cause": outcome.cause, "uploads": logs}
+        while len(json.dumps({**document, "message": message})) > MESSAGE_BYTES and message:
             message = message[: -max(len(message) // 12, 1)]
-    TERMINATION_LOG.write_text(json.dumps({**document, "message": message}))
+    return json.dumps({**document, "message": message})
 
 
 if __name__ == "__main__":

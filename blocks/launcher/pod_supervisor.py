@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from typing import Any
 if __package__:
     from blocks.launcher.accounting import account_below, host_traffic
-    from blocks.launcher.pod_gpus import GpuWatch
     from blocks.launcher.pod_volume import DELIVERING, LEAVING, hold, is_held, read_object, write_object
     from blocks.launcher.supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
 elif not TYPE_CHECKING:  # a program, beside copies of these
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     from accounting import account_below, host_traffic
-    from pod_gpus import GpuWatch
     from pod_volume import DELIVERING, LEAVING, hold, is_held, read_object, write_object
     from supervisor import Ignored, Supervisor, descendants, open_for_writing, signal_all
 
@@ -61,9 +59,7 @@ class PodSupervisor(Supervisor):
         self._place = os.path.realpath(self._directory)
         hold(self._path("supervisor.lock"))  # the sidecar, which does not see this process, knows by it when it is gone
         self._report_at = 0.0
-        self._gpus = GpuWatch()
-        if self._worker.get("gpus"):
-            self._gpus.start()
+        self._gpus = Gpus() if self._worker.get("gpus") else None
         self._code = 1
 
     def _patience(self) -> float:
@@ -107,7 +103,7 @@ class PodSupervisor(Supervisor):
         report = {
             "account": account.__dict__,
             "traffic": list(traffic) if traffic else None,
-            "gpus": self._gpus.latest,
+            "gpus": self._gpus.use() if self._gpus else None,
             "open": sorted(open_for_writing(descendants(), self._worker["watched"])),
         }
         with Ignored(OSError):
@@ -162,6 +158,33 @@ class PodSupervisor(Supervisor):
     def code(self) -> int:
         """With which the container ends."""
         return self._code
+
+
+class Gpus:
+    """What the GPUs do; nothing where Python has no `ctypes`, as one that was built without libffi."""
+
+    def __init__(self) -> None:
+        self._watch: Any = None
+        self._is_tried = False
+
+    def use(self) -> list[float] | None:
+        """As they were last, once they are watched: from the first time on that somebody asks."""
+        if not self._is_tried:
+            self._is_tried = True
+            with Ignored(ImportError):
+                self._watch = watch_gpus()
+        return self._watch.latest if self._watch else None
+
+
+def watch_gpus() -> Any:
+    """Begin to look at them."""
+    if __package__:
+        from blocks.launcher.pod_gpus import GpuWatch
+    elif not TYPE_CHECKING:
+        from pod_gpus import GpuWatch
+    watch = GpuWatch()
+    watch.start()
+    return watch
 
 
 class Patience:

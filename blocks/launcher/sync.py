@@ -69,9 +69,7 @@ class Synchroniser:
                     for mirror, files in ready:
                         self._send(mirror, files)
                 backoff = FIRST_BACKOFF_SECONDS
-            except (
-                Exception
-            ) as error:  # whatever a store's client raised: the run is long, and later uploads may succeed
+            except Exception as error:  # whatever a store's client raised: later uploads may succeed
                 tell_trouble("uploading while the workers run", error)
                 pause, backoff = backoff, min(backoff * 2, LAST_BACKOFF_SECONDS)
 

@@ -307,6 +307,11 @@ class Move(Frozen):
     target: str
     reason: str
 
+    @property
+    def is_restart(self) -> bool:
+        """Whether it tells that all workers start again."""
+        return not self.source and bool(self.reason)
+
 
 class Query(Frozen):
     """What a list shows.

@@ -109,16 +109,14 @@ class StatusRows(Generic[RowT, StatusT]):
         self._session.add(row)
         return True
 
-    def note_restart(self, id: str, reason: str) -> None:
+    def note_restart(self, id: str, at_us: int, reason: str) -> None:
         """Write into the history that its workers start again; the status stays.
 
         Raises:
             NotFoundError: There is no such resource.
         """
-        row = self.find(id)
-        self._session.add(
-            MoveRow(resource_id=id, at_us=now_us(), source="", target=row.status, reason=storable(reason))
-        )
+        target = self.find(id).status
+        self._session.add(MoveRow(resource_id=id, at_us=at_us, source="", target=target, reason=storable(reason)))
 
     def remove(self, row: RowT) -> None:
         """Delete the row and its history.

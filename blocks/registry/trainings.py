@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from blocks.domain.errors import InvalidInputError, NotFoundError
 from blocks.domain.lifecycle import UNDER_WAY, TrainingStatus
 from blocks.domain.metrics import MetricPoint
-from blocks.domain.moments import from_microseconds
-from blocks.domain.plan import RunHandle, RunPlan, Uploaded, Usage
+from blocks.domain.moments import from_microseconds, to_microseconds
+from blocks.domain.plan import Restarted, RunHandle, RunPlan, Uploaded, Usage
 from blocks.domain.specs import MAX_TAGS, NamedValue, TrainingSpec
 from blocks.domain.templates import TemplateUse
 from blocks.registry.identity import check_id, new_id
@@ -204,7 +204,7 @@ class Trainings:
         usage: Sequence[Usage] = (),
         started: datetime | None = None,
         seen: datetime | None = None,
-        restarted: str = "",
+        restarted: Restarted | None = None,
     ) -> Training:
         """Store what was read of its run together with how far it was read: all of it or nothing, exactly once.
 
@@ -222,7 +222,7 @@ class Trainings:
             started: When an attempt of a training that is RUNNING started. The first is the training's start; before a
                 later one it paused since its workers were last seen.
             seen: When its workers were seen running.
-            restarted: Why all of its workers start again, for its history.
+            restarted: That all of its workers start again, for its history.
 
         Raises:
             NotFoundError: There is no such training.
@@ -241,7 +241,7 @@ class Trainings:
             )
             write.note(id, usage, started, seen)
             if restarted:
-                write.trainings.note_restart(id, restarted)
+                write.trainings.note_restart(id, to_microseconds(restarted.at), restarted.said)
             return self._find(write, id)
 
     def history(self, id: str) -> list[Move]:

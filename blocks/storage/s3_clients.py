@@ -18,7 +18,7 @@ from blocks.domain.paths import Scheme, StoragePath
 from blocks.storage.authorities import read_authority
 from blocks.storage.connection import Connection
 from blocks.storage.patience import Patience
-from blocks.storage.s3_errors import no_credentials, wrong_endpoint
+from blocks.storage.s3_errors import no_credentials, wrong_endpoint, wrong_region
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -111,6 +111,7 @@ class S3Clients:
     @cached_property
     def _control(self) -> Any:
         from botocore.config import Config
+        from botocore.exceptions import InvalidRegionError
 
         patience = self._patience
         style: dict[str, Any] = {"addressing_style": "path" if self._connection.path_style else "virtual"}
@@ -135,6 +136,8 @@ class S3Clients:
                 verify=self._authority_file or None,
                 config=config,
             )
+        except InvalidRegionError as error:
+            raise wrong_region(self._path, str(error)) from error
         except ValueError as error:
             raise wrong_endpoint(self._path, str(error)) from error
 

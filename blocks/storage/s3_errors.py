@@ -128,10 +128,13 @@ def _plain(path: StoragePath | str, endpoint: str) -> UnknownStoreError:
     )
 
 
+def wrong_region(path: StoragePath, why: str) -> UnknownStoreError:
+    """The error of a region that is none."""
+    return UnknownStoreError(str(path), why.rstrip("."), "Correct AWS_DEFAULT_REGION, or the connection's region.")
+
+
 def wrong_endpoint(path: StoragePath, why: str) -> UnknownStoreError:
-    """The error of an endpoint that is no URL, or of a region that is none."""
-    if "region" in why:
-        return UnknownStoreError(str(path), why.rstrip("."), "Correct AWS_DEFAULT_REGION, or the connection's region.")
+    """The error of an endpoint that is no URL."""
     return UnknownStoreError(
         str(path),
         why.rstrip("."),

@@ -33,6 +33,8 @@ class LogTrail:
 
     def add(self, data: bytes, attempt: int, position: int) -> None:
         """Note what was read: lines of output or a note of ours, and the place behind it."""
+        if not data:
+            return  # another attempt has begun, and printed nothing yet
         self._is_all = False
         if position == 0 or (attempt, position) == (self._attempt, self._position):  # a note that the end is missing
             self._lacks_end = True

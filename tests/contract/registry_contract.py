@@ -16,7 +16,7 @@ from blocks.domain.errors import (
     NotFoundError,
 )
 from blocks.domain.lifecycle import ExperimentStatus, TrainingStatus
-from blocks.domain.plan import OutputKind, PlannedOutput, Resources, RunHandle, RunImage, RunPlan, Uploaded
+from blocks.domain.plan import OutputKind, PlannedOutput, Resources, Restarted, RunHandle, RunImage, RunPlan, Uploaded
 from blocks.domain.specs import ExperimentSpec, TrainingSpec
 from blocks.registry.database import Registry, open_registry
 from blocks.registry.records import FlowRunRecord, Query, StepRecord, Training
@@ -269,11 +269,13 @@ class TrainingContract(RegistryBase):
         self, registry: Registry, training: Training
     ) -> None:
         row = walk(registry, training.id, T.CREATE_IN_PROGRESS, T.RUNNING)
-        registry.trainings.follow(training.id, after=row.revision, event_cursor=7, restarted="a node was lost")
+        event = Restarted(run_id=training.id, sequence=7, at=row.created, attempt=2, cause="a node was lost")
+        registry.trainings.follow(training.id, after=row.revision, event_cursor=7, restarted=event)
         with pytest.raises(ConcurrentUpdateError):
-            registry.trainings.follow(training.id, after=row.revision, event_cursor=7, restarted="a node was lost")
-        last = registry.trainings.history(training.id)[-1]
-        assert (last.source, last.target, last.reason) == ("", "RUNNING", "a node was lost")
+            registry.trainings.follow(training.id, after=row.revision, event_cursor=7, restarted=event)
+        first, *_, last = registry.trainings.history(training.id)
+        assert (last.target, last.at, last.reason) == ("RUNNING", row.created, event.said)
+        assert (first.is_restart, last.is_restart) == (False, True)
         assert registry.trainings.get(training.id).status is T.RUNNING
         [standing] = registry.overview.under_way(row.created)
         assert standing.attempts == 0

@@ -39,6 +39,7 @@ CUT_ONE: Parts = [(b"a\nb\n", 1, 4), (NOTE, 2, 0)]
         pytest.param(b"a\nb\n", [(b"a\n", 1, 2)], b"b\n", id="one attempt"),
         pytest.param(TICKS, [(TICKS[:10], 1, 10)], TICKS[10:], id="lines that are all the same"),
         pytest.param(TICKS * 2, [(TICKS, 1, 20), (TICKS[:10], 2, 10)], TICKS[10:], id="and in two attempts"),
+        pytest.param(TICKS * 2 + b"b\n", [(TICKS, 1, 20), (b"", 2, 0), (TICKS, 2, 20)], b"b\n", id="none printed yet"),
         pytest.param(b"a\nbc\nd\n", [(b"a\nb\n", 1, 3), (b"c\n", 2, 2)], b"d\n", id="a last line without an end"),
         pytest.param(b"a\nc\nd\n", [(b"a\n", 1, 2), (b"c\n", 3, 2)], b"d\n", id="an attempt that printed nothing"),
         pytest.param(b"a\nb\nd\n", [(b"a\n", 1, 2), (NOTE, 1, 2)], b"b\nd\n", id="the rest is not on the cluster"),

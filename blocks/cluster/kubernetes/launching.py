@@ -34,6 +34,17 @@ GONE_SECONDS = 30.0
 _UNOWNED: Object = {"metadata": {"name": "", "uid": ""}}
 
 
+def check_image(image: str) -> None:
+    """Refuse to run anything without the platform's own image.
+
+    Raises:
+        InvalidInputError: It is not set.
+    """
+    if not image:
+        remedy = "Set it to the platform's container image, see the README."
+        raise InvalidInputError("MAKERFLOW_IMAGE", "it is not set", remedy)
+
+
 class Launching:
     """Makes what runs consist of.
 
@@ -74,10 +85,7 @@ class Launching:
 
     def _check(self, plan: RunPlan, secrets: Secrets) -> None:
         """Refuse what this cluster is not set up for, or has no room for ever."""
-        if not self._site.image:
-            raise InvalidInputError(
-                "MAKERFLOW_IMAGE", "it is not set", "Set it to the platform's container image, see the README."
-            )
+        check_image(self._site.image)
         if not plan.image.container:
             remedy = "Name its container in the catalogue's entry, or choose another image."
             raise InvalidInputError(f"The image {plan.image.name}", "it has no container for Kubernetes", remedy)

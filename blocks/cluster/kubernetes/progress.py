@@ -172,19 +172,19 @@ class _Step:
         told = self._record.exits(self._attempt)
         missing = sorted(set(range(self._record.workers)) - set(told))
         failed = any(r.cause is not ExitCause.OK for r in told.values())
-        found = [
-            record
-            for rank in missing
-            if (record := self._exit(rank, failed or self._some_failed([other for other in missing if other != rank])))
-        ]
+        own = {rank for rank in missing if self._has_failed(rank)}
+        found = [record for rank in missing if (record := self._exit(rank, failed or bool(own - {rank})))]
         for record in sorted(found, key=lambda each: (each.ended, each.rank)):
             self._tell("exited", record=record.model_dump(mode="json"))
 
-    def _some_failed(self, ranks: Sequence[int]) -> bool:
-        """Whether one of them ended for a reason of its own, not because it was made to."""
-        pods = [self._known[rank] for rank in ranks if rank in self._known]
-        causes = [end.cause for pod in pods if (end := exit_of(pod, ended_with_others=True))]
-        causes += [delivery_of(pod).get("cause", ExitCause.OK) for pod in pods if not _is_deleted(pod)]
+    def _has_failed(self, rank: int) -> bool:
+        """Whether a worker ended for a reason of its own, not because it was made to."""
+        if (pod := self._known.get(rank)) is None:
+            return False
+        end = exit_of(pod, ended_with_others=True)
+        causes = [end.cause] if end else []
+        if not _is_deleted(pod):
+            causes.append(delivery_of(pod).get("cause", ExitCause.OK))
         return any(cause not in (ExitCause.OK, ExitCause.STOPPED) for cause in causes)
 
     def _exit(self, rank: int, others: bool) -> ExitRecord | None:

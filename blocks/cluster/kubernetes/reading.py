@@ -124,13 +124,18 @@ class Reading:
             ended = self._is_concluded(run, attempt) or (pod is not None and is_over(pod))
             return Read(b"", position, ended=ended, cut=ended)
         open_at: Callable[[int], Stream] = lambda at: self._stream(run, rank, attempt, pod, at)  # noqa: E731 - read once
+        began, output = time.monotonic(), (run, rank, attempt)
         try:
             most_seconds = self._most_seconds(run, attempt, pod)
-            return self._streams.read(run, rank, name_of(pod), position, at_most, open_at, most_seconds)
+            found = self._streams.read(run, rank, name_of(pod), position, at_most, open_at, most_seconds)
         except ClusterUnavailableError:
-            if _is_answered(pod) and not self._is_unreadable(run, rank, attempt, pod):
+            since = self._streams.refused.setdefault(output, began)
+            is_lasting = time.monotonic() - since >= LASTING_SECONDS
+            if _is_answered(pod) and not (is_lasting and self._is_unreadable(run, rank, attempt, pod)):
                 raise
             return Read(b"", position, ended=True, cut=True)
+        self._streams.refused.pop(output, None)
+        return found
 
     def _most_seconds(self, run: str, attempt: int, pod: Object) -> float:
         """How long a log is waited for: who follows many runs must not wait for each one of a node that is silent.
@@ -142,7 +147,7 @@ class Reading:
         return SILENT_NODE_SECONDS if is_hopeless else math.inf
 
     def _is_unreadable(self, run: str, rank: int, attempt: int, pod: Object) -> bool:
-        """Whether a log has not been to be had for long since the worker's end, though the API server answers.
+        """Whether a log that is refused for long will stay so: its worker ended long ago, and the API server answers.
 
         Its node has gone since, or cannot be reached from there.
 

@@ -292,9 +292,14 @@ def _whole_lines(data: bytes, at_most: int) -> bytes:
 
 
 class Streams:
-    """The streams of this process."""
+    """The streams of this process.
+
+    Attributes:
+        refused: Run, rank and attempt of a worker whose log is not to be had, to since when (by `time.monotonic`).
+    """
 
     def __init__(self) -> None:
+        self.refused: dict[tuple[str, int, int], float] = {}
         self._streams: dict[tuple[str, int], list[Stream]] = {}
         self._lock = threading.Lock()
 

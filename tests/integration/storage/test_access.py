@@ -248,7 +248,9 @@ def test_an_aws_environment_that_cannot_be_used_says_what_to_correct(
         account_identity(None) if looked_up else open_storage(place, None, PATIENCE).plan(place)
 
 
-@pytest.mark.parametrize("endpoint", ["bogus", "localhost:9000", "http://localhost:99999", "http://[::1"])
+@pytest.mark.parametrize(
+    "endpoint", ["bogus", "localhost:9000", "region1.store:9000", "http://localhost:99999", "http://[::1"]
+)
 def test_an_endpoint_of_the_environment_that_is_no_url_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, endpoint: str
 ) -> None:

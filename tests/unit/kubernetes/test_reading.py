@@ -79,6 +79,10 @@ class Site:
         at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
         self.know(self.record.tell("finished", at=at, cause=ExitCause.OK, message=""))
 
+    def refuse_for(self, seconds: float) -> None:
+        """Let the log have been refused for so long already."""
+        self.streams.refused[run_name(HANDLE.run_id), 0, 1] = time.monotonic() - seconds
+
     def lose_pod(self) -> None:
         self.view.drop(PODS, "pod-1")
 
@@ -268,6 +272,9 @@ def test_a_run_whose_log_stays_refused_long_after_its_end_is_read_without_it(sit
     site.see("Succeeded")
     site.finish(seconds_ago=reading.LASTING_SECONDS + 1)
     site.log.answers.extend([REFUSED] * 1000)
+    with pytest.raises(ClusterUnavailableError):  # it may only just have begun
+        site.texts()
+    site.refuse_for(reading.LASTING_SECONDS)
     lines = list(site.reading.lines(HANDLE, 0, follow=True, since=0))
     assert [(line.text, line.cursor) for line in lines] == [(GONE, 0)]
     assert site.texts(3) == [CUT]
@@ -279,6 +286,7 @@ def test_an_api_server_that_is_away_ends_no_log(site):
     site.finish(seconds_ago=reading.LASTING_SECONDS + 1)
     site.log.answers.extend([REFUSED] * 1000)
     site.log.failure = ClusterUnavailableError("it restarts")
+    site.refuse_for(reading.LASTING_SECONDS)
     with pytest.raises(ClusterUnavailableError, match="it restarts"):
         site.texts()
 
@@ -290,6 +298,9 @@ def test_of_one_worker_that_has_ended_long_before_the_others_it_is_the_same(site
     site.log.answers.extend([REFUSED] * 1000)
     with pytest.raises(ClusterUnavailableError):
         site.texts()
+    site.refuse_for(reading.LASTING_SECONDS)
+    with pytest.raises(ClusterUnavailableError):
+        site.texts()
     ended = datetime.now(UTC) - timedelta(seconds=reading.LASTING_SECONDS + 1)
     exit = {"attempt": 1, "rank": 0, "began": None, "ended": ended, "cause": "ok", "message": ""}
     site.know(site.record.tell("exited", at=ended, record=exit))
@@ -299,3 +310,11 @@ def test_of_one_worker_that_has_ended_long_before_the_others_it_is_the_same(site
 def test_a_run_that_is_not_there_has_no_output(site):
     with pytest.raises(NotFoundError):
         site.texts()
+
+
+def test_a_log_that_is_read_again_was_not_refused_for_long(site):
+    site.start()
+    site.log.write(LINE)
+    site.refuse_for(reading.LASTING_SECONDS)
+    assert site.texts() == [X]
+    assert site.streams.refused == {}

@@ -9,13 +9,17 @@ import pytest
 
 from blocks.cluster.kubernetes.manifests import UPLOAD_SECONDS
 from blocks.cluster.layout import write_json
+from blocks.cluster.outcome import Outcome
+from blocks.domain.plan import ExitCause
 from blocks.launcher import pod_supervisor
 from blocks.launcher.delivery import STOP_PATIENCE_SECONDS
+from blocks.launcher.pod import MESSAGE_BYTES, last_words
 from blocks.launcher.pod_supervisor import DELIVERY_SECONDS, MOST_DEATHS, Patience, PodSupervisor
 from blocks.launcher.pod_volume import DELIVERING, hold
 from tests.waiting import wait_until
 
 SOON, LONG = 0.3, 1.0
+KINDS = ("model", "checkpoint", "tensorboard", "log")
 FAILED, WENT_WELL = {"cause": "launcher_error"}, {"cause": "ok", "message": ""}
 
 
@@ -88,3 +92,14 @@ def test_a_record_that_has_no_place_is_told_to_kubernetes_all_the_same(superviso
     assert record["cause"] == "user_error"
     assert record["message"].startswith("How it ended could not be written down")
     assert supervisor.code == 1
+
+
+def test_of_last_words_that_are_too_long_that_the_log_was_uploaded_stays():
+    uploads = [{"output": kind, "path": f"s3://b/{'p' * 700}/{kind}", "files": 1, "bytes": 2} for kind in KINDS]
+    said = last_words(Outcome(ExitCause.OUTPUT_DENIED, "m" * 5000), {"uploads": uploads})
+    assert len(said) <= MESSAGE_BYTES
+    document = json.loads(said)
+    assert [upload["output"] for upload in document["uploads"]] == ["log"]
+    assert (document["cause"], document["message"][:3]) == ("output_denied", "mmm")
+    short = json.loads(last_words(Outcome(ExitCause.OK, ""), {"uploads": uploads[:1]}))
+    assert short == {"cause": "ok", "message": "", "uploads": uploads[:1]}

@@ -1,6 +1,7 @@
 """What is copied into the user's container runs in any Python from 3.8 on, with nothing but its standard library."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,3 +37,9 @@ def imported(tree: ast.AST) -> set[str]:
     names = {alias.name.split(".")[0] for alias in tree.names} if isinstance(tree, ast.Import) else set()
     names |= {str(tree.module).split(".")[0]} if isinstance(tree, ast.ImportFrom) else set()
     return names | {name for child in ast.iter_child_nodes(tree) for name in imported(child)}
+
+
+def test_it_starts_in_a_python_without_ctypes():
+    program = "import sys; sys.modules['_ctypes'] = None; import pod_supervisor; print(pod_supervisor.Gpus().use())"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=PROGRAMS[0].parent, capture_output=True, text=True)
+    assert (ran.stdout, ran.returncode) == ("None\n", 0), ran.stderr
