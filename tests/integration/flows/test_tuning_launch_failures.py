@@ -127,13 +127,16 @@ def all_run() -> bool:
 
 
 @pytest.fixture
-def waiting(make: MakeTuning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TuningSpec:
-    """Three trials that run until a file of their number is there."""
+def waiting(
+    make: MakeTuning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> TuningSpec:
+    """Trials that run until a file of their number is there, three at once; there may be a fourth."""
     monkeypatch.setenv("MAKERFLOW_CPUS", "3")
     monkeypatch.setattr(trials, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(launch_pause, "FIRST_SECONDS", 0.1)
     settings = {"parallel_trainings": 3, "hyperparameters": {"go": str(tmp_path)}}
-    return make(TELLS_AND_WAITS, parameters=("k=INT[1,3]",), **settings)
+    last = getattr(request, "param", 3)
+    return make(TELLS_AND_WAITS, parameters=(f"k=INT[1,{last}]",), **settings)
 
 
 @contextmanager
@@ -145,8 +148,26 @@ def three_running(spec: TuningSpec, tmp_path: Path) -> Iterator["Future[Tuning]"
             wait_until(all_run)
             yield tuning
         finally:
-            for number in ("1", "2", "3"):
+            for number in ("1", "2", "3", "4"):
                 (tmp_path / number).touch()
+
+
+@pytest.mark.req("COM-05")
+@pytest.mark.parametrize("waiting", [4], indirect=True)
+def test_no_further_trial_begins_while_a_lost_one_may_not_be_launched_again(
+    waiting: TuningSpec, home: Path, tmp_path: Path, deleted: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    with three_running(waiting, tmp_path) as tuning:
+        deleted.set()
+        lose_first(home)
+        wait_until(lambda: "cannot be launched again yet" in caplog.text)
+        (tmp_path / "2").touch()
+        tunings = open_platform().registry.tunings
+        wait_until(lambda: statuses_of(tunings.get("t"))[:3] == [R.RUNNING, R.SUCCEEDED, R.RUNNING])
+        deleted.clear()
+        wait_until(lambda: statuses_of(tunings.get("t")) == [R.RUNNING, R.SUCCEEDED, R.RUNNING, R.RUNNING])
+    row = tuning.result()
+    assert (row.status, statuses_of(row)) == (T.COMPLETE, [R.SUCCEEDED] * 4)
 
 
 @pytest.mark.req("COM-05")
