@@ -22,7 +22,7 @@ def leftover_runs() -> Iterator[Finding]:
     for run in left:
         if run.is_strange:
             message = f"the run {run.trace.run_id} belongs to {run.whose}"
-            remedy = REMEDY_OF_STRANGE_RUNS.format(directory=platform.settings.home / "runs" / run.trace.run_id)
+            remedy = REMEDY_OF_STRANGE_RUNS.format(removal=platform.cluster.removal_of(run.trace.run_id))
             yield warning("leftovers", message, remedy)
         elif run.lives:
             message = f"the run {run.trace.run_id} lives (processes: {run.trace.processes}) and belongs to {run.whose}"

@@ -53,6 +53,7 @@ def test_a_process_is_found_by_its_marker_and_others_are_not(run, start, tmp_pat
     mine = start(SLEEP)
     theirs = start(SLEEP, marker=other.directory)
     assert wait_for(run, 1) == [mine.pid]
+    assert wait_for(other, 1) == [theirs.pid]
     assert find_processes(run.directory, excluding=[mine.pid]) == []
     assert count_processes([run.directory, other.directory]) == {run.directory: 1, other.directory: 1}
     end_processes(run.directory, 0)
