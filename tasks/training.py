@@ -226,12 +226,12 @@ def refuse_trial(row: Training, action: Literal["stop", "resume"]) -> None:
 
 
 def refuse_elsewhere(row: Training) -> None:
-    """Leave one that is under way to the cluster that it is on, where another one is chosen.
+    """Leave one that is under way, or whose run is kept for its log, to its cluster where another one is chosen.
 
     Raises:
         InvalidInputError: It is on another one; what to set is named.
     """
-    if row.status in UNDER_WAY:
+    if row.status in UNDER_WAY or (row.handle is not None and not row.logs_uploaded):
         open_platform().check_cluster(row.plan)
 
 
@@ -290,9 +290,11 @@ def delete_training_row(training_id: str) -> None:
 
     Raises:
         BusyError: It is not over.
+        InvalidInputError: What is left of it is on another cluster.
     """
     platform = open_platform()
     trainings = platform.registry.trainings
+    refuse_elsewhere(trainings.get(training_id))
     trainings.guard_delete(training_id)  # one that is under way holds its lease to its end: refused, not waited for
     with platform.registry.lease(training_id):
         row = trainings.get(training_id)

@@ -95,6 +95,8 @@ def _stored(row: "Training", rank: int, trail: LogTrail) -> Iterator[tuple[Binar
         try:
             fetched = list(storage.fetch(storage.plan(path), cache, lambda _: None))
         except InputMissingError:
+            if _has_arrived(row, place):
+                raise
             yield BytesIO(), True
             return
         with fetched[0].file.open("rb") as stream:
@@ -205,7 +207,7 @@ def _as_it_is(row: "Training") -> "Training":
 
     platform = open_platform()
     row = platform.registry.trainings.get(row.id)
-    if not _is_concluded(row):
+    if not row.logs_uploaded:
         plan = platform.registry.tunings.get(row.tuning_id).plan if row.tuning_id else row.plan
         platform.check_cluster(plan)
     return row
@@ -238,6 +240,12 @@ def _log_place(row: "Training", rank: int) -> str | None:
         if output.kind is OutputKind.LOG:
             return str(output_path(output, rank) / LOG_NAME)
     return None
+
+
+def _has_arrived(row: "Training", place: str) -> bool:
+    """Whether a log was uploaded to there: it is missed then, and else the worker printed nothing."""
+    logs = (upload for upload in row.uploaded if upload.output is OutputKind.LOG and upload.files)
+    return any(place.startswith(f"{upload.path}/") for upload in logs)
 
 
 def _arrived(row: "Training") -> Iterator[PlannedOutput]:

@@ -1,14 +1,18 @@
 """A training or tuning that runs on one cluster, and settings that choose another, which knows nothing of it."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from blocks.cluster.local import LocalCluster
 from blocks.connections.platform import open_platform
-from blocks.domain.errors import InvalidInputError
+from blocks.domain.errors import InputMissingError, InvalidInputError
+from blocks.domain.plan import OutputKind
 from blocks.upkeep.findings import Kind
-from flows.training import TrainingHandle, resume_training, stop_training
+from deployments.cli.training_logs import read_log
+from flows.training import TrainingHandle, create_training, delete_training, resume_training, stop_training
 from flows.tuning import TuningHandle, resume_tuning, stop_tuning
 from flows.upkeep import upkeep
 from tests.integration.flows.conftest import MakeSpec
@@ -50,6 +54,29 @@ def test_a_training_that_runs_on_another_cluster_is_left_alone(make_spec: MakeSp
     elsewhere("local")
     stop_training("far")
     assert processes_of(home) == []
+
+
+def test_what_is_kept_of_one_on_another_cluster_is_not_forgotten(make_spec: MakeSpec, elsewhere) -> None:
+    create_training(make_spec("print('only there')", "kept"))
+    trainings = open_platform().registry.trainings
+    row = trainings.follow(trainings.get("kept").id, logs_uploaded=False)  # as where its bucket was gone
+    elsewhere("kubernetes/ml")
+    for act in (lambda: delete_training("kept"), lambda: [*read_log(row, 0, follow=False, tail=None)]):
+        with pytest.raises(InvalidInputError) as refused:
+            act()
+        assert str(refused.value) == REFUSAL
+    elsewhere("local")
+    delete_training("kept")
+
+
+def test_a_log_that_somebody_removed_from_its_place_is_missed(make_spec: MakeSpec) -> None:
+    create_training(make_spec("print('a line')", "bare"))
+    row = open_platform().registry.trainings.get("bare")
+    assert [*read_log(row, 0, follow=False, tail=None)] == ["a line"]
+    [log] = [upload for upload in row.uploaded if upload.output is OutputKind.LOG]
+    shutil.rmtree(log.path.removeprefix("file://"))
+    with pytest.raises(InputMissingError, match=re.escape(log.path)):
+        list(read_log(row, 0, follow=False, tail=None))
 
 
 def test_so_is_a_tuning_and_one_that_was_stopped_is_not_gone_on_with(home: Path, tmp_path: Path, elsewhere) -> None:
