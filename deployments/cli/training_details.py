@@ -1,5 +1,6 @@
 """`makerflow training show`, and what is printed when a training has ended."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +39,18 @@ def remedies(row: "Training") -> list[str]:
         case "CREATE FAILED":
             return [f"makerflow training resume {name}", f"makerflow training copy {name}"]
         case "FAIL TRAIN" | "STOPPED":
-            return [f"makerflow training logs {name}", f"makerflow training copy {name}"]
+            return [f"makerflow training logs {name}{_rank_of(row.reason)}", f"makerflow training copy {name}"]
         case "COMPLETE":
             return [f"makerflow training metrics {name} --plot", f"makerflow training logs {name}"]
         case _:
             followed = f"tuning resume {row.spec.name}" if row.tuning_id else f"training resume {name}"
             return [f"makerflow training logs {name} -f", f"makerflow {followed}"]
+
+
+def _rank_of(reason: str) -> str:
+    """The option for the worker that a reason names; none for the first one."""
+    named = re.match(r"Worker ([1-9][0-9]*):", reason)
+    return f" --rank {named[1]}" if named else ""
 
 
 def training_details(

@@ -4,6 +4,7 @@ import errno
 import io
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,7 @@ from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.plan import ExitCause, Exited, ExitRecord, Placed, Queued, Staging, Started
 from deployments.cli.live import LiveDisplay
 from deployments.cli.progress import PlainDisplay, event_text
+from deployments.cli.training_details import remedies
 
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
 EVENTS = (
@@ -115,3 +117,16 @@ def test_the_live_display_shows_bars_notes_and_the_last_lines_inertly() -> None:
         assert part in picture
     assert "line 50" not in picture
     assert "title" not in picture
+
+
+@pytest.mark.parametrize(
+    ("reason", "command"),
+    [
+        ("Worker 12: The entry point exited with code 1.", "makerflow training logs t --rank 12"),
+        ("Worker 0: The entry point exited with code 1.", "makerflow training logs t"),
+        ("The entry point exited with code 1.", "makerflow training logs t"),
+    ],
+)
+def test_of_a_worker_that_failed_its_own_log_is_what_to_look_at(reason: str, command: str) -> None:
+    row: Any = SimpleNamespace(name="t", status=TrainingStatus.FAIL_TRAIN, reason=reason, tuning_id=None)
+    assert remedies(row)[0] == command
