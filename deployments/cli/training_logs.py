@@ -245,7 +245,7 @@ def _log_place(row: "Training", rank: int) -> str | None:
 def _has_arrived(row: "Training", place: str) -> bool:
     """Whether a log was uploaded to there: it is missed then, and else the worker printed nothing."""
     logs = (upload for upload in row.uploaded if upload.output is OutputKind.LOG and upload.files)
-    return any(place.startswith(f"{upload.path}/") for upload in logs)
+    return any(place.rpartition("/")[0] == upload.path for upload in logs)
 
 
 def _arrived(row: "Training") -> Iterator[PlannedOutput]:

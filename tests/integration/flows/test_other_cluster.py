@@ -79,6 +79,13 @@ def test_a_log_that_somebody_removed_from_its_place_is_missed(make_spec: MakeSpe
         list(read_log(row, 0, follow=False, tail=None))
 
 
+def test_the_log_of_a_worker_that_printed_nothing_is_not_missed(make_spec: MakeSpec) -> None:
+    program = "import os\nif os.environ['RANK'] == '0':\n    print('a line')"
+    create_training(make_spec(program, "quiet", workers=2))
+    row = open_platform().registry.trainings.get("quiet")
+    assert [[*read_log(row, rank, follow=False, tail=None)] for rank in (0, 1)] == [["a line"], []]
+
+
 def test_so_is_a_tuning_and_one_that_was_stopped_is_not_gone_on_with(home: Path, tmp_path: Path, elsewhere) -> None:
     make = MakeTuning(tmp_path)
     make.settings = {"strategy": "GRID", "parameters": ("k=INT[1,2]",), "parallel_trainings": 2}
