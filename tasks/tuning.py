@@ -181,12 +181,18 @@ def change_tuning_row(tuning_id: str, description: str | None, tags: Mapping[str
     return tunings.change(tuning_id, description=description, tags=tags)
 
 
+def _is_kept(platform: Platform, trial: Trial) -> bool:
+    """Whether the cluster may still have its run: its log is nowhere else."""
+    return not platform.registry.trainings.get(trial.training_id).logs_uploaded
+
+
 @step("delete tuning")
 def delete_tuning_row(tuning_id: str) -> None:
     """Delete the row with its trials and what is left of their runs; the user's output stays where it is.
 
     Raises:
         BusyError: It is not over.
+        InvalidInputError: What is left of a trial is on another cluster.
     """
     platform = open_platform()
     tunings = platform.registry.tunings
@@ -194,7 +200,10 @@ def delete_tuning_row(tuning_id: str) -> None:
     with platform.registry.lease(tuning_id):
         tunings.guard_delete(tuning_id)
         row = tunings.get(tuning_id)
-        for trial in tunings.trials(tuning_id):
+        trials = tunings.trials(tuning_id)
+        if (refusal := platform.refusal(row.plan)) and any(_is_kept(platform, trial) for trial in trials):
+            raise refusal
+        for trial in trials:
             platform.cluster.remove(handle_of_trial(trial))
         shutil.rmtree(events_of_tuning(platform, row), ignore_errors=True)
         plot_file(platform.settings.home, row).unlink(missing_ok=True)

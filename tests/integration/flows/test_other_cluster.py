@@ -13,7 +13,7 @@ from blocks.domain.plan import OutputKind
 from blocks.upkeep.findings import Kind
 from deployments.cli.training_logs import read_log
 from flows.training import TrainingHandle, create_training, delete_training, resume_training, stop_training
-from flows.tuning import TuningHandle, resume_tuning, stop_tuning
+from flows.tuning import TuningHandle, create_tuning, delete_tuning, resume_tuning, stop_tuning
 from flows.upkeep import upkeep
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import SLEEPS
@@ -103,3 +103,17 @@ def test_so_is_a_tuning_and_one_that_was_stopped_is_not_gone_on_with(home: Path,
             resume(handle.id)
     assert stop_tuning(handle.id).status is before.status
     assert open_platform().registry.tunings.get(handle.id).status is before.status
+
+
+def test_what_is_kept_of_a_trial_on_another_cluster_is_not_forgotten(tmp_path: Path, elsewhere) -> None:
+    make = MakeTuning(tmp_path)
+    create_tuning(make("print('loss=1')", parameters=("k=INT[1,1]",)))
+    registry = open_platform().registry
+    trial, *_ = registry.tunings.trials(registry.tunings.get("t").id)
+    registry.trainings.follow(trial.training_id, logs_uploaded=False)
+    elsewhere("kubernetes/ml")
+    with pytest.raises(InvalidInputError) as refused:
+        delete_tuning("t")
+    assert str(refused.value) == REFUSAL
+    registry.trainings.follow(trial.training_id, logs_uploaded=True)
+    delete_tuning("t")
