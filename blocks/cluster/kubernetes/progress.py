@@ -77,7 +77,7 @@ def advance(record: RunRecord, seen: Seen, *, job_is_gone: bool, now: datetime) 
 def _late_job(record: RunRecord, seen: Seen) -> int:
     """The attempt whose Job was ended, and is there: whoever launched it was slower than whoever stopped it."""
     job = seen.job(record.attempt) if record.ending == record.attempt else None
-    return record.attempt if job is not None and "deletionTimestamp" not in job["metadata"] else 0
+    return record.attempt if job is not None and not _is_deleted(job) else 0
 
 
 class _Step:
@@ -90,7 +90,7 @@ class _Step:
         self._known = {**departed, **self._pods}
         self._warnings = seen.warnings
         earlier = seen.job(record.attempt - 1)
-        self._is_held = earlier is not None and "deletionTimestamp" not in earlier["metadata"]
+        self._is_held = earlier is not None and not _is_deleted(earlier)
         """Whether who wrote down that places are given back died before it did so."""
         self._job_is_gone = job_is_gone
         self._is_ending = record.ending == record.attempt
@@ -439,8 +439,9 @@ def _has_log(pod: Object) -> bool:
     return has_started(pod) and not is_lost(pod) and not _is_deleted(pod)
 
 
-def _is_deleted(pod: Object) -> bool:
-    return "deletionTimestamp" in pod["metadata"]
+def _is_deleted(object: Object) -> bool:
+    """Whether somebody asked for its end; it may still be there."""
+    return "deletionTimestamp" in object["metadata"]
 
 
 _NOTHING: Object = {"metadata": {}, "spec": {}, "status": {}}
@@ -485,7 +486,7 @@ def _is_orphaned(pod: Object) -> bool:
     """Whether its Job was deleted without it. Of one that goes with its Job, Kubernetes leaves the reference to it."""
     metadata = pod["metadata"]
     owned = any(owner["kind"] == "Job" for owner in metadata.get("ownerReferences", ()))
-    return not owned and "deletionTimestamp" not in metadata and not is_over(pod)
+    return not owned and not _is_deleted(pod) and not is_over(pod)
 
 
 def stop_annotation(grace_seconds: float) -> str:
