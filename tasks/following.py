@@ -32,6 +32,7 @@ from tasks.engine import step
 from tasks.launch_pause import LaunchPause
 from tasks.log_collection import collected_meanwhile
 from tasks.metric_watch import MetricWatch
+from tasks.output_reading import OutputReader
 from tasks.page_log import page_log
 from tasks.planning import events_directory
 from tasks.publishing import publish_report
@@ -72,6 +73,7 @@ class Follower:
         self._platform = platform
         self._row = row
         self._handle = handle_of(row)
+        self._output = OutputReader(platform, self._handle)
         self._readers = {rank: reader_of(row, rank) for rank in read_ranks(row)}
         found, earlier = bool(row.reader_states.get(0)), bool(row.log_cursors.get(0))
         self._watch = MetricWatch(expressions=row.spec.metrics.expressions, found=found, earlier=earlier)
@@ -164,7 +166,7 @@ class Follower:
     def _read_rank(self, rank: int) -> bool:
         since = self._row.log_cursors.get(rank, 0)
         try:
-            lines, cursor = self._platform.cluster.read_output(self._handle, rank, since=since, at_most=CHUNK_BYTES)
+            lines, cursor = self._output.read(rank, since, CHUNK_BYTES)
         except NotFoundError:  # stopped before it was launched, or lost; see `_is_gone`
             return False
         if cursor == since:

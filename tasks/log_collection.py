@@ -33,6 +33,7 @@ from blocks.registry.records import Training, Tuning
 from blocks.registry.tunings import PREFIX as TUNING_PREFIX
 from tasks.log_events import event_entries, move_entries
 from tasks.log_forwarding import forward_logs, forwarded_meanwhile
+from tasks.output_reading import OutputReader
 
 LOOK_SECONDS = 0.5
 TRY_AGAIN_SECONDS = 5.0
@@ -126,6 +127,7 @@ class Collection:
         self._platform = platform
         self._row = row
         self._handle = handle
+        self._output = OutputReader(platform, handle)
         self._store = store
         self._cursors: dict[str, LogCursor] | None = None
         self._no_room_before = 0.0
@@ -213,8 +215,7 @@ class Collection:
     def _collect_piece(self, rank: int) -> bool:
         """The next piece of a worker's output; whether there was one."""
         since = self._cursor(str(rank))
-        read = self._platform.cluster.read_output
-        data, offset = read(self._handle, rank, since=since.offset, at_most=CHUNK_BYTES)
+        data, offset = self._output.read(rank, since.offset, CHUNK_BYTES)
         if offset == since.offset:
             return False
         reader = LevelReader(since.state)

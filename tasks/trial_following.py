@@ -15,6 +15,7 @@ from blocks.registry.records import Trial, Tuning
 from blocks.registry.tunings import Followed, TrialMove
 from tasks.following import read_ranks, reader_of, seen_at
 from tasks.metric_watch import MetricWatch
+from tasks.output_reading import OutputReader
 from tasks.planning import events_directory
 from tasks.scalars import ScalarWriter
 from tasks.tensorboard_events import EventsCopy
@@ -90,6 +91,7 @@ class TrialFollower:
         self._log_cursors, self.logs_uploaded = dict(row.log_cursors), row.logs_uploaded
         self._training = row.status
         self._readers = {rank: reader_of(row, rank) for rank in read_ranks(row)}
+        self._output = OutputReader(platform, run.handle)
         events = events_directory(platform, row)
         self._events_copy = EventsCopy(platform, events)
         self._scalars = ScalarWriter(events / "metrics", run.plan.hyperparameters, run.name)
@@ -252,7 +254,7 @@ class TrialFollower:
     def _read_rank(self, rank: int) -> bool:
         since = self._log_cursors.get(rank, 0)
         try:
-            data, cursor = self._platform.cluster.read_output(self.run.handle, rank, since=since, at_most=CHUNK_BYTES)
+            data, cursor = self._output.read(rank, since, CHUNK_BYTES)
         except NotFoundError:  # not launched yet
             return False
         if cursor == since:

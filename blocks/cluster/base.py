@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import LogLine, RunEvent, RunHandle, RunPhase, RunPlan, RunState, StopReport
@@ -41,6 +42,21 @@ Cursor = Mapping[str, int]
 Secrets = Mapping[str, Mapping[str, str]]
 """Connection name to what the agent needs to open it. It reaches the agent only, never the plan, a file or the entry
 point."""
+
+
+class OutputRead(NamedTuple):
+    """What `Cluster.read_output` found.
+
+    Attributes:
+        data: Whole lines of output.
+        cursor: To go on from.
+        cut_at: The cursor behind which there may have been more, which cannot be had any more: `data` is a line that
+            says so, and the next attempt is what to go on with. None where nothing is missing.
+    """
+
+    data: bytes
+    cursor: int
+    cut_at: int | None = None
 
 
 class Cluster(ABC):
@@ -98,11 +114,12 @@ class Cluster(ABC):
         """
 
     @abstractmethod
-    def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> tuple[bytes, int]:
+    def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> OutputRead:
         """What `logs` tells, in bulk: whole lines of one worker's output as bytes, and the cursor to go on from.
 
-        It does not wait: `(b"", since)` means that there is no new whole line now. Lines end in a line feed. At most
-        about `at_most` bytes are read at once; a line that is longer is cut. The cursors are those of `logs`.
+        It does not wait: no data and the same cursor means that there is no new whole line now. Lines end in a line
+        feed. At most about `at_most` bytes are read at once; a line that is longer is cut. The cursors are those of
+        `logs`.
 
         Raises:
             NotFoundError: The cluster does not hold this run.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blocks.cluster import agent_lock, allocation, cgroups
 from blocks.cluster.agent_process import start_agent
-from blocks.cluster.base import Cluster, Cursor, Secrets, Selector, Trace
+from blocks.cluster.base import Cluster, Cursor, OutputRead, Secrets, Selector, Trace
 from blocks.cluster.capacity import Room, capacity, check_fits
 from blocks.cluster.events import is_over, last_event
 from blocks.cluster.layout import RunLayout, read_json, write_json
@@ -124,10 +124,10 @@ class LocalCluster(Cluster):
                     return
                 time.sleep(_LINES_SECONDS)
 
-    def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> tuple[bytes, int]:
+    def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> OutputRead:
         """As promised. Cursors are byte offsets in the worker's output over all attempts."""
         piece = self._output(handle, rank).read(since, at_most)
-        return piece.data, piece.cursor
+        return OutputRead(piece.data, piece.cursor)
 
     def position_of(self, cursor: int) -> tuple[int, int]:
         """As promised: one stream."""

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from blocks.cluster.layout import RunLayout
 from blocks.cluster.output import segment_file, segments
+from blocks.cluster.uploaded_log import DROPPED
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.plan import OutputKind, PlannedOutput, RunPlan
 from blocks.launcher.directories import MODEL
@@ -20,7 +21,7 @@ from blocks.storage.local_files import collect, open_collected
 
 LOG_NAME = "output.log"
 EARLIER_LOG = "earlier.log"
-"""What a worker printed in earlier attempts, where each attempt begins on an empty disk."""
+"""What a worker printed in earlier attempts, where each attempt begins on an empty disk, and the mark of this one."""
 
 COPY_BYTES = 1 << 20
 MOST_GROWING = 8
@@ -162,10 +163,7 @@ def _assemble(layout: RunLayout, rank: int, limit_mib: int, whole: Path, most_by
         for offset in segments(directory):
             dropped, segment = offset - expected, segment_file(directory, offset)
             if dropped > 0:
-                stream.write(
-                    b"\n[makerflow: %d bytes of output were dropped here; the limit is %d MiB per worker]\n"
-                    % (dropped, limit_mib)
-                )
+                stream.write(DROPPED % (dropped, limit_mib))
             expected = offset + segment.stat().st_size
             _append(segment, stream, most_bytes)
 

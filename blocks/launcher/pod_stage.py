@@ -15,6 +15,7 @@ from blocks.cluster.pod_settings import (
     TENSORFLOW_PORT,
     PodSettings,
 )
+from blocks.cluster.uploaded_log import BEGINS
 from blocks.domain.environment import Rendezvous, entry_point_arguments, entry_point_environment
 from blocks.domain.errors import InputMissingError, InvalidInputError
 from blocks.domain.paths import Scheme, StoragePath
@@ -74,7 +75,7 @@ def place_worker(
     """
     directories = make_worker_directories(layout, plan, rank, _checkpoint(layout, plan, stores, cache))
     if settings.attempt > 1:
-        _place_earlier_log(layout, plan, rank, stores, cache)
+        _place_earlier_log(layout, plan, rank, settings.attempt, stores, cache)
     workers = plan.workers
     rendezvous = Rendezvous(
         addresses=settings.addresses, ports=(RENDEZVOUS_PORT,) * workers, tf_ports=(TENSORFLOW_PORT,) * workers
@@ -121,13 +122,17 @@ def _checkpoint(layout: RunLayout, plan: RunPlan, stores: Stores, cache: Cache) 
     return given if any(i.kind is InputKind.CHECKPOINT for i in plan.inputs) else None
 
 
-def _place_earlier_log(layout: RunLayout, plan: RunPlan, rank: int, stores: Stores, cache: Cache) -> None:
+def _place_earlier_log(layout: RunLayout, plan: RunPlan, rank: int, attempt: int, stores: Stores, cache: Cache) -> None:
     """What the worker printed in earlier attempts, as it was uploaded: all of it is uploaded again at the end."""
+    earlier = layout.worker(rank) / EARLIER_LOG
+    earlier.unlink(missing_ok=True)
     for output in outputs_of(plan, OutputKind.LOG)[:1]:
         if found := _uploaded(output_path(output, rank) / LOG_NAME, output, stores):
             into = layout.inputs / "logs"
             stage([found], lambda i: stores.open(i.path, i.connection), cache, into, lambda _: None)
-            shutil.copyfile(into / InputKind.CHECKPOINT / LOG_NAME, layout.worker(rank) / EARLIER_LOG)
+            shutil.copyfile(into / InputKind.CHECKPOINT / LOG_NAME, earlier)
+    with earlier.open("ab") as stream:
+        stream.write(BEGINS % attempt)
 
 
 def _uploaded(place: StoragePath, output: PlannedOutput, stores: Stores) -> PlannedInput | None:

@@ -13,12 +13,11 @@ from blocks.connections.platform import open_platform
 from blocks.domain.errors import MakerflowError, NotFoundError, TransientError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Training
-from deployments.cli.log_trail import LogTrail
 from deployments.cli.subjects import Display, RowT
 from deployments.cli.training_logs import stored_lines
+from tasks.output_reading import OutputReader
 
 if TYPE_CHECKING:
-    from blocks.cluster.base import Cluster
     from blocks.domain.plan import RunHandle
     from deployments.cli.progress import TrainingDisplay
 
@@ -114,9 +113,7 @@ class TrainingObserver(Observer):
         super().__init__(display.note)
         self._find, self._display = find, display
         self._cursor = 0
-        self._trail: LogTrail | None = None
         self._events = 0
-        self._is_finished = False
 
     def __enter__(self) -> Self:
         """Of one that is gone on with, show what nobody has followed yet: its flow has not begun now."""
@@ -148,7 +145,7 @@ class TrainingObserver(Observer):
 
     def _watch(self, row: "Training", handle: "RunHandle") -> None:
         platform = open_platform()
-        trail = self._trail = self._trail or LogTrail(*platform.cluster.position_of(self._cursor))
+        output = OutputReader(platform, handle)
         selector, since = Selector(run_id=handle.run_id), {handle.run_id: self._events}
         next_look = 0.0
         for event in platform.cluster.watch(selector, since, idle_seconds=LOOK_AGAIN_SECONDS):
@@ -157,16 +154,15 @@ class TrainingObserver(Observer):
                 self._display.event(event)
                 self._events = event.sequence
                 next_look = 0.0
-                self._is_finished = event.kind == "finished"
                 if event.kind == "started":
                     self._wait_for_move(row.id)
-            self._read_output(platform.cluster, handle, trail)
+            self._read_output(output)
             if monotonic() >= next_look or over:
                 next_look = monotonic() + METRICS_SECONDS
                 self._display.status(platform.registry.trainings.get(row.id))
                 self._display.metrics(platform.registry.metrics.names(row.id))
             if over and event is None:
-                self._read_rest(platform.registry.trainings.get(row.id), trail)
+                self._read_rest(platform.registry.trainings.get(row.id))
                 return
 
     def _wait_for_move(self, id: str) -> None:
@@ -177,22 +173,16 @@ class TrainingObserver(Observer):
             if self._over.wait(MOVE_SECONDS):
                 return
 
-    def _read_output(self, cluster: "Cluster", handle: "RunHandle", trail: LogTrail) -> None:
+    def _read_output(self, output: OutputReader) -> None:
         """Show what worker 0 has printed since the last look."""
         try:
-            while True:
-                lines, cursor = cluster.read_output(handle, 0, since=self._cursor, at_most=CHUNK_BYTES)
-                if cursor == self._cursor:
-                    if self._is_finished:
-                        trail.end()
-                    return
-                self._cursor = cursor
-                trail.add(lines, *cluster.position_of(cursor))
+            while (read := output.read(0, self._cursor, CHUNK_BYTES))[1] != self._cursor:
+                lines, self._cursor = read
                 self._display.output(lines.decode(errors="replace").splitlines())
         except NotFoundError:
             return  # removed: the rest is beside the output
 
-    def _read_rest(self, row: "Training", trail: LogTrail) -> None:
+    def _read_rest(self, row: "Training") -> None:
         """Show what the run had printed when it was removed, from where its log went."""
         if row.logs_uploaded:
-            self._display.output(stored_lines(row, 0, trail))
+            self._display.output(stored_lines(row, 0, self._cursor))

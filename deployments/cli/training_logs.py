@@ -4,7 +4,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BufferedReader, BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,17 +12,14 @@ from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import UNDER_WAY
 from blocks.domain.plan import OutputKind, PlannedOutput, RunHandle
 from deployments.cli.fields import check_rank
-from deployments.cli.log_trail import LogTrail
 
 if TYPE_CHECKING:
-    from blocks.cluster.base import Cluster
     from blocks.domain.plan import LogLine
     from blocks.registry.records import Training
 
 CHUNK_BYTES = 2**20
 LINE_BYTES = 2**16
 LOOK_AGAIN_SECONDS = 0.2
-MAY_REPEAT = "[makerflow: how far the uploaded log was shown is not known: what follows may repeat some of it]"
 
 
 def read_log(row: "Training", rank: int, *, follow: bool, tail: int | None) -> Iterator[str]:
@@ -66,61 +63,53 @@ def pieces(stream: BinaryIO) -> Iterator[bytes]:
         yield rest
 
 
-def stored_lines(row: "Training", rank: int, trail: LogTrail) -> Iterator[str]:
-    """The lines of a worker's uploaded log behind what was read; none when it printed nothing."""
-    with _stored(row, rank, trail) as (stream, is_certain):
-        if not is_certain:
-            yield MAY_REPEAT
+def stored_lines(row: "Training", rank: int, since: int) -> Iterator[str]:
+    """The lines of a worker's uploaded log behind a cursor of the cluster's; none when it printed nothing."""
+    with _stored(row, rank, since) as stream:
         while line := stream.readline(LINE_BYTES):
             yield line.removesuffix(b"\n").decode(errors="replace")
 
 
 @contextmanager
-def _stored(row: "Training", rank: int, trail: LogTrail) -> Iterator[tuple[BinaryIO, bool]]:
-    """A worker's uploaded log behind what was read, and whether that is certain; empty when there is none."""
+def _stored(row: "Training", rank: int, since: int) -> Iterator[BinaryIO]:
+    """A worker's uploaded log from where it goes on; empty when there is none."""
+    from blocks.cluster.uploaded_log import UploadedLog
     from blocks.connections.platform import open_platform
     from blocks.domain.errors import InputMissingError
     from blocks.domain.paths import StoragePath
-    from blocks.storage.cache import Cache
+    from tasks.output_reading import uploaded_log
 
-    place = _log_place(row, rank)
+    place, platform = _log_place(row, rank), open_platform()
     if place is None:
-        yield BytesIO(), True
+        yield BytesIO()
         return
-    platform = open_platform()
-    path = StoragePath.parse(place)
-    storage = platform.storage(path)
-    cache = Cache(platform.settings.home / "cache" / "objects", int(platform.settings.cache_gb * 2**30))
-    with cache.lease():
+    with ExitStack() as opened:
         try:
-            fetched = list(storage.fetch(storage.plan(path), cache, lambda _: None))
+            stream = opened.enter_context(uploaded_log(platform, StoragePath.parse(place)))
         except InputMissingError:
             if _has_arrived(row, place):
                 raise
-            yield BytesIO(), True
+            yield BytesIO()
             return
-        with fetched[0].file.open("rb") as stream:
-            offset, is_certain = trail.find_in(stream)
-            stream.seek(offset)
-            yield stream, is_certain
+        stream.seek(UploadedLog(stream).offset_of(*platform.cluster.position_of(since)))
+        yield stream
 
 
 def _read_output(row: "Training", rank: int) -> Iterator[bytes]:
     from blocks.connections.platform import open_platform
+    from tasks.output_reading import OutputReader
 
     handle = handle_of(row)
     if handle is None:
         return
-    cluster, offset, trail = open_platform().cluster, 0, LogTrail()
+    output, since = OutputReader(open_platform(), handle), 0
     try:
-        while (read := cluster.read_output(handle, rank, since=offset, at_most=CHUNK_BYTES))[1] != offset:
-            offset = read[1]
-            trail.add(read[0], *cluster.position_of(offset))
-            yield read[0]
+        while (read := output.read(rank, since, CHUNK_BYTES))[1] != since:
+            data, since = read
+            yield data
     except NotFoundError:
         if _is_concluded(row := _as_it_is(row)):
-            with _stored(row, rank, trail) as (stream, is_certain):
-                yield b"" if is_certain else f"{MAY_REPEAT}\n".encode()
+            with _stored(row, rank, since) as stream:
                 yield from pieces(stream)
 
 
@@ -142,14 +131,12 @@ class _Cursor:
     def __init__(self) -> None:
         self.offset = 0
         self.stored = False
-        self.trail = LogTrail()
         self._notes: set[str] = set()
 
-    def pass_over(self, lines: Iterator["LogLine"], cluster: "Cluster") -> Iterator[str]:
+    def pass_over(self, lines: Iterator["LogLine"]) -> Iterator[str]:
         """Their texts; a note that the end of an attempt's output is missing once, however often it is come to."""
         for line in lines:
             self.offset = line.cursor
-            self.trail.add(f"{line.text}\n".encode(), *cluster.position_of(line.cursor))
             if line.text not in self._notes:
                 yield line.text
             if line.is_note:
@@ -163,13 +150,12 @@ def _there(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
     handle = handle_of(row)
     if handle is None:
         return
-    cluster = open_platform().cluster
     try:
-        yield from cursor.pass_over(cluster.logs(handle, rank, follow=False, since=cursor.offset), cluster)
+        yield from cursor.pass_over(open_platform().cluster.logs(handle, rank, follow=False, since=cursor.offset))
     except NotFoundError:
         cursor.stored = True
         if _is_concluded(row := _as_it_is(row)):
-            yield from stored_lines(row, rank, cursor.trail)
+            yield from stored_lines(row, rank, cursor.offset)
 
 
 def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
@@ -182,14 +168,13 @@ def _new(row: "Training", rank: int, cursor: _Cursor) -> Iterator[str]:
     platform = open_platform()
     try:
         lines = platform.cluster.logs(handle, rank, follow=True, since=cursor.offset)
-        yield from cursor.pass_over(lines, platform.cluster)
-        cursor.trail.end()
+        yield from cursor.pass_over(lines)
         row = platform.registry.trainings.get(row.id)
         has_more = row.logs_uploaded
     except NotFoundError:  # removed already
         has_more = _is_concluded(row := _as_it_is(row))
     if has_more:
-        yield from stored_lines(row, rank, cursor.trail)
+        yield from stored_lines(row, rank, cursor.offset)
 
 
 def _is_concluded(row: "Training") -> bool:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from blocks.cluster.base import Cluster, Selector
+from blocks.cluster.base import Cluster, OutputRead, Selector
 from blocks.domain.errors import CapacityError, InUseError, NotFoundError
 from blocks.domain.plan import ExitCause, RunEvent, RunHandle, RunPhase, RunPlan, RunState
 from tests.waiting import wait_for, wait_until
@@ -198,9 +198,10 @@ class ClusterContract:
         assert all(texts(cluster, handle, since=line.cursor) == expected[n + 1 :] for n, line in enumerate(lines))
         printed = "".join(f"{text}\n" for text in expected).encode()
         assert cluster.position_of(lines[-1].cursor) == (1, len(printed))
-        data, cursor = cluster.read_output(handle, 0, since=lines[9].cursor, at_most=1 << 20)
+        data, cursor, _ = cluster.read_output(handle, 0, since=lines[9].cursor, at_most=1 << 20)
         assert data.decode().splitlines() == expected[10:]
-        assert (cursor, cluster.read_output(handle, 0, since=cursor, at_most=100)) == (lines[-1].cursor, (b"", cursor))
+        assert cursor == lines[-1].cursor
+        assert cluster.read_output(handle, 0, since=cursor, at_most=100) == OutputRead(b"", cursor)
 
     def test_bulk_reading_gives_whole_lines_of_about_the_size_that_is_asked_for(self, site, cluster):
         handle = cluster.launch(site.plan("for n in range(20_000): print(f'step={n} loss={n / 7}')"))

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import lru_cache
 
-from blocks.cluster.base import Cluster, Cursor, Secrets, Selector, Trace
+from blocks.cluster.base import Cluster, Cursor, OutputRead, Secrets, Selector, Trace
 from blocks.cluster.kubernetes.api import Api
 from blocks.cluster.kubernetes.frames import place_of
 from blocks.cluster.kubernetes.launching import GONE_SECONDS, Launching
@@ -145,7 +145,7 @@ class KubernetesCluster(Cluster):
         with self._following(Selector(run_id=handle.run_id)) if follow else nullcontext():
             yield from self._reading.lines(handle, rank, follow=follow, since=since)
 
-    def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> tuple[bytes, int]:
+    def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> OutputRead:
         """As promised. A cursor holds the attempt and the position in its output."""
         return self._reading.read(handle, rank, since=since, at_most=at_most)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from blocks.cluster.base import OutputRead
 from blocks.cluster.kubernetes.api import Api
 from blocks.cluster.kubernetes.conditions import condition_of, has_condition
 from blocks.cluster.kubernetes.exits import is_heard, is_lost, is_over
@@ -13,12 +14,13 @@ from blocks.cluster.kubernetes.failures import LASTING_SECONDS
 from blocks.cluster.kubernetes.frames import cursor_of, place_of
 from blocks.cluster.kubernetes.names import Object, life_of, name_of, run_name
 from blocks.cluster.kubernetes.progress import newest_pods
+from blocks.cluster.kubernetes.record import RunRecord
 from blocks.cluster.kubernetes.settling import Settling
 from blocks.cluster.kubernetes.streams import Read, Stream, Streams
 from blocks.cluster.kubernetes.view import PODS, Seen, View
 from blocks.cluster.output import Piece, lines_of
 from blocks.domain.errors import ClusterUnavailableError, NotFoundError
-from blocks.domain.plan import LogLine, RunHandle
+from blocks.domain.plan import ExitCause, LogLine, RunHandle
 
 _ELSEWHERE = "what was uploaded of it is in the log at the output]\n"
 GONE = "[makerflow: the output of attempt {attempt} has gone with its pod; " + _ELSEWHERE
@@ -37,12 +39,14 @@ class _Found(NamedTuple):
         data: Whole lines.
         cursor: Behind them.
         is_note: Whether it is not output, but says what is missing of it.
+        cut_at: The cursor from which on the rest of an attempt's is missing; None where it is not.
         is_last: Whether no attempt follows the one whose output breaks off.
     """
 
     data: bytes
     cursor: int
     is_note: bool = False
+    cut_at: int | None = None
     is_last: bool = False
 
 
@@ -81,7 +85,7 @@ class Reading:
                     return
                 time.sleep(_LINES_SECONDS)
 
-    def read(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> tuple[bytes, int]:
+    def read(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> OutputRead:
         """A worker's output as `Cluster.read_output` promises it: nothing new is all there is once the run is over.
 
         Raises:
@@ -89,7 +93,7 @@ class Reading:
             ClusterUnavailableError: There is more, which cannot be had now.
         """
         found = self._next(handle, rank, since, at_most)
-        return found.data, found.cursor
+        return OutputRead(found.data, found.cursor, found.cut_at)
 
     def listen(self, run: str) -> None:
         """Hear what rank 0's sidecar tells, while the run goes on."""
@@ -111,8 +115,11 @@ class Reading:
             read = self._read(run, rank, attempt, position, at_most)
             is_last = attempt >= record.attempt
             if read.cut and (read.position or record.told("started", attempt)):
+                here, next_one = cursor_of(attempt, read.position), cursor_of(attempt + 1, 0)
+                if not _is_settled(record, attempt, rank):
+                    return _Found(b"", here)
                 note = (CUT if read.position else GONE).format(attempt=attempt)
-                return _Found(note.encode(), cursor_of(attempt + 1, 0), is_note=True, is_last=is_last)
+                return _Found(note.encode(), next_one, is_note=True, cut_at=here, is_last=is_last)
             if not read.ended or is_last:
                 return _Found(read.data, cursor_of(attempt, read.position), is_note=read.is_note)
             attempt, position = attempt + 1, 0
@@ -185,6 +192,13 @@ class Reading:
 def _pod_of(seen: Seen, rank: int, attempt: int) -> Object | None:
     """The pod that was made last, also one that has gone: this process may have read its log."""
     return {**newest_pods(seen.departed_of(attempt)), **newest_pods(seen.pods_of(attempt))}.get(rank)
+
+
+def _is_settled(record: RunRecord, attempt: int, rank: int) -> bool:
+    """Whether no more of an attempt's output is uploaded: its worker has, or the log goes on with a later attempt."""
+    end = record.exits(attempt).get(rank)
+    has_ended = record.is_over or (end is not None and end.cause is not ExitCause.LOST)
+    return has_ended or any(event.attempt > attempt for event in record.told("started"))
 
 
 def _is_answered(pod: Object) -> bool:

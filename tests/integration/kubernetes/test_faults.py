@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+from botocore.exceptions import ClientError
 
 from blocks.cluster.base import Selector
 from blocks.cluster.kubernetes.names import job_name, run_name
+from blocks.cluster.uploaded_log import BEGINS
 from blocks.connections.platform import open_platform
 from blocks.domain.catalogues import BUILT_IN
 from blocks.domain.errors import CapacityError, NotFoundError
@@ -49,10 +52,24 @@ for step in range(1, 21):
     while step == 10 and not os.path.exists("/tmp/goes-on"):
         time.sleep(0.2)
 """
+LEARNS_IN_TWO_ATTEMPTS = """
+import os, time
+from pathlib import Path
+given = os.environ.get("EM_CHECKPOINT_INPUT_DIR")
+done = 10 if given and list(Path(given).rglob("10.txt")) else 0
+for step in range(done + 1, done + 11):
+    print(f"step={step} loss={1 / step}", flush=True)
+    while step == 3 and not os.path.exists("/tmp/goes-on"):
+        time.sleep(0.2)
+Path(os.environ["EM_CHECKPOINT_DIR"], "10.txt").write_text("x")
+while not done:
+    time.sleep(1)
+"""
 TRAIN = """
 import sys
 from flows.training import create_training
-create_training(dict(name="killed", algorithm=sys.argv[1], entry_point="train.py", output=sys.argv[2], workers=2))
+create_training(dict(name=sys.argv[3], algorithm=sys.argv[1], entry_point="train.py", output=sys.argv[2] + "/out",
+    checkpoint_output=sys.argv[2] + "/checkpoints", workers=int(sys.argv[4])))
 """
 SAVES_AT_ITS_END = """
 import os, signal, sys, time
@@ -314,8 +331,8 @@ def flow_environment(namespace, store, home, tmp_path, monkeypatch) -> str:
 def test_a_flow_that_is_killed_is_run_again_to_the_end_of_the_same_workers(site, namespace, flow_environment, tmp_path):
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "train.py").write_text(LEARNS)
-    output = f"s3://{flow_environment}/out"
-    command = [sys.executable, "-c", TRAIN, f"file://{tmp_path}/code", output]
+    place = f"s3://{flow_environment}/killed"
+    command = [sys.executable, "-c", TRAIN, f"file://{tmp_path}/code", place, "killed", "2"]
     with subprocess.Popen(command) as flow:
         try:
             wait_until(lambda: seen_losses() >= 3, "the flow to read metrics")
@@ -335,6 +352,40 @@ def test_a_flow_that_is_killed_is_run_again_to_the_end_of_the_same_workers(site,
     logs = [site.read(f"{place}/output.log") for place in (kept, f"{kept}/worker-1")]
     assert [log.count(b"begins") for log in logs] == [1, 1]
     wait_until(lambda: objects_in(namespace.name) == [], "the run's objects to be gone")
+
+
+@pytest.mark.req("COM-04", "TRN-08")
+def test_what_a_worker_printed_before_its_pod_was_gone_is_in_the_metrics_also_where_nobody_had_read_it(
+    site, namespace, flow_environment, tmp_path
+):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").write_text(LEARNS_IN_TWO_ATTEMPTS)
+    place = f"s3://{flow_environment}/gone"
+    command = [sys.executable, "-c", TRAIN, f"file://{tmp_path}/code", place, "gone", "1"]
+    with subprocess.Popen(command) as flow:
+        try:
+            wait_until(lambda: seen_losses("gone") == 3, "the flow to read metrics")
+        finally:
+            flow.kill()
+    row = open_platform().registry.trainings.get("gone")
+    [pod] = pods_of(namespace, row.handle)
+    kubectl(namespace, "exec", pod, "--container=worker", "--", "python", "-c", "open('/tmp/goes-on', 'w')")
+    [log] = [f"{each.path}/output.log" for each in row.plan.outputs if each.kind == "log"]
+    wait_until(lambda: has(site, log, b"step=10 "), "its log to be uploaded while it grows", 60)
+    wait_until(lambda: has(site, f"{place}/checkpoints/10.txt", b"x"), "its checkpoint", 60)
+    kubectl(namespace, "delete", pod, "--grace-period=0", "--force", "--wait=false")
+    subprocess.run(command, check=True, timeout=90)
+    trainings, metrics = open_platform().registry.trainings, open_platform().registry.metrics
+    assert trainings.get("gone").status is TrainingStatus.COMPLETE
+    points = [point for _, point in metrics.numbered(row.id, "loss")]
+    assert [point.step for point in points] == list(range(1, 21)), "lines lost, or read twice, or out of order"
+    assert BEGINS % 2 in site.read(log)
+
+
+def has(site: KubernetesSite, path: str, text: bytes) -> bool:
+    with suppress(ClientError):
+        return text in site.read(path)
+    return False
 
 
 @pytest.mark.parametrize("seconds", [0, 6])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from blocks.cluster.base import OutputRead
 from blocks.cluster.kubernetes import reading, streams
 from blocks.cluster.kubernetes.api import ApiError
 from blocks.cluster.kubernetes.frames import cursor_of
@@ -133,7 +134,7 @@ def test_what_this_process_has_already_is_read_when_the_pod_is_gone(site):
     site.start()
     site.log.write(LINE * 5)
     site.log.end()
-    first, cursor = site.reading.read(HANDLE, 0, since=0, at_most=len(LINE))
+    first, cursor, _ = site.reading.read(HANDLE, 0, since=0, at_most=len(LINE))
     site.lose_pod()
     site.finish()
     site.log.answers.extend([NOT_FOUND] * 9)
@@ -155,9 +156,9 @@ def test_output_that_has_gone_with_its_pod_is_noted_wherever_reading_had_come_to
     assert [(line.text, line.cursor) for line in lines] == [(note, since)], (
         "the uploaded log has the rest from there on"
     )
-    data, cursor = site.reading.read(HANDLE, 0, since=since, at_most=1000)
-    assert data.decode() == note + "\n"
-    assert site.reading.read(HANDLE, 0, since=cursor, at_most=1000) == (b"", cursor)
+    found = site.reading.read(HANDLE, 0, since=since, at_most=1000)
+    assert found == OutputRead(f"{note}\n".encode(), cursor_of(2, 0), cut_at=since)
+    assert site.reading.read(HANDLE, 0, since=found.cursor, at_most=1000) == OutputRead(b"", found.cursor)
 
 
 def test_behind_what_is_missing_the_next_attempt_is_read_and_any_cursor_goes_on(site):
@@ -170,6 +171,30 @@ def test_behind_what_is_missing_the_next_attempt_is_read_and_any_cursor_goes_on(
     assert [line.text for line in lines] == [CUT, X]
     assert [line.cursor for line in lines] == [cursor_of(2, 0), cursor_of(2, len(LINE))]
     assert site.texts(lines[0].cursor) == [X]
+
+
+def test_that_an_attempts_end_is_missing_is_told_when_no_more_of_it_is_uploaded(site):
+    """Its sidecar may live on behind a node that does not answer, until the next attempt has what it uploaded."""
+    site.start()
+    site.lose_pod()
+    site.log.answers.extend([NOT_FOUND] * 2)
+    site.know(site.record.change(attempt=2))
+    assert site.reading.read(HANDLE, 0, since=3, at_most=1000) == OutputRead(b"", 3)
+    site.start(attempt=2)
+    assert site.reading.read(HANDLE, 0, since=3, at_most=1000).cut_at == 3
+
+
+def test_where_a_later_attempt_is_cut_short_is_told_also_to_who_reads_from_an_earlier_one(site):
+    site.start()
+    site.log.write(LINE)
+    site.log.end()
+    site.see("Succeeded")
+    site.start(attempt=2)
+    site.finish()
+    site.view.drop(PODS, "pod-2")
+    site.view._departed.clear()
+    found = site.reading.read(HANDLE, 0, since=len(LINE), at_most=1000)
+    assert (found.cut_at, found.cursor) == (cursor_of(2, 0), cursor_of(3, 0))
 
 
 def test_a_log_without_its_end_is_noted_behind_what_there_is(site):
@@ -238,7 +263,7 @@ def test_who_follows_a_run_does_not_wait_for_a_node_that_is_silent(site, monkeyp
     site.log.write(LINE)
     site.log.is_stuck = True
     began = time.monotonic()
-    assert site.reading.read(HANDLE, 0, since=0, at_most=1000) == (b"", 0)
+    assert site.reading.read(HANDLE, 0, since=0, at_most=1000) == OutputRead(b"", 0)
     if conditions is LOST:
         site.finish()
         assert site.texts() == [GONE]
