@@ -113,7 +113,7 @@ def event_text(event: "RunEvent") -> str:
     """One line for an event; empty for progress that only a live display shows."""
     match event.kind:
         case "queued":
-            return event.reason if event.reason.startswith("waiting") else f"waiting: {event.reason}"
+            return event.reason
         case "placed":
             return f"placed on {event.where}"
         case "staging":

@@ -44,7 +44,7 @@ def test_plain_lines_tell_each_step_once_and_the_output_inertly() -> None:
     display.output(["loss=0.1", "\x1b[2J[red]x"])
 
     assert stream.getvalue().splitlines() == [
-        "[makerflow] waiting: 0 of 2 vCPUs are free",
+        "[makerflow] 0 of 2 vCPUs are free",
         "[makerflow] placed on this machine",
         "[makerflow] inputs staged: 2.0 KiB",
         "[makerflow] environment ready",

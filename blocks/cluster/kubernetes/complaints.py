@@ -7,6 +7,9 @@ from blocks.domain.plan import ExitCause
 PATIENCE_SECONDS = 30.0
 """For what somebody has to change before it can go: it may have been changed a moment ago."""
 
+HAS_RUN_SECONDS = 600.0
+"""For all that can be mended, of a run that goes on from what it has done: as long as it takes to hear of it."""
+
 PULL_SECONDS = 120.0
 """For a registry to be back."""
 
@@ -45,6 +48,8 @@ UNITS = {
     "secrets": " Secret",
     "services": " Service",
 }
+
+UNMENDED = "If that is not mended by {0:%Y-%m-%d %H:%M:%S} UTC, it ends."
 
 UNUSABLE = ("InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError")
 UNPULLED = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ImageInspectError")

@@ -7,11 +7,12 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from blocks.cluster.kubernetes.complaints import (
     CRASHES,
+    HAS_RUN_SECONDS,
     KEY,
     MOUNTS,
     OUR_IMAGE,
@@ -23,6 +24,7 @@ from blocks.cluster.kubernetes.complaints import (
     QUOTA_NEVER,
     REFUSED,
     UNITS,
+    UNMENDED,
     UNMOUNTED,
     UNPULLED,
     UNSCHEDULED,
@@ -32,7 +34,7 @@ from blocks.cluster.kubernetes.complaints import (
 )
 from blocks.cluster.kubernetes.conditions import condition_of, is_job_over
 from blocks.cluster.kubernetes.manifests import STAGE, SYNC
-from blocks.cluster.kubernetes.names import QUEUE, Object, name_of
+from blocks.cluster.kubernetes.names import QUEUE, Object, attempt_of, name_of
 from blocks.domain.plan import ExitCause
 from blocks.domain.quantities import quantity
 
@@ -42,7 +44,7 @@ class Trouble:
     """What a run waits for.
 
     Attributes:
-        message: One sentence, and what to do.
+        message: One sentence, what to do and, of what may not last, until when.
         cause: How the run is to end when this lasts; None for what may well pass.
         patience_seconds: For how long it may last.
         since: When it began, as far as known.
@@ -63,7 +65,18 @@ def diagnose(job: Object | None, pods: Sequence[Object], warnings: Sequence[Obje
         warnings: Events of type Warning about the run's objects.
         vcpus: What one worker asks for.
     """
-    return next(_troubles(job, pods, warnings, vcpus), None)
+    trouble = next(_troubles(job, pods, warnings, vcpus), None)
+    return trouble and _bounded(trouble, job)
+
+
+def _bounded(trouble: Trouble, job: Object | None) -> Trouble:
+    """With until when it may last, which is longer for a run that goes on from what it has done."""
+    if trouble.cause is None or trouble.since is None or not trouble.patience_seconds:
+        return trouble
+    has_run = job is not None and attempt_of(job) > 1
+    patience = max(trouble.patience_seconds, HAS_RUN_SECONDS if has_run else 0.0)
+    until = UNMENDED.format(trouble.since + timedelta(seconds=patience))
+    return replace(trouble, message=f"{trouble.message} {until}", patience_seconds=patience)
 
 
 def _troubles(

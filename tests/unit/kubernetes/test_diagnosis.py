@@ -1,10 +1,11 @@
 import copy
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from blocks.cluster.kubernetes.diagnosis import Trouble, diagnose
+from blocks.cluster.kubernetes.names import ATTEMPT
 from blocks.cluster.kubernetes.view import Seen
 from tests.unit.kubernetes.recordings import FILES, recorded, saying
 
@@ -15,6 +16,14 @@ ROOM = "It starts when one has; if none is that large, choose a smaller flavor."
 
 def diagnosed(seen: Seen) -> Trouble | None:
     return diagnose(seen.jobs[0], seen.pods, seen.warnings, 0.5)
+
+
+def until(trouble: Trouble) -> str:
+    """What is told at the end of what may not last."""
+    if not trouble.patience_seconds or trouble.since is None:
+        return ""
+    end = trouble.since + timedelta(seconds=trouble.patience_seconds)
+    return f" If that is not mended by {end:%Y-%m-%d %H:%M:%S} UTC, it ends."
 
 
 @pytest.mark.parametrize(
@@ -138,7 +147,8 @@ def diagnosed(seen: Seen) -> Trouble | None:
 def test_what_is_in_the_way_is_one_sentence_and_what_to_do(name, cause, seconds, message):
     trouble = diagnosed(recorded(name))
     assert trouble is not None
-    assert (trouble.message, trouble.cause, trouble.patience_seconds) == (message, cause, seconds)
+    assert (trouble.cause, trouble.patience_seconds) == (cause, seconds)
+    assert trouble.message == message + until(trouble)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +175,25 @@ def test_no_message_is_left_half_made(file):
         assert not set("\n{}") & set(trouble.message.replace("{node.kubernetes.io/unreachable: }", ""))
         assert "  " not in trouble.message
         assert ".." not in trouble.message
+
+
+def test_until_when_it_may_last_is_told():
+    trouble = diagnosed(recorded("limit_range"))
+    assert trouble is not None
+    assert trouble.message.endswith("If that is not mended by 2026-11-30 02:50:59 UTC, it ends.")
+
+
+def test_a_run_that_goes_on_from_what_it_has_done_is_given_more_time():
+    """Also one whose quota was lowered while it ran."""
+    said = "exceeded quota: q, requested: limits.cpu=2, used: limits.cpu=0, limited: limits.cpu=1"
+    first = saying(recorded("limit_range"), f'pods "x" is forbidden: {said}')
+    again = copy.deepcopy(first)
+    again.jobs[0]["metadata"]["labels"][ATTEMPT] = "2"
+    for seen, seconds in ((first, 30), (again, 600)):
+        trouble = diagnosed(seen)
+        assert trouble is not None
+        assert trouble.patience_seconds == seconds
+        assert trouble.message.endswith(until(trouble))
 
 
 def test_patience_with_an_image_begins_when_it_is_its_turn():
@@ -303,7 +332,7 @@ def test_why_an_image_cannot_be_pulled_is_told_in_words(said, why):
 def test_what_can_pass_waits_and_what_cannot_ends_the_run(said, cause, message):
     trouble = diagnosed(saying(recorded("limit_range"), said))
     assert trouble is not None
-    assert (trouble.message, trouble.cause) == (message, cause)
+    assert (trouble.message, trouble.cause) == (message + until(trouble), cause)
 
 
 def test_a_warning_that_gives_no_reason_says_nothing():
