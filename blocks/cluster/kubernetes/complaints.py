@@ -117,8 +117,9 @@ UNSCHEDULED = (
 REFUSED = (
     Row(
         r"failed quota: (\S+): must specify (.*?)(?: for: (.*))?$",
-        "The quota {0} of the namespace takes only pods that say {1}. "
-        "Have it changed, or give the namespace a LimitRange with defaults.",
+        "The quota {0} of the namespace takes only pods all of whose containers say {1}, which the platform's own do "
+        "not, whatever the flavor. Give the namespace a LimitRange of type Container with a default of it, or have the "
+        "quota changed.",
         ExitCause.LAUNCHER_ERROR,
     ),
     Row(

@@ -110,8 +110,9 @@ def until(trouble: Trouble) -> str:
         ),
         (
             "quota_needs_limits", REFUSED, 30,
-            "The quota limits of the namespace takes only pods that say limits.cpu. Have it changed, or give the "
-            "namespace a LimitRange with defaults.",
+            "The quota limits of the namespace takes only pods all of whose containers say limits.cpu, which the "
+            "platform's own do not, whatever the flavor. Give the namespace a LimitRange of type Container with a "
+            "default of it, or have the quota changed.",
         ),
         (
             "limit_range", REFUSED, 30,
