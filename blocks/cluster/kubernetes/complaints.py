@@ -67,6 +67,14 @@ USERS_IMAGE = "Check the container of the image's entry in the catalogue"
 KEY = ", and MAKERFLOW_IMAGE_PULL_SECRETS if its registry asks for a key"
 
 WHEN = ". It starts when one has; if none is that large, choose a smaller flavor."
+HELPLESS, HOPEFUL = "Preemption is not helpful", "No preemption victims found"
+"""Of a node that is too small, however empty; of one that others fill. Older schedulers say the latter of both."""
+
+TOO_LARGE = Row(
+    r"(Insufficient [^\s,]+(?:, \d+ Insufficient [^\s,]+)*)",
+    "waiting for a larger node: none that the flavor may use now is large enough, however empty ({0}). "
+    "Choose a smaller flavor, or have a larger node added; `kubectl describe nodes` says what each has (Allocatable).",
+)
 
 UNSCHEDULED = (
     Row(

@@ -13,6 +13,8 @@ from typing import Any
 from blocks.cluster.kubernetes.complaints import (
     CRASHES,
     HAS_RUN_SECONDS,
+    HELPLESS,
+    HOPEFUL,
     KEY,
     MOUNTS,
     OUR_IMAGE,
@@ -23,6 +25,7 @@ from blocks.cluster.kubernetes.complaints import (
     QUOTA_FULL,
     QUOTA_NEVER,
     REFUSED,
+    TOO_LARGE,
     UNITS,
     UNMENDED,
     UNMOUNTED,
@@ -155,7 +158,8 @@ def _of_scheduling(pod: Object, vcpus: float) -> Iterator[Trouble]:
         said = scheduled.get("message", "")
         found = re.match(r"0/(\d+) nodes are available: (.*?)\.(?: |$)", said)
         reasons = found[2] if found else said
-        trouble = _looked_up(UNSCHEDULED, reasons, vcpus=vcpus)
+        never = HELPLESS in said and HOPEFUL not in said
+        trouble = _looked_up((TOO_LARGE, *UNSCHEDULED) if never else UNSCHEDULED, reasons, vcpus=vcpus)
         several = f" Of {found[1]} nodes: {reasons}." if found and ", " in reasons else ""
         yield _since(trouble, scheduled.get("lastTransitionTime"), several)
 

@@ -12,6 +12,10 @@ from tests.unit.kubernetes.recordings import FILES, recorded, saying
 PULL = "environment_failed"
 REFUSED = "launcher_error"
 ROOM = "It starts when one has; if none is that large, choose a smaller flavor."
+TOO_LARGE = (
+    "waiting for a larger node: none that the flavor may use now is large enough, however empty (Insufficient {}). "
+    "Choose a smaller flavor, or have a larger node added; `kubectl describe nodes` says what each has (Allocatable)."
+)
 
 
 def diagnosed(seen: Seen) -> Trouble | None:
@@ -53,15 +57,9 @@ def until(trouble: Trouble) -> str:
             "repository name (Team/trainer) must be lowercase. Check the container of the image's entry in the "
             "catalogue.",
         ),
-        ("unschedulable_cpu", None, 0, f"waiting for 0.5 vCPU: no node has as many left. {ROOM}"),
-        (
-            "unschedulable_memory", None, 0,
-            f"waiting for memory: no node has as much left as the flavor asks for. {ROOM}",
-        ),
-        (
-            "unschedulable_gpu", None, 0,
-            f"waiting for nvidia.com/gpu: no node has as many left as the flavor asks for. {ROOM}",
-        ),
+        ("unschedulable_cpu", None, 0, TOO_LARGE.format("cpu")),
+        ("unschedulable_memory", None, 0, TOO_LARGE.format("memory")),
+        ("unschedulable_gpu", None, 0, TOO_LARGE.format("nvidia.com/gpu")),
         (
             "unschedulable_node_selector", None, 0,
             "waiting for a node: none has the labels that the flavor asks for. Label one, or correct the node_selector "
@@ -195,6 +193,23 @@ def test_a_run_that_goes_on_from_what_it_has_done_is_given_more_time():
         assert trouble is not None
         assert trouble.patience_seconds == seconds
         assert trouble.message.endswith(until(trouble))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("unschedulable_cpu", "waiting for 0.5 vCPU: no node has as many left."),
+        ("unschedulable_memory", "waiting for memory: no node has as much left as the flavor asks for."),
+        ("unschedulable_gpu", "waiting for nvidia.com/gpu: no node has as many left as the flavor asks for."),
+    ],
+)
+def test_where_a_node_is_large_enough_it_starts_when_one_has_room(name, message):
+    seen = copy.deepcopy(recorded(name))
+    [scheduled] = [c for c in seen.pods[0]["status"]["conditions"] if c["type"] == "PodScheduled"]
+    scheduled["message"] = scheduled["message"].replace("Preemption is not helpful", "No preemption victims found")
+    trouble = diagnosed(seen)
+    assert trouble is not None
+    assert trouble.message == f"{message} {ROOM}"
 
 
 def test_patience_with_an_image_begins_when_it_is_its_turn():
