@@ -78,7 +78,8 @@ def bulk_error(error: Exception, path: str, bucket: str, right: str) -> Makerflo
     status, code = _first(_STATUS, text), _first(_CODE, text)
     reason = text.partition("\n\nDebug source")[0]
     if isinstance(error, FileNotFoundError):
-        return InputMissingError(path, f"the bucket {bucket} is gone" if code == "NoSuchBucket" else "it is gone")
+        is_bucket = code == "NoSuchBucket" or right == WRITE_OBJECT  # to write, nothing else has to be there
+        return missing_bucket(path, bucket, right) if is_bucket else InputMissingError(path, "it is gone")
     if code in _CREDENTIALS:
         return CredentialsRefusedError(bucket, path, right, *_CREDENTIALS[code])
     if status in ("401", "403"):
@@ -149,11 +150,11 @@ def no_credentials(path: StoragePath, right: str, why: str = "") -> CredentialsR
     return CredentialsRefusedError(path.bucket, str(path), right, reason, _CORRECT)
 
 
-def missing_bucket(path: StoragePath, right: str) -> PermanentError:
+def missing_bucket(path: str, bucket: str, right: str) -> PermanentError:
     """The error of a bucket that does not exist."""
     if right in (READ_OBJECT, READ_LIST):
-        return InputMissingError(str(path), f"the bucket {path.bucket} does not exist")
-    return UnknownStoreError(str(path), f"the bucket {path.bucket} does not exist", "Create it, or correct the path.")
+        return InputMissingError(path, f"the bucket {bucket} does not exist")
+    return UnknownStoreError(path, f"the bucket {bucket} does not exist", "Create it, or correct the path.")
 
 
 def _answered(error: Any, path: StoragePath, right: str) -> MakerflowError | AttemptError:
@@ -162,7 +163,7 @@ def _answered(error: Any, path: StoragePath, right: str) -> MakerflowError | Att
     metadata = error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode", 0))
     if code == "NoSuchBucket":
-        return missing_bucket(path, right)
+        return missing_bucket(str(path), path.bucket, right)
     if code in ("NoSuchKey", "NoSuchUpload", "404"):
         return InputMissingError(str(path))
     if code in _CREDENTIALS:

@@ -188,9 +188,11 @@ def test_an_account_of_a_real_server_that_may_only_put_can_be_written_with(
     assert objects(root, place) == hashes(model)
 
 
-def test_a_missing_bucket_is_named(storage: Storage, model: Path) -> None:
-    with pytest.raises(UnknownStoreError, match="the bucket no-such-bucket does not exist"):
-        send(storage, model, StoragePath.parse("s3://no-such-bucket/x"))
+@pytest.mark.parametrize("files", [1, None], ids=["one file", "many"])
+def test_a_missing_bucket_is_named(storage: Storage, model: Path, files: int | None) -> None:
+    nowhere = StoragePath.parse("s3://no-such-bucket/x")
+    with pytest.raises(UnknownStoreError, match=r"the bucket no-such-bucket does not exist\. Create it, or correct"):
+        list(storage.upload(collect(model)[:files], nowhere, lambda size: None))
 
 
 def test_a_file_that_vanished_or_became_a_symlink_is_not_sent(
