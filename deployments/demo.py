@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from blocks.registry.records import Training, Tuning
 
 METRIC = "val_accuracy"
+CLUSTER = ("MAKERFLOW_CLUSTER", "MAKERFLOW_NAMESPACE", "MAKERFLOW_IMAGE", "KUBECONFIG")
+"""What says on which cluster the demo ran: later commands need the same."""
 
 
 def main() -> int:
@@ -138,8 +140,11 @@ def _command() -> str:
         program = str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
         if not beside.exists():
             program = f"{sys.executable} -m deployments.cli"
-    home = ENVIRONMENT.get("MAKERFLOW_HOME")
-    return f"MAKERFLOW_HOME={shlex.quote(str(read_settings().home))} {program}" if home else program
+    settings = read_settings()
+    given = {"MAKERFLOW_HOME": str(settings.home)} if ENVIRONMENT.get("MAKERFLOW_HOME") else {}
+    if settings.cluster != "local":
+        given |= {name: ENVIRONMENT[name] for name in CLUSTER if ENVIRONMENT.get(name)}
+    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in given.items()), program])
 
 
 if __name__ == "__main__":

@@ -121,6 +121,24 @@ def test_on_a_cluster_nothing_is_suggested_that_ends_with_the_server(
     assert ("training logs" in said) is (cluster == "local")
 
 
+def test_what_is_suggested_says_where_the_demo_ran(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {
+        "CLUSTER": "kubernetes",
+        "NAMESPACE": "ml",
+        "IMAGE": "registry.example/makerflow:1",
+        "ACCESS_STRING": "a:b",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"MAKERFLOW_{name}", value)
+    _what_next(SimpleNamespace(name="own"), SimpleNamespace(name="tuned"))
+    where = "MAKERFLOW_CLUSTER=kubernetes MAKERFLOW_NAMESPACE=ml MAKERFLOW_IMAGE=registry.example/makerflow:1 "
+    for command in capsys.readouterr().out.strip().splitlines()[1:]:
+        assert where in command
+        assert "a:b" not in command
+
+
 @pytest.mark.parametrize(
     ("shown", "stopped"), [("placed on", "digits-tabular"), ("digits-tuning/3 RUNNING", "digits-tuning")]
 )
