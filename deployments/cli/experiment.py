@@ -69,7 +69,7 @@ def list_experiments(
         document=documents.experiment_document,
         row=lambda r: [r.name, r.status.value, documents.time_text(r.created), r.description, r.id],
         headings=("NAME", "STATUS", "CREATED", "DESCRIPTION", "ID"),
-        empty="There is no such experiment.",
+        empty=listing.empty_text("experiment", query, "experiment create NAME"),
         as_json=as_json,
     )
 

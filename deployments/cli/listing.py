@@ -52,13 +52,14 @@ class Listed(Generic[ItemT]):
     headings: Sequence[str]
 
 
-def add_list(app: typer.Typer, kind: str, load: Callable[[], Listed[ItemT]], more: str = "") -> None:
+def add_list(app: typer.Typer, kind: str, load: Callable[[], Listed[ItemT]], *, made_by: str, more: str = "") -> None:
     """Give a group of commands its `list`.
 
     Args:
         app: The group.
         kind: Of what.
         load: Gives what is listed; what it imports takes longer than help may take.
+        made_by: The command that makes one.
         more: What its help says further.
     """
 
@@ -86,9 +87,16 @@ def add_list(app: typer.Typer, kind: str, load: Callable[[], Listed[ItemT]], mor
             document=listed.document,
             row=listed.row,
             headings=listed.headings,
-            empty=f"There is no such {kind}.",
+            empty=empty_text(kind, query, made_by),
             as_json=as_json,
         )
+
+
+def empty_text(kind: str, query: "Query", made_by: str) -> str:
+    """What is said of an empty page: that nothing is as asked for or, where all was asked for, how to make one."""
+    if query.status or query.name or query.tags or query.experiment or query.cursor:
+        return f"There is no such {kind}."
+    return f"There are no {kind}s yet. Make one: makerflow {made_by}"
 
 
 def write_page(

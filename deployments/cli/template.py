@@ -60,7 +60,7 @@ def list_templates(
         document=documents.template_summary,
         row=lambda r: [r.name, documents.time_text(r.changed), pair_text(r.tags), r.description, r.id],
         headings=("NAME", "CHANGED", "TAGS", "DESCRIPTION", "ID"),
-        empty="There is no such template.",
+        empty=listing.empty_text("template", query, "template create --help"),
         as_json=as_json,
     )
 

@@ -50,7 +50,7 @@ def _subject() -> "TrainingSubject":
     return TrainingSubject()
 
 
-listing.add_list(app, "training", _listed)
+listing.add_list(app, "training", _listed, made_by="train --help")
 
 
 @app.command("show")

@@ -79,7 +79,7 @@ def preview(
         tuning_preview.write_preview(found)
 
 
-listing.add_list(app, "tuning", _listed, _OF_LIST)
+listing.add_list(app, "tuning", _listed, made_by="tune --help", more=_OF_LIST)
 
 
 @app.command("show")
