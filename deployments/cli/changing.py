@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from blocks.domain.errors import IllegalTransitionError, InvalidInputError, NothingToStopError
+from blocks.domain.errors import (
+    ClusterUnavailableError,
+    IllegalTransitionError,
+    InvalidInputError,
+    NothingToStopError,
+)
 from deployments.cli import fields
 from deployments.cli.loading import GroupedCommand
 from deployments.cli.output import AsJson, reserved_stdout, write, write_document, write_fields
@@ -27,16 +32,26 @@ def tell_stopping(row: Row, under_way: Collection[StrEnum]) -> None:
 
 
 @contextmanager
-def stopping(key: str) -> Iterator[None]:
-    """Let a refusal to stop what is over, or ends already, say that, with the name that was given.
+def stopping(key: str, status: Callable[[], StrEnum]) -> Iterator[None]:
+    """Let a refusal to stop something say how it stands: it is over, or ends already, or ends later.
+
+    Args:
+        key: The name that was given.
+        status: Its status now.
 
     Raises:
         NothingToStopError: It cannot be stopped any more.
+        ClusterUnavailableError: Its cluster does not answer now.
     """
     try:
         yield
     except IllegalTransitionError as error:
         raise NothingToStopError(error.kind, key, error.id, error.source) from error
+    except ClusterUnavailableError as error:
+        if status() == "STOP IN PROGRESS":
+            later = "who follows it ends it once the cluster answers, or else `makerflow upkeep` does"
+            error.args = (f"The cluster is not available: {error.reason}. That {key} is to stop is recorded: {later}.",)
+        raise
 
 
 def add_copy(app: typer.Typer, kind: str, load: Callable[[], Subject[RowT]], settings_kind: SettingsKind) -> None:

@@ -200,11 +200,12 @@ def stop(
     from deployments.cli.access import open_registry
 
     seconds = fields.seconds("--grace", grace)
-    tell_stopping(open_registry().trainings.get(training), UNDER_WAY)
+    trainings = open_registry().trainings
+    tell_stopping(trainings.get(training), UNDER_WAY)
     with reserved_stdout():
         from flows.training import stop_training
 
-        with stopping(training):
+        with stopping(training, lambda: trainings.get(training).status):
             row = stop_training(training, grace_seconds=seconds)
     if as_json:
         write_document(documents.training_summary(row))

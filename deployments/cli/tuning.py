@@ -262,11 +262,12 @@ def stop(
     from blocks.domain.lifecycle import TUNING_UNDER_WAY
     from deployments.cli.access import open_registry
 
-    tell_stopping(open_registry().tunings.summary(tuning), TUNING_UNDER_WAY)
+    tunings = open_registry().tunings
+    tell_stopping(tunings.summary(tuning), TUNING_UNDER_WAY)
     with reserved_stdout():
         from flows.tuning import stop_tuning
 
-        with stopping(tuning):
+        with stopping(tuning, lambda: tunings.summary(tuning).status):
             row = stop_tuning(tuning)
     if as_json:
         write_document(tuning_documents.tuning_summary(row))
