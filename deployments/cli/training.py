@@ -159,6 +159,8 @@ def resume(training: Key, *, detach: Detach = False, as_json: AsJson = False) ->
 
     Also with one whose creation failed, and with one that is followed in the background: until its end.
     """
+    from blocks.connections.platform import open_platform
+    from blocks.domain.lifecycle import UNDER_WAY
     from deployments.cli.access import open_registry
     from deployments.cli.running import follow_to_end, leave_to_others
 
@@ -178,6 +180,8 @@ def resume(training: Key, *, detach: Detach = False, as_json: AsJson = False) ->
 
         resume_training(row.id)
 
+    if row.status in UNDER_WAY:
+        open_platform().check_cluster(row.plan)  # refused before anything is shown
     subject = _subject()
     follow_to_end(subject, run, name=row.name, find=lambda: subject.get(row.id), as_json=as_json)
 

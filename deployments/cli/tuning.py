@@ -215,6 +215,7 @@ def resume(
     stays, what was ended with the tuning is run again. One that another process runs is waited for, and then takes the
     limits that are given.
     """
+    from blocks.connections.platform import open_platform
     from deployments.cli.access import open_registry
     from deployments.cli.running import follow_to_end, leave_to_others
 
@@ -244,6 +245,7 @@ def resume(
 
         resume_tuning(row.id, **limits)
 
+    open_platform().check_cluster(row.plan)  # refused before anything is shown
     subject = _subject()
     follow_to_end(subject, run, name=row.name, find=lambda: subject.get(row.id), as_json=as_json)
 

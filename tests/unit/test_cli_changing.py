@@ -1,12 +1,16 @@
-"""What commands say of what is stopped later, or is not there."""
+"""What commands say of what is stopped later, is refused, or is not there."""
+
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from blocks.domain.errors import ClusterUnavailableError
+from blocks.domain.errors import ClusterUnavailableError, InvalidInputError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Query
 from deployments.cli.changing import stopping
 from deployments.cli.listing import empty_text
+from deployments.cli.root import answer
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,26 @@ def test_a_stop_that_is_recorded_says_so_while_the_cluster_does_not_answer(statu
     with pytest.raises(ClusterUnavailableError) as caught, stopping("t", lambda: status):
         raise ClusterUnavailableError("no answer")
     assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("kind", ["training", "tuning"])
+def test_what_another_cluster_has_is_refused_before_anything_of_it_is_shown(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusal = InvalidInputError("What runs on local", "the settings choose another", "Set it, and try again.")
+
+    def refuse(_: Any) -> None:
+        raise refusal
+
+    spec = SimpleNamespace(changed=lambda **_: None)
+    rows = SimpleNamespace(
+        get=lambda _: SimpleNamespace(id="x-1", name="x", plan=object(), spec=spec, status=TrainingStatus.RUNNING)
+    )
+    monkeypatch.setattr("deployments.cli.access.open_registry", lambda: SimpleNamespace(trainings=rows, tunings=rows))
+    monkeypatch.setattr("blocks.connections.platform.open_platform", lambda: SimpleNamespace(check_cluster=refuse))
+    assert answer([kind, "resume", "x"], as_json=False) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"Error: {refusal}\n")
 
 
 @pytest.mark.parametrize(
