@@ -47,7 +47,7 @@ class Trouble:
     """What a run waits for.
 
     Attributes:
-        message: One sentence, what to do and, of what may not last, until when.
+        message: One sentence, and what to do.
         cause: How the run is to end when this lasts; None for what may well pass.
         patience_seconds: For how long it may last.
         since: When it began, as far as known.
@@ -57,6 +57,13 @@ class Trouble:
     cause: ExitCause | None = None
     patience_seconds: float = 0.0
     since: datetime | None = None
+
+    @property
+    def told(self) -> str:
+        """The message and, of what ends a run unless somebody mends it, until when that is waited for."""
+        if self.cause is None or self.since is None or not self.patience_seconds:
+            return self.message
+        return f"{self.message} {UNMENDED.format(self.since + timedelta(seconds=self.patience_seconds))}"
 
 
 def diagnose(job: Object | None, pods: Sequence[Object], warnings: Sequence[Object], vcpus: float) -> Trouble | None:
@@ -69,17 +76,10 @@ def diagnose(job: Object | None, pods: Sequence[Object], warnings: Sequence[Obje
         vcpus: What one worker asks for.
     """
     trouble = next(_troubles(job, pods, warnings, vcpus), None)
-    return trouble and _bounded(trouble, job)
-
-
-def _bounded(trouble: Trouble, job: Object | None) -> Trouble:
-    """With until when it may last, which is longer for a run that goes on from what it has done."""
-    if trouble.cause is None or trouble.since is None or not trouble.patience_seconds:
-        return trouble
     has_run = job is not None and attempt_of(job) > 1
-    patience = max(trouble.patience_seconds, HAS_RUN_SECONDS if has_run else 0.0)
-    until = UNMENDED.format(trouble.since + timedelta(seconds=patience))
-    return replace(trouble, message=f"{trouble.message} {until}", patience_seconds=patience)
+    if trouble and trouble.patience_seconds and has_run:
+        return replace(trouble, patience_seconds=max(trouble.patience_seconds, HAS_RUN_SECONDS))
+    return trouble
 
 
 def _troubles(

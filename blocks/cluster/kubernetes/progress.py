@@ -132,8 +132,8 @@ class _Step:
             self._tell("placed", where=f"node {where}" if len(set(nodes)) == 1 else f"nodes {where}")
         trouble = None if self._record.told("started", self._attempt) else self.trouble()
         queued = self._record.told("queued")
-        if trouble and (not queued or queued[-1].reason != trouble.message):
-            self._tell("queued", reason=trouble.message)
+        if trouble and (not queued or queued[-1].reason != trouble.told):
+            self._tell("queued", reason=trouble.told)
 
     def _placed_attempt(self) -> bool:
         """Whether this attempt's placing is told: after a restart there is another."""
@@ -468,8 +468,8 @@ def phase_of(record: RunRecord, seen: Seen) -> tuple[RunPhase, str]:
         return RunPhase.RUNNING, ""
     trouble = diagnose(job, list(pods.values()), seen.warnings, record.vcpus)
     if any(map(is_staging, pods.values())):
-        return RunPhase.STAGING, trouble.message if trouble else ""
-    return RunPhase.QUEUED, trouble.message if trouble else ""
+        return RunPhase.STAGING, trouble.told if trouble else ""
+    return RunPhase.QUEUED, trouble.told if trouble else ""
 
 
 def _phase_without_job(record: RunRecord, pods: Sequence[Object]) -> tuple[RunPhase, str]:
