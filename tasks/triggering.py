@@ -1,8 +1,10 @@
 """Asking the runner of `makerflow up` for a run of a lifecycle flow, as the form in the workflow UI does."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from inspect import signature
 from typing import Any, ParamSpec
 from uuid import UUID, uuid4
@@ -14,6 +16,7 @@ from prefect.client.schemas.actions import DeploymentFlowRunCreate
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Scheduled, to_state_create
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from blocks.connections.client import asking_once, client_of
 from blocks.connections.server import ANSWER_SECONDS, configured_api, is_healthy, wait_for_api
@@ -32,6 +35,8 @@ _UNTIL_STARTED = timedelta(minutes=1)
 
 P = ParamSpec("P")
 
+logger = logging.getLogger("makerflow")
+
 
 def trigger(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> UUID:
     """Ask for a run of a flow with these parameters, and do not wait for it; the flow run's id.
@@ -49,7 +54,7 @@ def handed_over(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Iterat
 
     Yields:
         The key of the flow run that starts when the block ends, at the latest after a minute, and never when it raises
-        before; empty where `makerflow up` does not run on this home.
+        before, save where a warning says so; empty where `makerflow up` does not run on this home.
     """
     api = _own_api(read_settings())
     if not api:
@@ -61,13 +66,10 @@ def handed_over(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Iterat
         try:
             yield str(run)
         except BaseException:
-            # What went wrong in the block is what is to be told, and soon.
-            with asking_once(), suppress(httpx.HTTPError, PrefectException):
-                if _is_waiting(client, run):
-                    client.delete_flow_run(run)
+            _withdraw(client, run)
             raise
-        if _is_waiting(client, run):
-            client.set_flow_run_state(run, Scheduled(), force=True)
+        with suppress(httpx.HTTPError):  # it starts by itself
+            _unless_begun(client, run, partial(client.set_flow_run_state, state=Scheduled(), force=True))
 
 
 @contextmanager
@@ -101,10 +103,43 @@ def deployment_id(client: SyncPrefectClient, flow: Flow[..., Any]) -> UUID:
         raise WorkflowServerUnavailableError(str(client.api_url), why) from error
 
 
-def _is_waiting(client: SyncPrefectClient, run: UUID) -> bool:
-    """Whether the runner has not begun it yet, which it does by itself when the block takes long."""
-    state = client.read_flow_run(run).state
-    return state is not None and state.is_scheduled()
+def _withdraw(client: SyncPrefectClient, run: UUID) -> None:
+    """Delete a flow run that is not to start; that it could not be is told beside what went wrong, not in its place."""
+    try:
+        with suppress(ObjectNotFound):  # deleted, and the answer was lost
+            _unless_begun(client, run, client.delete_flow_run)
+    except (httpx.HTTPError, PrefectException) as error:
+        told = "The flow run %s could not be withdrawn and may start within a minute; delete it in the workflow UI: %s"
+        logger.warning(told, run, error)
+
+
+def _unless_begun(client: SyncPrefectClient, run: UUID, act: Callable[[UUID], object]) -> None:
+    """Act on a flow run that the runner has not begun, which it does by itself when the block takes long.
+
+    What a busy server refuses, or has done and not said, is looked at anew and tried again: SQLite refuses at once to
+    write what was read before somebody else wrote. A server that has gone is asked once.
+
+    Raises:
+        httpx.HTTPError: It has gone, or is busy for long.
+        ObjectNotFound: There is no such flow run any more.
+    """
+
+    def look_and_act() -> None:
+        state = client.read_flow_run(run).state
+        if state is not None and state.is_scheduled():
+            act(run)
+
+    again = retry_if_exception(_may_pass)
+    pauses = wait_exponential(0.1, max=2)
+    with asking_once():
+        Retrying(retry=again, stop=stop_after_delay(PATIENCE_SECONDS), wait=pauses, reraise=True)(look_and_act)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a server that is there may answer when it is asked again."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.is_server_error
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ConnectError)
 
 
 def _answers(settings: Settings, api: str) -> bool:
