@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,16 +21,23 @@ from prefect.client.schemas.filters import (
     DeploymentFilterName,
     FlowRunFilter,
     FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.connections.platform import open_platform
 from blocks.connections.server import prefect_server
 from blocks.connections.settings import Settings
+from blocks.domain.errors import MakerflowError
 from blocks.domain.lifecycle import TrainingStatus
 from deployments.catalogue import catalogue
+from flows.training import stop_training
+from flows.tuning import stop_tuning
 from tasks.triggering import DEPLOYMENT, deployment_id
 from tests.processes import processes_of
 from tests.waiting import wait_until
@@ -96,10 +104,12 @@ class Workflows:
         announced = open_platform().settings.server_file
         announced.parent.mkdir(exist_ok=True)
         announced.write_text(str(PREFECT_API_URL.value()))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.delenv("MAKERFLOW_PREFECT_API_URL")
-            yield
-        announced.unlink()
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delenv("MAKERFLOW_PREFECT_API_URL")
+                yield
+        finally:
+            announced.unlink()
 
     def await_state(self, run: UUID, *states: StateType) -> None:
         wait_until(lambda: self.is_in(run, *states), f"the flow run to be {' or '.join(states)}", SECONDS)
@@ -115,9 +125,57 @@ class Workflows:
 
         wait_until(reached, f"{name} to be {' or '.join(statuses)}", SECONDS)
 
+    def clear(self) -> None:
+        """End what a test has left, so that the next finds a runner, every slot free and nothing asked for."""
+        if self.runner.process.poll() is not None:
+            self.runner.start()
+        for deployment in self._deployments():
+            for schedule in deployment.schedules:
+                self.client.delete_deployment_schedule(deployment.id, schedule.id)
+            if deployment.paused:
+                self.client.resume_deployment(deployment.id)
+        try:
+            wait_until(self._is_clear, "what the test has left to end", SECONDS)
+        finally:
+            self._delete(self._open_runs())
+
+    def _is_clear(self) -> bool:
+        runs = self._open_runs()
+        self._delete([run for run in runs if run.state and run.state.is_scheduled()])
+        overview, always = open_platform().registry.overview, datetime.fromtimestamp(0, UTC)
+        under_way = [*overview.tunings_under_way(always), *overview.under_way(always)]
+        for row in under_way:
+            stop: Callable[[str], object] = stop_tuning if row.kind == "tuning" else stop_training
+            with suppress(MakerflowError):  # it ends just now
+                stop(row.id)
+        return not runs and not under_way
+
+    def _delete(self, runs: list[FlowRun]) -> None:
+        for run in runs:
+            with suppress(ObjectNotFound):
+                self.client.delete_flow_run(run.id)
+
+    def _open_runs(self) -> list[FlowRun]:
+        """Those that are asked for or have begun, without the upkeep."""
+        deployments = FlowRunFilterDeploymentId(any_=[deployment.id for deployment in self._deployments()])
+        unended = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=list(TERMINAL_STATES)))
+        return self.client.read_flow_runs(flow_run_filter=FlowRunFilter(deployment_id=deployments, state=unended))
+
+    def _deployments(self) -> list[DeploymentResponse]:
+        """All but that of the upkeep, which runs by itself."""
+        ours = DeploymentFilter(name=DeploymentFilterName(any_=[DEPLOYMENT]))
+        found = self.client.read_deployments(deployment_filter=ours)
+        return [deployment for deployment in found if "upkeep" not in deployment.tags]
+
+
+@pytest.fixture
+def workflows(_workflows: Workflows) -> Iterator[Workflows]:
+    yield _workflows
+    _workflows.clear()
+
 
 @pytest.fixture(scope="package")
-def workflows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflows]:
+def _workflows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflows]:
     directory = tmp_path_factory.mktemp("deployments")
     home, code = directory / "home", directory / "code"
     code.mkdir()

@@ -4,19 +4,21 @@ import signal
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psutil
 import pytest
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.client.schemas.sorting import LogSort
 from prefect.states import AwaitingRetry, Cancelling, Completed, Running, Scheduled
 
 from blocks.cluster.base import Selector
 from blocks.connections.platform import open_platform
+from blocks.connections.settings import own_api
 from blocks.domain.errors import AlreadyExistsError, InvalidInputError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.domain.plan import ExitCause, Exited, ExitRecord
@@ -397,6 +399,26 @@ def test_a_detached_training_is_a_flow_run_of_the_platform_that_runs_on_this_hom
     workflows.await_state(run.id, StateType.CANCELLED)
 
 
+def test_what_a_test_leaves_is_not_there_in_the_next(workflows: Workflows) -> None:
+    client, deployment = workflows.client, deployment_id(workflows.client, create_training_flow)
+    parameters = {"spec": workflows.spec("left-behind", SLEEPS)}
+    with pytest.raises(ZeroDivisionError), workflows.platform_runs():
+        raise ZeroDivisionError
+    run = workflows.train("left-behind", SLEEPS)
+    workflows.await_status("left-behind", TrainingStatus.RUNNING)
+    client.create_deployment_schedules(deployment, [(IntervalSchedule(interval=timedelta(days=1)), True)])
+    client.pause_deployment(deployment)
+    later: State[Any] = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=1))
+    client.create_flow_run_from_deployment(deployment, parameters=parameters, state=later)
+    workflows.clear()
+    assert processes_of(workflows.home) == []
+    assert not own_api(open_platform().settings)
+    assert [one.id for one in workflows.runs_of(create_training_flow) if one.state and not one.state.is_final()] == []
+    assert workflows.is_in(run, StateType.CANCELLED)
+    assert client.read_deployment_schedules(deployment) == []
+    assert not client.read_deployment(deployment).paused
+
+
 @pytest.mark.req("COM-04")
 def test_a_runner_ends_at_once_when_it_is_asked_to_and_what_it_started_goes_on(
     workflows: Workflows, tmp_path: Path
@@ -409,4 +431,3 @@ def test_a_runner_ends_at_once_when_it_is_asked_to_and_what_it_started_goes_on(
     (tmp_path / "go").touch()
     workflows.await_state(run, StateType.COMPLETED)
     workflows.await_status("left-alone", TrainingStatus.COMPLETE)
-    workflows.runner.start()
