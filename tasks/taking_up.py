@@ -1,5 +1,7 @@
 """Having a training followed again, or giving it up."""
 
+from uuid import uuid4
+
 import httpx
 from prefect.client.schemas.objects import DeploymentStatus
 from prefect.exceptions import PrefectException
@@ -149,7 +151,12 @@ def _resume_by_deployment(api: str, row: UnderWay) -> bool:
             deployment = client.read_deployment_by_name(RESUME.format(kind=row.kind))
             if deployment.status is not DeploymentStatus.READY:
                 return False
-            client.create_flow_run_from_deployment(deployment.id, parameters={"key": row.name}, name=row.name)
+            client.create_flow_run_from_deployment(
+                deployment.id,
+                parameters={"key": row.name},
+                name=row.name,
+                idempotency_key=str(uuid4()),  # the client asks again where an answer is lost
+            )
             return True
     except (httpx.HTTPError, PrefectException):
         return False

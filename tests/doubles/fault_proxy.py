@@ -175,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD" or answer.status in (204, 304):
             self._send_head(answer.status, headers)
             return
-        if "Content-Length" not in headers:
+        if not any(name.lower() == "content-length" for name in headers):
             body = answer.read()
             self._send_head(answer.status, {**headers, "Content-Length": str(len(body))})
             self.wfile.write(body)
