@@ -1,12 +1,15 @@
 """Reading what workers print; what the cluster cannot tell any more of it, from the log that was uploaded."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
+from blocks.cluster.base import OutputRead
 from blocks.cluster.uploaded_log import UploadedLog
 from blocks.connections.platform import Platform
 from blocks.domain.errors import InputChangedError, InputMissingError, PermanentError
@@ -19,14 +22,11 @@ from blocks.storage.base import Fetched, Storage
 from blocks.storage.cache import Cache
 from tasks.planning import plan_of_trial
 
-UPLOADED_BYTES = 8 << 20
-"""So much of an uploaded log is read at once."""
-
 logger = logging.getLogger("makerflow")
 
 
 class OutputReader:
-    """Reads the output of one run.
+    """Reads the output of one run. For one thread.
 
     Args:
         platform: Where it runs.
@@ -35,6 +35,7 @@ class OutputReader:
 
     def __init__(self, platform: Platform, handle: RunHandle) -> None:
         self._platform, self._handle = platform, handle
+        self._missing: dict[int, _Missing] = {}
 
     def read(self, rank: int, since: int, at_most: int) -> tuple[bytes, int]:
         """What `Cluster.read_output` tells, and what the uploaded log has of that which is missing there.
@@ -43,27 +44,62 @@ class OutputReader:
             NotFoundError: The cluster does not hold this run.
             TransientError: The cluster or the store does not answer.
         """
-        cluster = self._platform.cluster
-        found = cluster.read_output(self._handle, rank, since=since, at_most=at_most)
-        if found.cut_at is None:
-            return found.data, found.cursor
-        attempt, position = cluster.position_of(found.cut_at)
-        data, end = self._read_uploaded(rank, attempt, position)
-        return (data, found.cut_at + end - position) if data else (found.data, found.cursor)
+        missing = self._missing.get(rank)
+        if missing is None or missing.next != since:
+            found = self._platform.cluster.read_output(self._handle, rank, since=since, at_most=at_most)
+            if found.cut_at is None:
+                return found.data, found.cursor
+            try:
+                missing = self._missing[rank] = _Missing(found, self._open(rank, found.cut_at), found.cut_at)
+            except InputChangedError:  # workers that run replace it; once they have ended nobody does
+                return b"", since
+        data, cursor = self._read_missing(rank, missing, at_most)
+        return (data, cursor) if cursor != since else self.read(rank, since, at_most)  # the log had all of it
 
-    def _read_uploaded(self, rank: int, attempt: int, position: int) -> tuple[bytes, int]:
-        """The next piece of it, and the position behind it; none where the log has no more."""
+    def _read_missing(self, rank: int, missing: "_Missing", at_most: int) -> tuple[bytes, int]:
+        """The next piece of what the cluster could not tell; at last what it said instead."""
+        position_of, found = self._platform.cluster.position_of, missing.found
+        attempt, position = position_of(missing.next)
+        ends = position_of(found.cursor)
+        until = ends[1] if ends[0] == attempt else sys.maxsize
+        data, end = missing.log.read(position, until, at_most) if missing.log else (b"", position)
+        if data:
+            missing.next += end - position
+            return data, missing.next
+        del self._missing[rank]
+        return found.data, found.cursor
+
+    def _open(self, rank: int, cursor: int) -> UploadedLog | None:
+        """What was uploaded of the attempt to which a cursor belongs; None where that cannot be known."""
         row = self._platform.registry.trainings.get(self._handle.run_id)
+        attempt, _ = self._platform.cluster.position_of(cursor)
         try:
             for output in _outputs_of(self._platform, row):
                 if output.kind is OutputKind.LOG:
                     with uploaded_log(self._platform, output_path(output, rank) / LOG_NAME) as log:
-                        return UploadedLog(log).read(attempt, position, UPLOADED_BYTES)
+                        return UploadedLog(log, attempt)
         except InputMissingError:
             pass  # it was lost before it had uploaded any
+        except InputChangedError:
+            raise
         except PermanentError as error:  # writing is all that the outputs ask for
             logger.warning("What %s printed last is not read from its uploaded log: %s", row.name, error)
-        return b"", position
+        return None
+
+
+@dataclass
+class _Missing:
+    """What the cluster cannot tell of a worker's output.
+
+    Attributes:
+        found: What it says instead.
+        log: What was uploaded of it; None where that cannot be known.
+        next: The cursor from which on the log is to be read.
+    """
+
+    found: OutputRead
+    log: UploadedLog | None
+    next: int
 
 
 def _outputs_of(platform: Platform, row: Training) -> tuple[PlannedOutput, ...]:

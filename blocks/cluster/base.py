@@ -50,8 +50,8 @@ class OutputRead(NamedTuple):
     Attributes:
         data: Whole lines of output.
         cursor: To go on from.
-        cut_at: The cursor behind which there may have been more, which cannot be had any more: `data` is a line that
-            says so, and the next attempt is what to go on with. None where nothing is missing.
+        cut_at: The cursor from which on output is missing up to `cursor`, as it cannot be had from the cluster any
+            more; `data` then says so, if it is known that there was any. None where nothing is missing.
     """
 
     data: bytes

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 BEGINS = b"\n[makerflow: the output of attempt %d begins here]\n"
 DROPPED = b"\n[makerflow: %d bytes of output were dropped here; the limit is %d MiB per worker]\n"
 
+_MARK = b"\n[makerflow: "
 _BEGINS = re.compile(re.escape(BEGINS).replace(b"%d", b"([0-9]{1,9})"))
 _DROPPED = re.compile(re.escape(DROPPED).replace(b"%d", b"([0-9]{1,15})"))
 
@@ -28,61 +29,74 @@ class _Stretch(NamedTuple):
 
 
 class UploadedLog:
-    """Finds in the log what a cluster calls an attempt and a position in its output (`Cluster.position_of`).
+    """What a log has of one attempt, by the positions in its output that a cluster tells (`Cluster.position_of`).
 
     It may lack the end of an attempt, and all of one: those that were killed before they had uploaded it. Marks are
     believed also where an entry point has printed them: it misleads those who read its own output.
 
     Args:
-        file: All of it, open for as long as this is used.
+        file: All of the log; it need not stay open.
+        attempt: The attempt, from 1 on.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, attempt: int) -> None:
         size = fstat(file.fileno()).st_size
         self._log = mmap(file.fileno(), size, access=ACCESS_READ) if size else b""
+        self.attempt = attempt
+        self._stretches = list(_stretches(self._log, attempt))
 
-    def offset_of(self, attempt: int, position: int) -> int:
+    def offset_of(self, position: int) -> int:
         """Where that byte is in the log; of what it lacks where that would be."""
-        for stretch in self._stretches(attempt):
+        for stretch in self._stretches:
             if position < stretch.position:  # it was dropped
                 return stretch.begin
             offset = stretch.begin + position - stretch.position
-            if offset < stretch.end:
+            if offset <= stretch.end:
                 return offset
         return stretch.end
 
-    def read(self, attempt: int, position: int, at_most: int) -> tuple[bytes, int]:
-        """Whole lines of an attempt's output from a position on, about that many bytes, and the position behind them.
+    def read(self, position: int, until: int, at_most: int) -> tuple[bytes, int]:
+        """Whole lines of the output from a position on, about that many bytes, and the position behind them.
 
         Nothing new is all that there is. Of a line without an end it is not known whether that is all of it: it is
         left out. A line that is longer than `at_most` is cut.
+
+        Args:
+            position: Of the first byte.
+            until: Behind the last byte that is wanted.
+            at_most: About so many bytes.
         """
-        for stretch in self._stretches(attempt):
-            position = max(position, stretch.position)
-            begin = stretch.begin + position - stretch.position
-            data = self._log[begin : min(stretch.end, begin + at_most)]
+        for stretch in self._stretches:
+            first = max(position, stretch.position)
+            begin = stretch.begin + first - stretch.position
+            size = min(at_most, until - first, stretch.end - begin)
+            data = self._log[begin : begin + max(size, 0)]
             if end := data.rfind(b"\n") + 1:
-                return data[:end], position + end
+                return data[:end], first + end
             if len(data) == at_most:
-                return data + b"\n", position + at_most
+                return data + b"\n", first + at_most
         return b"", position
 
-    def _stretches(self, attempt: int) -> Iterator[_Stretch]:
-        """An attempt's output, in order; an empty one where the log has none of it."""
-        begin, end = self._part(attempt)
-        position = 0
-        for mark in _DROPPED.finditer(self._log, begin, end):
-            yield _Stretch(begin, mark.start(), position)
-            position += mark.start() - begin + int(mark[1])
-            begin = mark.end()
-        yield _Stretch(begin, end, position)
 
-    def _part(self, attempt: int) -> tuple[int, int]:
-        """Where an attempt's output begins and ends."""
-        begin = 0 if attempt == 1 else None
-        for mark in _BEGINS.finditer(self._log):
-            if int(mark[1]) == attempt:
-                begin = mark.end()
-            elif int(mark[1]) > attempt:
-                return (mark.start() if begin is None else begin), mark.start()
-        return (len(self._log) if begin is None else begin), len(self._log)
+def _stretches(log: bytes | mmap, attempt: int) -> Iterator[_Stretch]:
+    """An attempt's output, in order; an empty one where the log has none of it."""
+    begin, position = 0 if attempt == 1 else len(log), 0
+    for at in _marks(log):
+        if start := _BEGINS.match(log, at):
+            if int(start[1]) > attempt:
+                yield _Stretch(min(begin, at), at, position)
+                return
+            if int(start[1]) == attempt:
+                begin, position = start.end(), 0
+        elif at >= begin and (gap := _DROPPED.match(log, at)):
+            yield _Stretch(begin, at, position)
+            begin, position = gap.end(), position + at - begin + int(gap[1])
+    yield _Stretch(begin, len(log), position)
+
+
+def _marks(log: bytes | mmap) -> Iterator[int]:
+    """Where a mark may be: by `find`, as it is ten times as fast as a pattern, and all other threads wait for it."""
+    at = log.find(_MARK)
+    while at >= 0:
+        yield at
+        at = log.find(_MARK, at + 1)

@@ -23,7 +23,7 @@ LOOK_AGAIN_SECONDS = 0.2
 
 
 def read_log(row: "Training", rank: int, *, follow: bool, tail: int | None) -> Iterator[str]:
-    """The lines of one worker, in order, over all attempts.
+    """The lines of one worker, in order, over all attempts, as its cluster tells them, else as they were uploaded.
 
     Args:
         row: The training.
@@ -91,7 +91,8 @@ def _stored(row: "Training", rank: int, since: int) -> Iterator[BinaryIO]:
                 raise
             yield BytesIO()
             return
-        stream.seek(UploadedLog(stream).offset_of(*platform.cluster.position_of(since)))
+        attempt, position = platform.cluster.position_of(since)
+        stream.seek(UploadedLog(stream, attempt).offset_of(position))
         yield stream
 
 

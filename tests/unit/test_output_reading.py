@@ -1,5 +1,6 @@
 """What the cluster cannot tell any more of a worker's output is read from its uploaded log, in order and once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,10 @@ import pytest
 from blocks.cluster.base import OutputRead
 from blocks.cluster.kubernetes.frames import cursor_of, place_of
 from blocks.cluster.uploaded_log import BEGINS
-from blocks.domain.errors import AccessDeniedError, StorageUnavailableError
+from blocks.domain.errors import AccessDeniedError, InputChangedError, StorageUnavailableError
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import OutputKind, PlannedOutput, RunHandle
+from blocks.storage.base import Fetched, Storage
 from blocks.storage.open import open_storage
 from tasks import output_reading
 from tasks.output_reading import OutputReader
@@ -21,14 +23,27 @@ LOG = b"a\nb\nc\n" + BEGINS % 2 + b"d\n"
 
 
 class Cluster:
-    """Of a run whose first attempt's output is known to its first line only, and the second one's whole."""
+    """Of a run whose first attempt's output is known to its first line only, and the second one's whole.
+
+    Attributes:
+        note: What it says of what is missing.
+        first: What it knows of the first attempt.
+        gap: Up to there a node has dropped it, but has the line that follows; 0 for none.
+    """
 
     position_of = staticmethod(place_of)
+    note, first, gap = NOTE, b"a\n", 0
 
     def read_output(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> OutputRead:
         attempt, position = place_of(since)
+        if attempt == 1 and position < len(self.first):
+            return OutputRead(self.first, len(self.first))
+        if attempt == 1 and position < self.gap:
+            return OutputRead(NOTE, self.gap, cut_at=since)
+        if attempt == 1 and 0 < self.gap == position:
+            return OutputRead(b"c\n", self.gap + 2)
         if attempt == 1:
-            return OutputRead(b"a\n", 2) if position < 2 else OutputRead(NOTE, cursor_of(2, 0), cut_at=since)
+            return OutputRead(self.note, cursor_of(2, 0), cut_at=since)
         return OutputRead(b"d\n", cursor_of(2, 2)) if position < 2 else OutputRead(b"", since)
 
 
@@ -37,12 +52,12 @@ class Site:
 
     def __init__(self, directory: Path) -> None:
         outputs = (PlannedOutput(kind=OutputKind.LOG, path=f"file://{directory}/out"),)
-        row = SimpleNamespace(name="t", tuning_id=None, plan=SimpleNamespace(outputs=outputs))
-        self.directory = directory
+        self.row: Any = SimpleNamespace(name="t", tuning_id=None, plan=SimpleNamespace(outputs=outputs))
+        self.directory, self.cluster, self.opened = directory, Cluster(), 0
         self.platform: Any = SimpleNamespace(
-            cluster=Cluster(),
-            registry=SimpleNamespace(trainings=SimpleNamespace(get=lambda _: row), tunings=None),
-            storage=lambda path: open_storage(path, None),
+            cluster=self.cluster,
+            registry=SimpleNamespace(trainings=SimpleNamespace(get=lambda _: self.row), tunings=None),
+            storage=self._storage,
             settings=SimpleNamespace(home=directory / "home", cache_gb=1),
         )
 
@@ -51,9 +66,13 @@ class Site:
         place.mkdir(parents=True)
         (place / "output.log").write_bytes(log)
 
-    def read(self, rank: int = 0) -> list[bytes]:
-        reader, since, found = OutputReader(self.platform, RunHandle(cluster="", run_id="r")), 0, []
-        while (read := reader.read(rank, since, 100))[1] != since:
+    def _storage(self, path: StoragePath) -> Storage:
+        self.opened += 1
+        return open_storage(path, None)
+
+    def read(self, rank: int = 0, since: int = 0, at_most: int = 100) -> list[bytes]:
+        reader, found = OutputReader(self.platform, RunHandle(cluster="", run_id="r")), []
+        while (read := reader.read(rank, since, at_most))[1] != since:
             data, since = read
             found.append(data)
         return found
@@ -71,10 +90,58 @@ def test_what_is_missing_comes_from_the_uploaded_log_of_the_worker(site: Site, r
     assert site.read(rank) == [b"a\n", b"b\nc\n", NOTE, b"d\n"]
 
 
-def test_a_long_rest_comes_in_pieces(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output_reading, "UPLOADED_BYTES", 3)
+def test_a_long_rest_comes_in_pieces_of_a_log_that_is_fetched_once(site: Site) -> None:
+    site.upload(LOG)
+    assert site.read(at_most=3) == [b"a\n", b"b\n", b"c\n", NOTE, b"d\n"]
+    assert site.opened == 1
+
+
+def test_who_goes_on_in_the_middle_of_it_reads_the_rest(site: Site) -> None:
+    site.upload(LOG)
+    assert site.read(since=4) == [b"c\n", NOTE, b"d\n"]
+
+
+def test_where_nobody_knows_whether_an_attempt_had_begun_its_log_tells(site: Site) -> None:
+    """As of one that was launched and lost while nobody followed."""
+    site.cluster.note, site.cluster.first = b"", b""
+    site.upload(LOG)
+    assert site.read() == [b"a\nb\nc\n", b"", b"d\n"]
+
+
+def test_a_part_that_a_node_has_dropped_comes_from_the_log_and_what_follows_from_the_cluster(site: Site) -> None:
+    site.cluster.gap = 4
     site.upload(LOG)
     assert site.read() == [b"a\n", b"b\n", b"c\n", NOTE, b"d\n"]
+
+
+def test_a_log_that_is_replaced_whenever_it_is_fetched_is_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.upload(LOG)
+    storage, times = open_storage(StoragePath.parse("file:///log")), iter(range(4))
+    fetch = storage.fetch
+
+    def fetch_at_last(*of: Any) -> Iterator[Fetched]:
+        if next(times, None) is not None:
+            raise InputChangedError("log", "1", "2")
+        return fetch(*of)
+
+    monkeypatch.setattr(storage, "fetch", fetch_at_last)
+    monkeypatch.setattr(site.platform, "storage", lambda _: storage)
+    assert site.read() == [b"a\n"], "nothing new yet"
+    assert site.read(since=2) == [b"b\nc\n", NOTE, b"d\n"]
+
+
+def test_of_a_trial_it_is_the_log_of_its_own_plan(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.upload(LOG)
+    row, outputs = site.row, site.row.plan.outputs
+    row.plan, row.tuning_id, row.name = None, "tun-1", "t/7"
+    monkeypatch.setattr(output_reading, "plan_of_trial", lambda _, tuning, trial: trial)
+    trials = {("tun-1", 7): SimpleNamespace(outputs=outputs)}
+    site.platform.registry.tunings = SimpleNamespace(
+        get=lambda id: SimpleNamespace(id=id), trial=lambda *which: trials[which]
+    )
+    assert site.read() == [b"a\n", b"b\nc\n", NOTE, b"d\n"]
 
 
 def test_of_a_log_that_was_not_uploaded_nothing_is_read(site: Site) -> None:

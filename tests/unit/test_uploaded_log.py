@@ -1,27 +1,25 @@
 """A worker's uploaded log: where the output of an attempt is in it, and what of that is read."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from blocks.cluster.uploaded_log import BEGINS, DROPPED, UploadedLog
 
-OpenLog = Callable[[bytes], UploadedLog]
+OpenLog = Callable[[bytes, int], UploadedLog]
 TWO, THREE = BEGINS % 2, BEGINS % 3
 GAP = DROPPED % (100, 64)
 
 
 @pytest.fixture
-def open_log(tmp_path: Path) -> Iterator[OpenLog]:
-    with ExitStack() as opened:
+def open_log(tmp_path: Path) -> OpenLog:
+    def open_log(content: bytes, attempt: int) -> UploadedLog:
+        (tmp_path / "log").write_bytes(content)
+        with (tmp_path / "log").open("rb") as file:
+            return UploadedLog(file, attempt)
 
-        def open_log(content: bytes) -> UploadedLog:
-            (tmp_path / "log").write_bytes(content)
-            return UploadedLog(opened.enter_context((tmp_path / "log").open("rb")))
-
-        yield open_log
+    return open_log
 
 
 @pytest.mark.parametrize(
@@ -39,6 +37,8 @@ def open_log(tmp_path: Path) -> Iterator[OpenLog]:
         pytest.param(b"a\n", (2, 5), b"", id="of a last one that had uploaded nothing"),
         pytest.param(b"a\n" + GAP + b"b\nc\n", (1, 104), b"c\n", id="behind a gap"),
         pytest.param(b"a\n" + GAP + b"b\nc\n", (1, 50), b"b\nc\n", id="within it"),
+        pytest.param(b"a\n" + GAP + b"b\n", (1, 2), GAP + b"b\n", id="at its beginning"),
+        pytest.param(GAP + b"b\n" + TWO + b"c\n", (2, 0), b"c\n", id="of a later attempt behind one with a gap"),
         pytest.param(b"a\n" + GAP + b"b\n" + GAP + b"c\nd\n", (1, 206), b"d\n", id="behind two"),
         pytest.param(b"a\n" + GAP + b"b\n" + TWO + b"c\nd\n", (2, 2), b"d\n", id="that another attempt has"),
     ],
@@ -46,7 +46,8 @@ def open_log(tmp_path: Path) -> Iterator[OpenLog]:
 def test_it_goes_on_where_the_cluster_left_off(
     open_log: OpenLog, log: bytes, place: tuple[int, int], rest: bytes
 ) -> None:
-    assert log[open_log(log).offset_of(*place) :] == rest
+    attempt, position = place
+    assert log[open_log(log, attempt).offset_of(position) :] == rest
 
 
 @pytest.mark.parametrize(
@@ -68,4 +69,12 @@ def test_it_goes_on_where_the_cluster_left_off(
 def test_an_attempts_output_is_read_in_pieces_of_whole_lines(
     open_log: OpenLog, log: bytes, place: tuple[int, int], found: tuple[bytes, int]
 ) -> None:
-    assert open_log(log).read(*place, at_most=8) == found
+    attempt, position = place
+    assert open_log(log, attempt).read(position, until=1000, at_most=8) == found
+
+
+def test_a_part_is_read_to_its_end_and_nothing_of_what_was_dropped(open_log: OpenLog) -> None:
+    log = open_log(b"a\nb\nc\n" + GAP + b"d\n", 1)
+    assert log.read(2, until=4, at_most=100) == (b"b\n", 4)
+    assert log.read(4, until=4, at_most=100) == (b"", 4)
+    assert log.read(6, until=90, at_most=100)[0] == b""

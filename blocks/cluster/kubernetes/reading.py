@@ -39,7 +39,7 @@ class _Found(NamedTuple):
         data: Whole lines.
         cursor: Behind them.
         is_note: Whether it is not output, but says what is missing of it.
-        cut_at: The cursor from which on the rest of an attempt's is missing; None where it is not.
+        cut_at: As `OutputRead` has it.
         is_last: Whether no attempt follows the one whose output breaks off.
     """
 
@@ -74,15 +74,16 @@ class Reading:
             over = not follow or record is None or record.is_over
             found = self._next(handle, rank, since, _LINES_BYTES)
             if found.is_note:
-                cursor = since if found.is_last else found.cursor
+                cursor = found.cut_at if found.is_last and found.cut_at is not None else found.cursor
                 text = found.data[:-1].decode(errors="replace")
                 yield LogLine(rank=rank, text=text, cursor=cursor, is_note=True)
             else:
                 yield from lines_of(Piece(found.data, found.cursor), since, rank)
-            since = found.cursor
-            if not found.data:
-                if over:
-                    return
+            if found.cursor != since:
+                since = found.cursor
+            elif over:
+                return
+            else:
                 time.sleep(_LINES_SECONDS)
 
     def read(self, handle: RunHandle, rank: int, *, since: int, at_most: int) -> OutputRead:
@@ -113,15 +114,17 @@ class Reading:
         attempt, position = place_of(since)
         while True:
             read = self._read(run, rank, attempt, position, at_most)
-            is_last = attempt >= record.attempt
-            if read.cut and (read.position or record.told("started", attempt)):
-                here, next_one = cursor_of(attempt, read.position), cursor_of(attempt + 1, 0)
+            here, is_last = cursor_of(attempt, position), attempt >= record.attempt
+            if read.cut and read.ended and attempt <= record.attempt:
                 if not _is_settled(record, attempt, rank):
                     return _Found(b"", here)
-                note = (CUT if read.position else GONE).format(attempt=attempt)
-                return _Found(note.encode(), next_one, is_note=True, cut_at=here, is_last=is_last)
+                is_known = read.position or record.told("started", attempt)  # else it may not have printed anything
+                note = (CUT if read.position else GONE).format(attempt=attempt) if is_known else ""
+                next_one = cursor_of(attempt + 1, 0)
+                return _Found(note.encode(), next_one, is_note=bool(note), cut_at=here, is_last=is_last)
             if not read.ended or is_last:
-                return _Found(read.data, cursor_of(attempt, read.position), is_note=read.is_note)
+                until, is_gap = cursor_of(attempt, read.position), read.cut and not read.ended
+                return _Found(read.data, until, is_note=read.is_note, cut_at=here if is_gap else None)
             attempt, position = attempt + 1, 0
 
     def _read(self, run: str, rank: int, attempt: int, position: int, at_most: int) -> Read:

@@ -58,7 +58,8 @@ class Read(NamedTuple):
         position: Behind them.
         is_note: Whether it is not output, but says how much is missing up to there.
         ended: Whether there is no more.
-        cut: Whether there may have been more, which nobody can read any more.
+        cut: Whether there was or may have been more up to there, or behind it where it has ended, that nobody can read
+            any more.
     """
 
     data: bytes
@@ -75,6 +76,7 @@ class _Piece(NamedTuple):
     end: int
     data: bytes
     is_note: bool
+    is_lost: bool = False
 
 
 class Stream:
@@ -202,7 +204,7 @@ class Stream:
             if piece.is_note:
                 if found:
                     break
-                return Read(piece.data, piece.end, is_note=True)
+                return Read(piece.data, piece.end, is_note=True, cut=piece.is_lost)
             data = piece.data[position - piece.begin :]
             if len(data) > at_most:
                 part = _whole_lines(data, at_most) if not found else data[: data.rfind(b"\n", 0, at_most) + 1]
@@ -276,13 +278,13 @@ class Stream:
             self._changed.wait_for(lambda: self._closed or not self._is_full())
             if lost:
                 note = f"[makerflow: {lost} bytes of output are missing here: the node has kept the end of the log]\n"
-                self._add(Piece(note.encode(), self._end + lost, is_note=True))
+                self._add(Piece(note.encode(), self._end + lost, is_note=True), is_lost=True)
             for piece in pieces:
                 self._add(piece)
             self._changed.notify_all()
 
-    def _add(self, piece: Piece) -> None:
-        self._pieces.append(_Piece(self._end, piece.end, piece.data, piece.is_note))
+    def _add(self, piece: Piece, *, is_lost: bool = False) -> None:
+        self._pieces.append(_Piece(self._end, piece.end, piece.data, piece.is_note, is_lost))
         self._end = piece.end
 
 

@@ -343,3 +343,25 @@ def test_a_log_that_is_read_again_was_not_refused_for_long(site):
     site.refuse_for(reading.LASTING_SECONDS)
     assert site.texts() == [X]
     assert site.streams.refused == {}
+
+
+def test_of_an_attempt_whose_start_nobody_heard_of_it_is_told_where_its_output_may_be(site):
+    """Nobody followed when it ran, and its pod has gone since."""
+    site.know(site.record.change(attempt=2).tell("restarted", attempt=2, cause="It was lost."))
+    assert site.reading.read(HANDLE, 0, since=0, at_most=1000) == OutputRead(b"", 0), "it may still upload"
+    site.start(attempt=2)
+    site.log.write(LINE)
+    found = site.reading.read(HANDLE, 0, since=0, at_most=1000)
+    assert found == OutputRead(b"", cursor_of(2, 0), cut_at=0)
+    assert site.texts() == [X], "there may not have been any"
+    assert site.reading.read(HANDLE, 0, since=found.cursor, at_most=1000).data == LINE
+
+
+def test_what_a_node_has_dropped_is_told_with_where_it_was(site):
+    site.start()
+    site.log.write(LINE * 2)
+    site.log.rotate()
+    site.log.write(LINE)
+    found = site.reading.read(HANDLE, 0, since=0, at_most=1000)
+    assert (found.cut_at, found.cursor) == (0, 2 * len(LINE))
+    assert site.reading.read(HANDLE, 0, since=found.cursor, at_most=1000) == OutputRead(LINE, 3 * len(LINE))
