@@ -226,13 +226,18 @@ def refuse_trial(row: Training, action: Literal["stop", "resume"]) -> None:
 
 
 def refuse_elsewhere(row: Training) -> None:
-    """Leave one that is under way, or whose run is kept for its log, to its cluster where another one is chosen.
+    """Leave one that is under way to its cluster where another one is chosen.
 
     Raises:
         InvalidInputError: It is on another one; what to set is named.
     """
-    if row.status in UNDER_WAY or (row.handle is not None and not row.logs_uploaded):
+    if row.status in UNDER_WAY:
         open_platform().check_cluster(row.plan)
+
+
+def is_kept(row: Training) -> bool:
+    """Whether its cluster may still have its run, also when that is over: its log is nowhere else."""
+    return not row.logs_uploaded and (row.handle is not None or row.event_cursor > 0)
 
 
 @step("stop workers")
@@ -294,7 +299,9 @@ def delete_training_row(training_id: str) -> None:
     """
     platform = open_platform()
     trainings = platform.registry.trainings
-    refuse_elsewhere(trainings.get(training_id))
+    row = trainings.get(training_id)
+    if row.status in UNDER_WAY or is_kept(row):
+        platform.check_cluster(row.plan)
     trainings.guard_delete(training_id)  # one that is under way holds its lease to its end: refused, not waited for
     with platform.registry.lease(training_id):
         row = trainings.get(training_id)

@@ -22,7 +22,7 @@ from blocks.registry.records import LearnedTrial, Trial, Tuning
 from tasks.engine import step
 from tasks.page_log import tell_page
 from tasks.planning import check_paths, events_of_tuning, keep_tuning_plan
-from tasks.training import check_settings, takes_up, taking_up
+from tasks.training import check_settings, is_kept, takes_up, taking_up
 from tasks.trouble import told_of_tuning
 from tasks.tuning_plots import plot_file
 
@@ -181,11 +181,6 @@ def change_tuning_row(tuning_id: str, description: str | None, tags: Mapping[str
     return tunings.change(tuning_id, description=description, tags=tags)
 
 
-def _is_kept(platform: Platform, trial: Trial) -> bool:
-    """Whether the cluster may still have its run: its log is nowhere else."""
-    return not platform.registry.trainings.get(trial.training_id).logs_uploaded
-
-
 @step("delete tuning")
 def delete_tuning_row(tuning_id: str) -> None:
     """Delete the row with its trials and what is left of their runs; the user's output stays where it is.
@@ -201,7 +196,8 @@ def delete_tuning_row(tuning_id: str) -> None:
         tunings.guard_delete(tuning_id)
         row = tunings.get(tuning_id)
         trials = tunings.trials(tuning_id)
-        if (refusal := platform.refusal(row.plan)) and any(_is_kept(platform, trial) for trial in trials):
+        trainings = (platform.registry.trainings.get(trial.training_id) for trial in trials)
+        if (refusal := platform.refusal(row.plan)) and any(map(is_kept, trainings)):
             raise refusal
         for trial in trials:
             platform.cluster.remove(handle_of_trial(trial))

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from blocks.cluster.uploaded_log import DROPPED
 from blocks.domain.plan import LogLine
 
 LINE_BYTES = 64 * 1024
@@ -105,11 +106,8 @@ class Output:
             os.close(descriptor)
 
     def _mark(self, since: int, following: int) -> Piece:
-        text = (
-            f"[makerflow: {following - since} bytes of output were dropped here; "
-            f"the limit is {self.limit_mib} MiB per worker]\n"
-        )
-        return Piece(text.encode(), following, mark=True)
+        text = DROPPED % (following - since, self.limit_mib)
+        return Piece(text.lstrip(b"\n"), following, mark=True)
 
 
 def segments(directory: Path) -> list[int]:

@@ -12,7 +12,9 @@ from blocks.domain.errors import (
     IllegalTransitionError,
     InvalidInputError,
     NothingToStopError,
+    StopRecordedError,
 )
+from blocks.domain.lifecycle import TrainingStatus, TuningStatus
 from deployments.cli import fields
 from deployments.cli.loading import GroupedCommand
 from deployments.cli.output import AsJson, reserved_stdout, write, write_document, write_fields
@@ -41,16 +43,16 @@ def stopping(key: str, status: Callable[[], StrEnum]) -> Iterator[None]:
 
     Raises:
         NothingToStopError: It cannot be stopped any more.
-        ClusterUnavailableError: Its cluster does not answer now.
+        StopRecordedError: Its cluster does not answer now.
+        ClusterUnavailableError: It did not before that was written down.
     """
     try:
         yield
     except IllegalTransitionError as error:
         raise NothingToStopError(error.kind, key, error.id, error.source) from error
     except ClusterUnavailableError as error:
-        if status() == "STOP IN PROGRESS":
-            later = "who follows it ends it once the cluster answers, or else `makerflow upkeep` does"
-            error.args = (f"The cluster is not available: {error.reason}. That {key} is to stop is recorded: {later}.",)
+        if status() in (TrainingStatus.STOP_IN_PROGRESS, TuningStatus.STOP_IN_PROGRESS):
+            raise StopRecordedError(key, error.reason) from error
         raise
 
 

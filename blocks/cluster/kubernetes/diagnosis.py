@@ -37,7 +37,7 @@ from blocks.cluster.kubernetes.complaints import (
 )
 from blocks.cluster.kubernetes.conditions import condition_of, is_job_over
 from blocks.cluster.kubernetes.manifests import STAGE, SYNC
-from blocks.cluster.kubernetes.names import QUEUE, Object, attempt_of, name_of
+from blocks.cluster.kubernetes.names import QUEUE, Object, name_of
 from blocks.domain.plan import ExitCause
 from blocks.domain.quantities import quantity
 
@@ -66,7 +66,9 @@ class Trouble:
         return f"{self.message} {UNMENDED.format(self.since + timedelta(seconds=self.patience_seconds))}"
 
 
-def diagnose(job: Object | None, pods: Sequence[Object], warnings: Sequence[Object], vcpus: float) -> Trouble | None:
+def diagnose(
+    job: Object | None, pods: Sequence[Object], warnings: Sequence[Object], vcpus: float, *, has_run: bool = False
+) -> Trouble | None:
     """What is in the way of a run's pods; None when nothing is known to be.
 
     Args:
@@ -74,9 +76,9 @@ def diagnose(job: Object | None, pods: Sequence[Object], warnings: Sequence[Obje
         pods: Of the attempt.
         warnings: Events of type Warning about the run's objects.
         vcpus: What one worker asks for.
+        has_run: Whether it goes on from what it has done: more time is left then to mend what would end it.
     """
     trouble = next(_troubles(job, pods, warnings, vcpus), None)
-    has_run = job is not None and attempt_of(job) > 1
     if trouble and trouble.patience_seconds and has_run:
         return replace(trouble, patience_seconds=max(trouble.patience_seconds, HAS_RUN_SECONDS))
     return trouble
@@ -94,11 +96,13 @@ def _troubles(
         yield from _of_scheduling(pod, vcpus)
     newest = sorted(warnings, key=_last_seen, reverse=True)
     if job is not None and _wants_pods(job, pods):
-        yield from _of_refusals([w for w in newest if w.get("reason") == "FailedCreate" and _is_about(w, job)])
+        refusals = [w for w in newest if w.get("reason") == "FailedCreate" and _is_about(w, job)]
+        yield from _from_the_first([_of_refusal(warning) for warning in refusals])
     if job is not None and job["spec"].get("suspend"):
         yield _of_suspension(job)
     unbegun = [pod for pod in waiting if not _has_begun(pod)]
-    yield from (_of_mount(w) for w in newest if w.get("reason") in MOUNTS and any(_is_about(w, pod) for pod in unbegun))
+    mounts = [w for w in newest if w.get("reason") in MOUNTS and any(_is_about(w, pod) for pod in unbegun)]
+    yield from _from_the_first([_of_mount(warning) for warning in mounts])
 
 
 def _of_containers(pod: Object) -> Iterator[Trouble]:
@@ -164,9 +168,8 @@ def _of_scheduling(pod: Object, vcpus: float) -> Iterator[Trouble]:
         yield _since(trouble, scheduled.get("lastTransitionTime"), several)
 
 
-def _of_refusals(newest: Sequence[Object]) -> Iterator[Trouble]:
-    """The last one, which counts from the first of its kind: each names another pod."""
-    troubles = [_of_refusal(warning) for warning in newest]
+def _from_the_first(troubles: Sequence[Trouble]) -> Iterator[Trouble]:
+    """The last one, which counts from the first of its kind: each is about another pod."""
     for last in troubles[:1]:
         same = [trouble.since for trouble in troubles if trouble.message == last.message and trouble.since]
         yield replace(last, since=min(same, default=None))

@@ -143,14 +143,14 @@ class _Step:
 
     def trouble(self) -> Trouble | None:
         """What is in the way of its pods."""
-        return diagnose(self._job, list(self._pods.values()), self._warnings, self._record.vcpus)
+        record = self._record
+        return diagnose(
+            self._job, list(self._pods.values()), self._warnings, record.vcpus, has_run=record.has_restarted
+        )
 
     def _tell_staging(self) -> None:
-        if (
-            not self._record.is_staged
-            and self._attempt <= 1 + self._record.released
-            and is_staged(self._known.get(0, _NOTHING))
-        ):
+        is_due = not (self._record.is_staged or self._record.has_restarted)
+        if is_due and is_staged(self._known.get(0, _NOTHING)):
             self._tell("staging", step="inputs", finished=True, **staged_bytes(self._known[0]))
 
     def _tell_start(self) -> None:
@@ -466,7 +466,7 @@ def phase_of(record: RunRecord, seen: Seen) -> tuple[RunPhase, str]:
         return _phase_without_job(record, list(pods.values()))
     if len(pods) == record.workers and all(map(has_started, pods.values())):
         return RunPhase.RUNNING, ""
-    trouble = diagnose(job, list(pods.values()), seen.warnings, record.vcpus)
+    trouble = diagnose(job, list(pods.values()), seen.warnings, record.vcpus, has_run=record.has_restarted)
     if any(map(is_staging, pods.values())):
         return RunPhase.STAGING, trouble.told if trouble else ""
     return RunPhase.QUEUED, trouble.told if trouble else ""

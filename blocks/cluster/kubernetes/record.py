@@ -143,6 +143,11 @@ class RunRecord(Frozen):
         return bool(self.events) and self.events[-1].kind == "finished"
 
     @property
+    def has_restarted(self) -> bool:
+        """Whether its attempt follows one that ran, or was to: it goes on from what that has done."""
+        return self.attempt > 1 + self.released
+
+    @property
     def is_staged(self) -> bool:
         """Whether it is told that the inputs are there."""
         return any(event.finished for event in self.told("staging") if event.step == "inputs")

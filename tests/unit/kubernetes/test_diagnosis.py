@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import pytest
 
 from blocks.cluster.kubernetes.diagnosis import Trouble, diagnose
-from blocks.cluster.kubernetes.names import ATTEMPT
 from blocks.cluster.kubernetes.view import Seen
 from tests.unit.kubernetes.recordings import FILES, recorded, saying
 
@@ -173,6 +172,14 @@ def test_until_when_it_may_last_is_told():
     assert trouble.told == f"{trouble.message} If that is not mended by 2026-11-30 02:50:59 UTC, it ends."
 
 
+def test_what_is_in_the_way_of_several_pods_counts_from_the_first_of_them():
+    seen = copy.deepcopy(recorded("secret_missing"))
+    [first] = [warning for warning in seen.warnings if warning["reason"] == "FailedMount"][:1]
+    moment = diagnosed(seen)
+    later = {**copy.deepcopy(first), "firstTimestamp": "2099-01-01T00:00:00Z", "lastTimestamp": "2099-01-01T00:00:00Z"}
+    assert diagnosed(replace(seen, warnings=(*seen.warnings, later))) == moment
+
+
 def test_what_may_last_is_told_as_it_is():
     trouble = diagnosed(recorded("unschedulable_cpu"))
     assert trouble is not None
@@ -182,11 +189,9 @@ def test_what_may_last_is_told_as_it_is():
 def test_a_run_that_goes_on_from_what_it_has_done_is_given_more_time():
     """Also one whose quota was lowered while it ran."""
     said = "exceeded quota: q, requested: limits.cpu=2, used: limits.cpu=0, limited: limits.cpu=1"
-    first = saying(recorded("limit_range"), f'pods "x" is forbidden: {said}')
-    again = copy.deepcopy(first)
-    again.jobs[0]["metadata"]["labels"][ATTEMPT] = "2"
-    for seen, seconds in ((first, 30), (again, 600)):
-        trouble = diagnosed(seen)
+    seen = saying(recorded("limit_range"), f'pods "x" is forbidden: {said}')
+    for has_run, seconds in ((False, 30), (True, 600)):
+        trouble = diagnose(seen.jobs[0], seen.pods, seen.warnings, 0.5, has_run=has_run)
         assert trouble is not None
         assert trouble.patience_seconds == seconds
 
