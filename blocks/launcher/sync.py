@@ -109,8 +109,8 @@ class Synchroniser:
             self._arrived(mirror, str(uploaded.path), uploaded.size)
 
     def _to_send(self, mirror: Mirror, file: FoundFile) -> Path:
-        """The file itself; of one that grows a copy of what is there now, so that its size holds while it is sent."""
-        if not mirror.growing:
+        """The file itself; of one that grows, or always changes, a copy, so that its size holds while it is sent."""
+        if not (mirror.growing or mirror.is_restless(file)):
             return Path(file.path)
         copy = self._scratch / mirror.output.kind / str(mirror.rank) / file.key
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """What the commands that change or stop something have in common."""
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from blocks.domain.errors import (
     ClusterUnavailableError,
     IllegalTransitionError,
     InvalidInputError,
+    MakerflowError,
     NothingToStopError,
     StopRecordedError,
 )
@@ -33,9 +35,13 @@ def tell_stopping(row: Row, under_way: Collection[StrEnum]) -> None:
         write(f"Stopping {row.name} ...", error=True)
 
 
+STILL_SECONDS = 5.0
+STILL = "Its workers have not ended yet, or its cluster does not answer. That it is to stop is recorded."
+
+
 @contextmanager
 def stopping(key: str, status: Callable[[], StrEnum]) -> Iterator[None]:
-    """Let a refusal to stop something say how it stands: it is over, or ends already, or ends later.
+    """Let a refusal to stop something, or a long wait, say how it stands: it is over, or ends already, or ends later.
 
     Args:
         key: The name that was given.
@@ -46,14 +52,29 @@ def stopping(key: str, status: Callable[[], StrEnum]) -> Iterator[None]:
         StopRecordedError: Its cluster does not answer now.
         ClusterUnavailableError: It did not before that was written down.
     """
+    still = threading.Timer(STILL_SECONDS, _tell_still, (status,))
+    still.daemon = True
+    still.start()
     try:
         yield
     except IllegalTransitionError as error:
         raise NothingToStopError(error.kind, key, error.id, error.source) from error
     except ClusterUnavailableError as error:
-        if status() in (TrainingStatus.STOP_IN_PROGRESS, TuningStatus.STOP_IN_PROGRESS):
+        if _is_stopping(status()):
             raise StopRecordedError(key, error.reason) from error
         raise
+    finally:
+        still.cancel()
+
+
+def _tell_still(status: Callable[[], StrEnum]) -> None:
+    with suppress(MakerflowError):
+        if _is_stopping(status()):
+            write(STILL, error=True)
+
+
+def _is_stopping(status: StrEnum) -> bool:
+    return status in (TrainingStatus.STOP_IN_PROGRESS, TuningStatus.STOP_IN_PROGRESS)
 
 
 def add_copy(app: typer.Typer, kind: str, load: Callable[[], Subject[RowT]], settings_kind: SettingsKind) -> None:

@@ -43,17 +43,18 @@ def half_done_work() -> Iterator[Finding]:
 
 
 def dead_flows() -> Iterator[Finding]:
-    """Trainings under way that no process follows."""
+    """Trainings and tunings under way that no process follows."""
     from blocks.upkeep.trainings import unfollowed
     from deployments.cli.access import open_registry
 
     found = unfollowed(open_registry(), datetime.now(UTC), patience_seconds=0)
     for each in found:
+        kind, name = each.row.kind, each.row.name
         yield problem(
             "leftovers",
-            f"the training {each.row.name} is {each.row.status.value}, but no process follows it",
-            f"Go on with it: makerflow training resume {each.row.name} ({MEND[:-1]} for all, after a while). "
-            f"Or end it: makerflow training stop {each.row.name}",
+            f"the {kind} {name} is {each.row.status.value}, but no process follows it",
+            f"Go on with it: makerflow {kind} resume {name} ({MEND[:-1]} for all, after a while). "
+            f"Or end it: makerflow {kind} stop {name}",
         )
     if not found:
-        yield fine("leftovers", "every training under way is followed")
+        yield fine("leftovers", "every training and tuning under way is followed")

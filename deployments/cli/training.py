@@ -78,7 +78,9 @@ def show_logs(
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the training is over.")] = False,
     rank: Annotated[int, typer.Option(help="Which worker.", min=0)] = 0,
-    tail: Annotated[int | None, typer.Option(help="Only the last so many lines.", min=0, show_default=False)] = None,
+    tail: Annotated[
+        int | None, typer.Option("--tail", "-n", help="Only the last so many lines.", min=0, show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what a worker has printed."""

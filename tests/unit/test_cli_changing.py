@@ -1,5 +1,6 @@
 """What commands say of what is stopped later, is refused, or is not there."""
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 from blocks.domain.errors import ClusterUnavailableError, InvalidInputError
 from blocks.domain.lifecycle import TrainingStatus
 from blocks.registry.records import Query
+from deployments.cli import changing
 from deployments.cli.changing import stopping
 from deployments.cli.listing import empty_text
 from deployments.cli.root import answer
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,23 @@ def test_a_stop_that_is_recorded_says_so_while_the_cluster_does_not_answer(statu
     with pytest.raises(ClusterUnavailableError) as caught, stopping("t", lambda: status):
         raise ClusterUnavailableError("no answer")
     assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("status", [TrainingStatus.STOP_IN_PROGRESS, TrainingStatus.RUNNING])
+def test_a_stop_that_takes_long_says_whether_it_is_recorded(
+    status: TrainingStatus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(changing, "STILL_SECONDS", 0.0)
+    asked = threading.Event()
+
+    def tell() -> TrainingStatus:
+        asked.set()
+        return status
+
+    with stopping("t", tell):
+        assert asked.wait(10)
+    told = f"{changing.STILL}\n" if status is TrainingStatus.STOP_IN_PROGRESS else ""
+    wait_until(lambda: capsys.readouterr().err == told, "it to be told")
 
 
 @pytest.mark.parametrize("kind", ["training", "tuning"])

@@ -71,9 +71,9 @@ HELPLESS, HOPEFUL = "Preemption is not helpful", "No preemption victims found"
 """Of a node that is too small, however empty; of one that others fill. Older schedulers say the latter of both."""
 
 TOO_LARGE = Row(
-    r"(Insufficient [^\s,]+(?:, \d+ Insufficient [^\s,]+)*)",
-    "waiting for a larger node: none that the flavor may use now is large enough, however empty ({0}). "
-    "Choose a smaller flavor, or have a larger node added; `kubectl describe nodes` says what each has (Allocatable).",
+    r"Insufficient ([^\s,]+)",
+    "waiting for a node with more of {0}: none that the flavor may use now is large enough, however empty. Choose "
+    "a smaller flavor, or have a larger node added; `kubectl describe nodes` says what each has (Allocatable).",
 )
 
 UNSCHEDULED = (

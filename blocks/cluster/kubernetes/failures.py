@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from blocks.domain.errors import MakerflowError
+from blocks.domain.errors import ClusterUnavailableError, MakerflowError
 
 LASTING_SECONDS = 90.0
 """Longer than an API server takes to restart, and whoever waits for it to look again."""
@@ -33,4 +33,6 @@ class Failures:
 
 
 def _said(error: Exception) -> str:
+    if isinstance(error, ClusterUnavailableError):  # who tells it says so, too
+        return error.reason
     return str(error) if isinstance(error, MakerflowError) else f"unexpected {type(error).__name__}: {error}"

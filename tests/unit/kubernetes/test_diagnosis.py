@@ -12,8 +12,8 @@ PULL = "environment_failed"
 REFUSED = "launcher_error"
 ROOM = "It starts when one has; if none is that large, choose a smaller flavor."
 TOO_LARGE = (
-    "waiting for a larger node: none that the flavor may use now is large enough, however empty (Insufficient {}). "
-    "Choose a smaller flavor, or have a larger node added; `kubectl describe nodes` says what each has (Allocatable)."
+    "waiting for a node with more of {}: none that the flavor may use now is large enough, however empty. Choose "
+    "a smaller flavor, or have a larger node added; `kubectl describe nodes` says what each has (Allocatable)."
 )
 
 

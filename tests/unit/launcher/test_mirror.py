@@ -53,6 +53,21 @@ def test_a_file_that_was_renamed_into_place_is_ready_at_once(tmp_path, clock):
     assert keys(mirror(tmp_path).ready()) == {"a"}
 
 
+@pytest.mark.parametrize(("rest", "times"), [(0.0, [5, 11]), (60.0, [])])
+def test_a_file_that_changes_at_every_look_is_sent_now_and_then(tmp_path, clock, monkeypatch, rest, times):
+    """As a small checkpoint that is renamed into place twice a second: its times are those of one that is written."""
+    monkeypatch.setattr(mirrors, "REST_SECONDS", rest)
+    watched, sent = mirror(tmp_path), []
+    for second in range(16):
+        (tmp_path / "a").write_text("x" * second)
+        for file in watched.ready():
+            assert watched.is_restless(file)
+            watched.note_sent(file)
+            sent.append(second)
+        clock.now += 1
+    assert sent == times
+
+
 def test_a_name_that_says_itself_that_it_is_unfinished_waits(tmp_path, clock):
     watched = mirror(tmp_path)
     (tmp_path / "a.tmp").write_text("1")
