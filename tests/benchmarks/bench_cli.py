@@ -25,8 +25,8 @@ COMMANDS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="two rounds")
-    rounds = 2 if parser.parse_args().short else 9
+    parser.add_argument("--short", action="store_true", help="one round")
+    rounds = 1 if parser.parse_args().short else 9
     with tempfile.TemporaryDirectory(prefix="makerflow-bench-") as home:
         environment = {**os.environ, "MAKERFLOW_HOME": home}
         _time(["training", "list"], environment)  # makes the registry

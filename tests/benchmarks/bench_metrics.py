@@ -33,13 +33,13 @@ OTHER_LINES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="20 MB")
-    blocks = 1 if parser.parse_args().short else 50
+    parser.add_argument("--short", action="store_true", help="1 MB")
+    blocks, size = (1, BLOCK_BYTES // 20) if parser.parse_args().short else (50, BLOCK_BYTES)
     chance = random.Random(1)
     with tempfile.TemporaryDirectory(prefix="makerflow-bench-") as directory:
         for kind, line in (("dense", _dense), ("sparse", _sparse)):
             log = Path(directory) / f"{kind}.log"
-            _write(log, blocks, "".join(_lines(line, chance)).encode())
+            _write(log, blocks, "".join(_lines(line, chance, size)).encode())
             _report(kind, log)
             log.unlink()
 
@@ -81,12 +81,12 @@ def _write(log: Path, blocks: int, block: bytes) -> None:
             stream.write(block)
 
 
-def _lines(line: Callable[[int, random.Random], str], chance: random.Random) -> Iterator[str]:
-    size = number = 0
-    while size < BLOCK_BYTES:
+def _lines(line: Callable[[int, random.Random], str], chance: random.Random, size: int) -> Iterator[str]:
+    written = number = 0
+    while written < size:
         text = line(number, chance)
         yield text
-        size, number = size + len(text), number + 1
+        written, number = written + len(text), number + 1
 
 
 def _dense(number: int, chance: random.Random) -> str:

@@ -46,7 +46,7 @@ PSUTIL = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="few workers and samples")
+    parser.add_argument("--short", action="store_true", help="few workers, samples and rounds")
     short = parser.parse_args().short
     for workers in (1,) if short else (1, 8):
         with _workers(workers) as supervisors:
@@ -55,7 +55,7 @@ def main() -> None:
     print(f"psutil: {float(look):.1f} ms a look, without disks and network; {float(imported):.0f} ms to import")
     _report_size()
     with tempfile.TemporaryDirectory(prefix="makerflow-bench-") as directory:
-        _report_registry(Path(directory), 50 if short else 2000)
+        _report_registry(Path(directory), *((50, 2) if short else (2000, 20)))
 
 
 def _report_looks(supervisors: dict[int, int]) -> None:
@@ -77,7 +77,7 @@ def _report_size() -> None:
         print(f"{name} of one worker: {looks:,} samples, {looks * line / 1e6:.1f} MB of events while it runs")
 
 
-def _report_registry(directory: Path, samples: int) -> None:
+def _report_registry(directory: Path, samples: int, rounds: int) -> None:
     with open_registry(f"sqlite:///{directory}/registry.db") as registry:
         experiment = registry.experiments.ensure(ExperimentSpec(name="e"))
         for workers in (1, 8):
@@ -85,10 +85,10 @@ def _report_registry(directory: Path, samples: int) -> None:
             row = registry.trainings.create(spec, experiment.id)
             follow = partial(registry.trainings.follow, row.id)
             follow(usage=[_usage(n, workers) for n in range(1, samples)])
-            store = _milliseconds(partial(follow, usage=[_usage(samples, workers)]))
+            store = _milliseconds(partial(follow, usage=[_usage(samples, workers)]), rounds)
             report = partial(monitoring_report, row, registry.monitoring)
             size = len(report()) / 1e3  # which also imports what draws
-            draw = _milliseconds(report)
+            draw = _milliseconds(report, rounds)
             print(f"{workers} workers, {samples:,} samples: {store:.1f} ms to store one more,", end=" ")
             print(f"{draw:.0f} ms to draw the report ({size:.0f} kB)")
     size = sum(file.stat().st_size for file in directory.iterdir() if file.is_file())

@@ -21,7 +21,7 @@ from blocks.registry.listing import join_tags, tag_hash
 from blocks.registry.records import Query
 
 TRAININGS = 100_000
-SHORT_TRAININGS = 2_000
+SHORT_TRAININGS = 500
 METRIC_VALUES = 10
 """Of one training, for each that there is."""
 EXPERIMENTS = 100

@@ -164,8 +164,7 @@ def test_one_that_waits_for_weeks_stays_small():
     assert told.events[-1].reason.startswith(f"waiting for 1 vCPU: {3 * MOST_PASSING - 1}")
 
 
-@pytest.mark.parametrize("workers", [1, 64, 200])
-@pytest.mark.parametrize("letter", ["\N{HANGUL SYLLABLE HAN}", "\x1b", "\udcff"])
+@pytest.mark.parametrize(("workers", "letter"), [(1, "\N{HANGUL SYLLABLE HAN}"), (64, "\x1b"), (200, "\udcff")])
 def test_the_record_of_a_large_run_is_an_object_that_kubernetes_takes(workers, letter):
     told = record(workers=workers)
     for attempt in range(1, 5):
