@@ -75,19 +75,20 @@ def test_no_secret_can_be_given_as_an_argument() -> None:
     assert not [name for name in names if "secret" in name or "token" in name]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
-def test_help_imports_nothing_that_takes_long(arguments: list[str]) -> None:
+def test_help_imports_nothing_that_takes_long() -> None:
     program = (
         "import sys\n"
         "from deployments.cli.main import run\n"
-        f"assert run({arguments!r}) == 0\n"
         "heavy = {'prefect', 'sqlalchemy', 'boto3', 'rich', 'numpy', 'pydantic_settings', 'blocks.domain.specs'}\n"
-        "sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)\n"
+        f"for arguments in {[['--help'], *([name, '--help'] for name in COMMANDS)]}:\n"
+        "    assert run(arguments) == 0\n"
+        "    assert not heavy & sys.modules.keys(), (arguments, heavy & sys.modules.keys())\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("Usage: makerflow")
+    assert ended.stdout.count("Usage: makerflow") == 1 + len(COMMANDS)
 
 
 def test_a_list_imports_neither_prefect_nor_sqlalchemy(tmp_path: Any) -> None:
@@ -135,9 +136,7 @@ def test_a_tag_that_is_not_there_cannot_be_removed_and_those_that_are_there_are_
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ("experiment change none --description new", "Error: There is no experiment"),
         ("experiment create first", ""),
-        ("training stop none", "Error: There is no training"),
         ("training schedule none --every 1d", "Error: There is no training"),
         ("training schedules", "Error: The Prefect server of"),
         ("template delete none --yes", "Error: There is no template"),
@@ -160,7 +159,7 @@ def test_the_first_command_of_a_new_home_says_nothing_but_its_own_error(
 
 
 @pytest.mark.req("COM-11")
-@pytest.mark.parametrize("module", ["flows.training", "flows.experiment", "deployments.schedules"])
+@pytest.mark.parametrize("module", ["flows.training", "deployments.schedules"])
 def test_the_users_own_settings_of_prefect_are_not_taken_for_ours(module: str, tmp_path: Path) -> None:
     (tmp_path / ".prefect").mkdir()
     (tmp_path / ".prefect" / "profiles.toml").write_text(
