@@ -35,7 +35,7 @@ create_training(TrainingSpec.model_validate_json(sys.argv[1]))
 
 
 def test_a_few_kills_of_the_flow_lose_nothing(home: Path, tmp_path: Path) -> None:
-    campaign(home, tmp_path, kills=3, seed=1)
+    campaign(home, tmp_path, kills=2, seed=1)
 
 
 @pytest.mark.soak

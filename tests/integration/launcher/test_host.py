@@ -177,13 +177,13 @@ def test_a_host_that_was_killed_is_replaced_and_its_agents_go_on(launch, host):
 
 
 @pytest.mark.req("COM-04")
-@pytest.mark.parametrize("step", range(6))
-def test_a_host_that_is_killed_at_any_moment_of_a_launch_starts_no_run_twice(launch, host, step):
+@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.soak)])
+def test_a_host_that_is_killed_at_any_moment_of_a_launch_starts_no_run_twice(launch, host, rounds):
     """Killed by another process while it is asked; whoever it may have forked by then never hears of the run."""
     runs = []
-    for number in range(3):
+    for number in range(6 * rounds):
         pid = _ready_host(launch)
-        killer = threading.Timer(step * 0.001, os.kill, (pid, signal.SIGKILL))
+        killer = threading.Timer(number % 6 * 0.001, os.kill, (pid, signal.SIGKILL))
         killer.start()
         runs.append(launch(f"print('once {number}')"))
         killer.join()
