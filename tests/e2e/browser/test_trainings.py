@@ -94,7 +94,7 @@ def test_a_schedule_of_the_uis_own_dialog_creates_trainings_each_of_a_name_of_it
     ui.see("Every 10 seconds")
 
     cli = ui.platform.cli
-    cli.wait_for_status("nightly", "COMPLETE", seconds=150)  # Prefect plans runs of a new schedule within a minute
+    cli.wait_for_status("nightly", "COMPLETE")
     start_a_later_one(ui)
     cli.wait_for_status("nightly-2", "COMPLETE")
     [schedule] = cli.json("training", "schedules")["items"]

@@ -33,8 +33,11 @@ class WholePlatform:
         return CommandLine(self.directory)
 
     def start(self) -> None:
-        logs = {"PREFECT_LOGGING_TO_API_ENABLED": "true"}  # as people have it, for whom a run's page tells what goes on
-        CommandLine(self.directory, logs).json("up", "--detach", "--port", self.url.rpartition(":")[2])
+        settings = {
+            "PREFECT_LOGGING_TO_API_ENABLED": "true",  # as people have it, for whom a run's page tells what goes on
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",  # a new schedule is planned that soon, not in 60 s
+        }
+        CommandLine(self.directory, settings).json("up", "--detach", "--port", self.url.rpartition(":")[2])
 
     def end(self) -> None:
         self.cli.json("down")
