@@ -1,11 +1,7 @@
 """The flow's process is killed -9 at random moments and run again: each training completes with one set of workers."""
 
-import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +9,8 @@ import pytest
 
 from blocks.connections.platform import open_platform
 from blocks.domain.lifecycle import TrainingStatus
+from flows.training import create_training
+from tests.flow_process import another_process
 from tests.processes import processes_of
 
 TRAIN = """
@@ -24,13 +22,6 @@ for step in range(1, 21):
     time.sleep(0.05)
 if os.environ["RANK"] == "0":
     pathlib.Path(os.environ["EM_MODEL_DIR"], "model.txt").write_text("model")
-"""
-CREATE = """
-import sys
-from blocks.domain.specs import TrainingSpec
-from flows.training import create_training
-print("ready", flush=True)
-create_training(TrainingSpec.model_validate_json(sys.argv[1]))
 """
 
 
@@ -56,25 +47,19 @@ def kill_once(home: Path, directory: Path, name: str, seconds: float) -> None:
     (directory / "code").mkdir(parents=True)
     (directory / "starts").mkdir()
     (directory / "code" / "train.py").write_text(TRAIN)
-    spec = json.dumps(
-        {
-            "name": name,
-            "algorithm": f"file://{directory}/code",
-            "entry_point": "train.py",
-            "workers": 2,
-            "output": f"file://{directory}/out",
-            "hyperparameters": {"starts": f"{directory}/starts"},
-        }
-    )
-    with subprocess.Popen([sys.executable, "-c", CREATE, spec], stdout=subprocess.PIPE) as flow:
-        assert flow.stdout is not None
-        assert flow.stdout.readline() == b"ready\n"
-        try:
-            flow.wait(seconds)
-        except subprocess.TimeoutExpired:
-            flow.send_signal(signal.SIGKILL)
+    spec = {
+        "name": name,
+        "algorithm": f"file://{directory}/code",
+        "entry_point": "train.py",
+        "workers": 2,
+        "output": f"file://{directory}/out",
+        "hyperparameters": {"starts": f"{directory}/starts"},
+    }
+    with another_process(create_training, spec) as flow:
+        flow.join(seconds)
+        flow.kill()
     if not done(name):
-        subprocess.run([sys.executable, "-c", CREATE, spec], check=True, timeout=120)
+        create_training(spec)
     row = open_platform().registry.trainings.get(name)
     assert row.status is TrainingStatus.COMPLETE, (seconds, row.reason)
     assert len(list((directory / "starts").iterdir())) == 2, (seconds, "more than one set of workers")

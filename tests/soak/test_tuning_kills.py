@@ -1,11 +1,7 @@
 """The flow of a tuning is killed -9 again and again and resumed: no trial is lost, and none runs twice."""
 
-import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from functools import partial
@@ -19,6 +15,7 @@ from blocks.domain.errors import NotFoundError
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
 from blocks.registry.records import Trial, Tuning
 from flows.tuning import create_tuning
+from tests.flow_process import another_process
 from tests.processes import processes_of
 from tests.waiting import wait_until
 
@@ -31,12 +28,6 @@ with open(starts / f"{os.environ['EM_HP_X']}", "a") as file:
 for step in range(1, 6):
     print(f"step={step} loss={(x - 1) ** 2 + (y + 2) ** 2 + 1 / step}", flush=True)
     time.sleep(float(os.environ["EM_HP_PAUSE"]))
-"""
-GO_ON = """
-import json, sys
-from flows.tuning import create_tuning
-print("on", flush=True)
-create_tuning(json.loads(sys.argv[1]))
 """
 
 
@@ -88,14 +79,14 @@ def killed_and_resumed(spec: dict[str, Any], kills: int, chance: random.Random) 
     """The tuning, whose flow was killed so often, each time after some trials more."""
     total = spec["max_trainings"]
     for kill in range(kills):
-        with subprocess.Popen([sys.executable, "-c", GO_ON, json.dumps(spec)], stdout=subprocess.PIPE) as flow:
-            assert flow.stdout is not None
-            assert flow.stdout.readline() == b"on\n"
+        with another_process(create_tuning, spec) as flow:
             due = (kill + 1) * total // (kills + 1)
             wait_until(partial(has_run, spec["name"], due), f"{due} trials of {spec['name']}", 300)
             time.sleep(chance.uniform(0, 0.7))
-            flow.send_signal(signal.SIGKILL)
-    subprocess.run([sys.executable, "-c", GO_ON, json.dumps(spec)], check=True, timeout=600)
+            flow.kill()
+    with another_process(create_tuning, spec) as flow:
+        flow.join(600)
+    assert flow.exitcode == 0
     return open_platform().registry.tunings.get(spec["name"])
 
 

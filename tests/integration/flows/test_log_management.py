@@ -1,8 +1,6 @@
 """With log management on, what a training prints and what the platform says of it is in the log store, exactly once."""
 
 import os
-import subprocess
-import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +17,7 @@ from blocks.registry.records import Training
 from flows.training import TrainingHandle, create_training
 from flows.upkeep import upkeep
 from tasks import log_collection, log_forwarding
+from tests.flow_process import another_process
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import SLEEPS
 from tests.integration.test_log_forwarding import Collector, Trickle
@@ -42,12 +41,6 @@ import os, time
 for step in range(600):
     print(f"rank {os.environ['RANK']} step={step}", flush=True)
     time.sleep(0.01)
-"""
-CREATE = """
-import sys
-from blocks.domain.specs import TrainingSpec
-from flows.training import create_training
-create_training(TrainingSpec.model_validate_json(sys.argv[1]))
 """
 
 
@@ -129,7 +122,7 @@ def test_a_flow_that_is_killed_again_and_again_loses_and_doubles_no_line(make_sp
     spec = make_spec(GOES_ON, workers=2, log_management=True)
     for _ in range(2):
         before = len(bodies("step"))
-        with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+        with another_process(create_training, spec) as flow:
             wait_until(lambda before=before: len(bodies("step")) > before)
             flow.kill()
     training = create_training(spec)

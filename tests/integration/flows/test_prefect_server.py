@@ -45,6 +45,7 @@ from tasks.publishing import publish_report
 from tasks.training import register_training
 from tasks.triggering import DEPLOYMENT, handed_over, trigger
 from tests.doubles.fault_proxy import Fault, fault_proxy
+from tests.flow_process import another_process
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running
 from tests.integration.flows.test_upkeep import launched
@@ -336,18 +337,13 @@ def test_upkeep_sets_a_flow_run_that_a_signal_ended_crashed_and_touches_none_tha
     online: str, client: SyncPrefectClient, make_spec: MakeSpec, number: signal.Signals
 ) -> None:
     ended, lives = f"ended-by-{number.value}", f"living-beside-{number.value}"
-    program = (
-        "import sys\nfrom blocks.domain.specs import TrainingSpec\nfrom flows.training import create_training\n"
-        "create_training(TrainingSpec.model_validate_json(sys.argv[1]))"
-    )
-    command = [sys.executable, "-c", program, make_spec(SLEEPS, ended).model_dump_json()]
     living = threading.Thread(target=create_training, args=(make_spec(SLEEPS, lives),))
     living.start()
-    with subprocess.Popen(command, cwd=Path(__file__).parents[3]) as process:
+    with another_process(create_training, make_spec(SLEEPS, ended)) as process:
         names = {ended, lives}
         wait_until(lambda: {row.name for row in open_platform().registry.trainings.page().items} == names)
         wait_until(lambda: all(map(is_running, names)))
-        process.send_signal(number)
+        os.kill(process.pid or 0, number)
     assert upkeep(dry_run=True).counts["flow run"] == 1
     found = upkeep().findings  # what is known to have no follower is not waited for
     assert [(one.kind, one.name) for one in found] == [("flow run", ended), ("training", ended)]

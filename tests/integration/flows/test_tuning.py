@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -46,6 +44,7 @@ from flows.tuning_flows import tuning_of
 from tasks.monitoring_report import running_report
 from tasks.tuning import handle_of_trial
 from tasks.tuning_report import tuning_report
+from tests.flow_process import another_process
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.processes import processes_of
 from tests.waiting import wait_until
@@ -264,10 +263,9 @@ else:
             return sum(series.count for series in registry.metrics.names(registry.trainings.get("t/4").id))
         return 0
 
-    program = "import sys\nfrom flows.tuning import create_tuning\ncreate_tuning(__import__('json').loads(sys.argv[1]))"
-    with subprocess.Popen([sys.executable, "-c", program, spec.model_dump_json()]) as flow:
+    with another_process(create_tuning, spec) as flow:
         wait_until(lambda: reports_of_last() == 4999, "the last trial to have reported")
-        flow.send_signal(signal.SIGKILL)
+        flow.kill()
     go.touch()
     tuning = resume_tuning("t")
     assert statuses_of(tuning) == [R.SUCCEEDED] * 3 + [R.EARLY_STOPPED]
@@ -356,10 +354,9 @@ print(f"loss={os.environ['EM_HP_K']}")
         parallel_trainings=2,
         hyperparameters={"starts": str(starts)},
     )
-    program = "import sys\nfrom flows.tuning import create_tuning\ncreate_tuning(__import__('json').loads(sys.argv[1]))"
-    with subprocess.Popen([sys.executable, "-c", program, spec.model_dump_json()]) as flow:
+    with another_process(create_tuning, spec) as flow:
         wait_until(lambda: len(list(starts.iterdir())) == 2, "two trials to run")
-        flow.send_signal(signal.SIGKILL)
+        flow.kill()
     (starts / "go").touch()
     tuning = resume_tuning("t")
     assert (tuning.status, statuses_of(tuning)) == (T.COMPLETE, [R.SUCCEEDED] * 5)

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from tasks import engine
 from tasks.trial_threads import TrialThreads
 from tasks.trials import _Control
 from tasks.tuning import CONCLUSIONS, handle_of_trial
+from tests.flow_process import another_process
 from tests.integration.flows.test_tuning import remove_behind_its_back
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.processes import processes_of
@@ -36,11 +35,6 @@ pytestmark = pytest.mark.req("TUN-17", "COM-04")
 
 R, T = TrialStatus, TuningStatus
 
-CREATE = """
-import json, sys
-from flows.tuning import create_tuning
-create_tuning(json.loads(sys.argv[1]))
-"""
 BEFORE_ANY_IS_STOPPED = (TrialThreads, "end")
 RIGHT_AFTER_THE_MOVE = (_Control, "_stop_all")
 Place = tuple[type, str]
@@ -120,12 +114,12 @@ def died(spec: TuningSpec, place: Place) -> Tuning:
 @contextmanager
 def ended_by(number: signal.Signals, spec: TuningSpec) -> Iterator[None]:
     """A tuning whose flow is a process of its own that ends by this signal once the block does."""
-    with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+    with another_process(create_tuning, spec) as flow:
         try:
             yield
         finally:
-            flow.send_signal(number)
-    assert flow.returncode == -number
+            os.kill(flow.pid or 0, number)
+    assert flow.exitcode == -number
 
 
 def seen(name: str) -> list[TrialStatus]:

@@ -16,6 +16,7 @@ from blocks.connections.platform import open_platform
 from blocks.domain.errors import InvalidInputError
 from blocks.domain.lifecycle import TrialStatus, TuningStatus
 from flows.tuning import create_tuning, resume_tuning
+from tests.flow_process import another_process
 from tests.integration.flows.test_log_management import bodies, records
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.waiting import wait_until
@@ -38,16 +39,12 @@ if not begun.exists():
     time.sleep(600)
 print("loss=1")
 """
-CREATE = """
-import json, sys
+DIES_AFTER_A_TRIAL = """
+import json, os, sys
 from flows.tuning import create_tuning
-create_tuning(json.loads(sys.argv[1]))
-"""
-DIES_AFTER_A_TRIAL = f"""
-import os
 from tasks.trial_run import TrialRun
 TrialRun._clear_away = lambda run: os._exit(9)
-{CREATE}
+create_tuning(json.loads(sys.argv[1]))
 """
 
 
@@ -90,7 +87,7 @@ def test_a_flow_that_is_killed_again_and_again_loses_and_doubles_no_line_of_a_tr
     spec = make(GOES_ON, parallel_trainings=3)
     for _ in range(2):
         before = len(bodies("step"))
-        with subprocess.Popen([sys.executable, "-c", CREATE, spec.model_dump_json()]) as flow:
+        with another_process(create_tuning, spec) as flow:
             wait_until(lambda before=before: len(bodies("step")) > before)
             flow.kill()
     tuning = tuned(spec)
