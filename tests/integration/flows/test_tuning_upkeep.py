@@ -20,12 +20,13 @@ from flows.upkeep import upkeep
 from tasks import taking_up
 from tasks.planning import events_of_tuning
 from tasks.tuning import register_tuning
-from tests.integration.flows.test_upkeep import crash_the_machine, followers_of, mended
+from tests.flow_process import followers_of
+from tests.integration.flows.test_upkeep import crash_the_machine, mended
 from tests.integration.flows.tunings import MakeTuning, statuses_of, trials_of, tuned
 from tests.processes import processes_of
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.req("COM-04", "TUN-17")
+pytestmark = [pytest.mark.req("COM-04", "TUN-17"), pytest.mark.usefixtures("forked_followers")]
 
 R, T = TrialStatus, TuningStatus
 

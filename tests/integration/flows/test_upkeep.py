@@ -30,6 +30,7 @@ from flows.training import TrainingHandle, create_training, delete_training, sto
 from flows.upkeep import upkeep
 from tasks import taking_up
 from tasks.training import check_access, launch_workers, plan_run, register_training
+from tests.flow_process import followers_of
 from tests.integration.flows.conftest import MakeSpec
 from tests.integration.flows.test_training import PRINTS_METRICS, SLEEPS, is_running
 from tests.processes import processes_of
@@ -70,18 +71,6 @@ def status_of(key: str) -> TrainingStatus:
     return open_platform().registry.trainings.get(key).status
 
 
-def followers_of(home: Path) -> list[psutil.Process]:
-    """The detached processes that follow trainings of this home."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        try:
-            if "flows" in (process.info["cmdline"] or ()) and process.environ().get("MAKERFLOW_HOME") == str(home):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
 def crash_the_machine(home: Path) -> None:
     followers = followers_of(home)
     for pid in [process.pid for process in followers] + [pid for pid, _ in processes_of(home)]:
@@ -105,6 +94,7 @@ def _no_followers_left(home: Path) -> Iterator[None]:
 
 
 @pytest.mark.req("COM-04", "COM-10", "TRN-12")
+@pytest.mark.usefixtures("forked_followers")
 def test_after_a_crash_of_the_machine_every_training_is_finished_or_goes_on_from_its_checkpoint(
     make_spec: MakeSpec, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +194,7 @@ def test_runs_of_trainings_that_are_over_or_no_more_are_ended_and_their_outputs_
 
 
 @pytest.mark.req("COM-04")
+@pytest.mark.usefixtures("forked_followers")
 def test_what_belongs_to_another_registry_is_left_alone_and_told(
     make_spec: MakeSpec, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +243,7 @@ def test_a_run_of_an_earlier_version_is_ended_only_where_its_training_is_known(m
 
 
 @pytest.mark.req("COM-04", "TRN-13")
+@pytest.mark.usefixtures("forked_followers")
 def test_a_stop_whose_process_died_before_the_cluster_heard_of_it_is_brought_to_its_end(
     make_spec: MakeSpec, home: Path
 ) -> None:
@@ -268,6 +260,7 @@ def output(home: Path, id: str) -> bytes:
     return b"".join(file.read_bytes() for file in (home / "runs" / id / "workers" / "0" / "output").glob("*"))
 
 
+@pytest.mark.usefixtures("forked_followers")
 def test_a_training_whose_followers_die_again_and_again_is_given_up_with_the_reason(
     make_spec: MakeSpec, home: Path
 ) -> None:
@@ -408,6 +401,7 @@ def as_in_a_backup(training_id: str) -> None:
         session.execute(text("UPDATE training_document SET plan = NULL, planned_us = NULL, handle = NULL"))
 
 
+@pytest.mark.usefixtures("forked_followers")
 def test_upkeep_beside_creates_stops_and_deletes_disturbs_nothing(make_spec: MakeSpec, home: Path) -> None:
     specs = {f"t{number}": make_spec(SLEEPS if number % 2 else PRINTS_METRICS, f"t{number}") for number in range(4)}
     over, reports = threading.Event(), []
