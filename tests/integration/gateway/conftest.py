@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.doubles.front_door import RunningFrontDoor, running_front_door
 
@@ -47,13 +47,22 @@ def own_directory(socket_directory: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=socket_directory))
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    # Not longer: while it runs, its event loop is in the way of every other one in this thread.
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         pytest.skip("no Chromium on PATH (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
         sandbox = os.geteuid() != 0  # Chromium's own does not work for root
-        browser = playwright.chromium.launch(executable_path=found, chromium_sandbox=sandbox, args=[*FLAGS])
-        yield browser.new_page()
-        browser.close()
+        started = playwright.chromium.launch(executable_path=found, chromium_sandbox=sandbox, args=[*FLAGS])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that shares no cookie, cache or worker with another test's."""
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
