@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 _FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["flows.training", "flows.tuning"])
+_FORKED.set_forkserver_preload(["flows.training", "flows.tuning", "blocks.registry.writing", "boto3"])
 
 _followers: list[tuple[str, psutil.Process]] = []
 """Homes and forked followers, whose command line does not tell them."""
@@ -25,8 +25,8 @@ _followers: list[tuple[str, psutil.Process]] = []
 
 @contextmanager
 def another_process(flow: Callable[..., Any], *arguments: Any) -> Iterator[ForkServerProcess]:
-    """A process that calls this with the environment of this one, and whose end is waited for."""
-    process = _FORKED.Process(target=_call, args=(dict(os.environ), flow, *arguments))
+    """A process that calls this with the directory and the environment of this one, and whose end is waited for."""
+    process = _FORKED.Process(target=_call, args=(Path.cwd(), dict(os.environ), flow, *arguments))
     process.start()
     try:
         yield process
@@ -36,7 +36,7 @@ def another_process(flow: Callable[..., Any], *arguments: Any) -> Iterator[ForkS
 
 def start_forked_follower(*arguments: str) -> None:
     """What `start_follower` starts, but forked."""
-    process = _FORKED.Process(target=_call, args=(dict(os.environ), _follow, *arguments), daemon=True)
+    process = _FORKED.Process(target=_call, args=(Path.cwd(), dict(os.environ), _follow, *arguments), daemon=True)
     process.start()
     with suppress(psutil.NoSuchProcess):  # it is over already
         _followers.append((os.environ["MAKERFLOW_HOME"], psutil.Process(process.pid)))
@@ -61,7 +61,8 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _call(environment: dict[str, str], flow: Callable[..., Any], *arguments: Any) -> None:
+def _call(directory: Path, environment: dict[str, str], flow: Callable[..., Any], *arguments: Any) -> None:
+    os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
     flow(*arguments)

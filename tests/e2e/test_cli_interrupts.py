@@ -65,6 +65,7 @@ def test_sigterm_leaves_the_training_running_and_one_document_that_says_how_to_f
     assert cli.json("training", "resume", "terminated")["status"] == "COMPLETE"
 
 
+@pytest.mark.usefixtures("forked_followers")
 def test_a_refused_duplicate_shows_nothing_of_the_other_that_runs(cli: CommandLine, code: Path) -> None:
     cli.json(*waiting(cli, code, "other"), "--detach")
     cli.wait_for_status("other", "RUNNING")
@@ -137,6 +138,7 @@ def test_a_detached_training_is_followed_and_stopped_from_other_processes(cli: C
     assert cli.json("training", "list", "--status", "stopped", "--name", "detached")["items"][0]["id"] == detached["id"]
 
 
+@pytest.mark.usefixtures("forked_followers")
 def test_a_killed_command_leaves_a_training_that_can_be_resumed(cli: CommandLine, code: Path) -> None:
     with cli.start(*waiting(cli, code, "killed")) as command:
         command.read_until("waiting")  # and killed where the block ends

@@ -77,6 +77,7 @@ def test_workers_are_watched_through_the_death_of_who_follows_them_and_no_sample
 
 
 @pytest.mark.req("COM-08", "TUN-12")
+@pytest.mark.usefixtures("forked_followers")
 def test_of_a_tuning_it_is_told_where_its_trials_run_and_what_they_use_and_of_one_over_time(
     cli: CommandLine, code: Path
 ) -> None:

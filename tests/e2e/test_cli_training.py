@@ -101,6 +101,7 @@ def test_a_copy_has_the_same_settings_but_those_that_are_overridden(cli: Command
 
 @pytest.mark.req("TRN-14")
 @pytest.mark.parametrize("detach", [(), ("--detach",)], ids=["followed", "detached"])
+@pytest.mark.usefixtures("forked_followers")
 def test_a_copy_without_a_name_is_a_training_of_its_own_also_when_another_takes_the_free_name_first(
     cli: CommandLine, finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch, detach: tuple[str, ...]
 ) -> None:

@@ -331,6 +331,7 @@ def test_ctrl_c_twice_leaves_the_tuning_running_and_says_how_to_follow_it_again(
 
 
 @pytest.mark.req("TUN-14", "TUN-17")
+@pytest.mark.usefixtures("forked_followers")
 def test_a_stopped_tuning_is_gone_on_with_by_another_process_also_with_other_limits(
     cli: CommandLine, tuned: Path
 ) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from blocks.domain.specs import TrainingSpec
-from tests.flow_process import start_forked_follower
 from tests.processes import processes_of
 
 MakeSpec = Callable[..., TrainingSpec]
@@ -33,10 +32,3 @@ def make_spec(home: Path, tmp_path: Path) -> MakeSpec:
 def _nothing_left(home: Path) -> Iterator[None]:
     yield
     assert processes_of(home) == [], "a test left processes behind"
-
-
-@pytest.fixture
-def forked_followers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Detached followers are forked, which takes a second of a processor instead of three."""
-    for module in ("flows.following", "flows.tuning", "tasks.taking_up"):
-        monkeypatch.setattr(f"{module}.start_follower", start_forked_follower)

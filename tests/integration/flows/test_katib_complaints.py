@@ -94,6 +94,7 @@ def test_katib_lets_running_trials_go_on_after_the_failure(make: MakeTuning, hom
 
 
 @pytest.mark.req("TUN-14", "TUN-17")
+@pytest.mark.usefixtures("forked_followers")
 def test_katib_cannot_be_stopped_and_keep_what_it_has(make: MakeTuning, home: Path, tmp_path: Path) -> None:
     """katib#934: "delete experiment with orphan", or lower maxTrialCount."""
     create_tuning(make(FIRST_ENDS, **GRID, parallel_trainings=2), wait=False)

@@ -107,6 +107,7 @@ def test_a_creation_that_failed_is_told_with_its_reason(make_spec: MakeSpec) -> 
 
 
 @pytest.mark.req("TRN-10", "COM-04")
+@pytest.mark.usefixtures("forked_followers")
 def test_the_lines_of_a_stopped_training_are_there(make_spec: MakeSpec) -> None:
     handle = create_training(make_spec(SLEEPS, log_management=True), wait=False)
     assert isinstance(handle, TrainingHandle)
@@ -171,6 +172,7 @@ def test_a_store_that_is_damaged_fails_no_training_and_takes_its_lines(
 
 
 @pytest.mark.req("TRN-10", "COM-04")
+@pytest.mark.usefixtures("forked_followers")
 def test_a_store_that_is_damaged_while_a_training_runs_has_all_its_lines_in_the_end(
     make_spec: MakeSpec, home: Path
 ) -> None:

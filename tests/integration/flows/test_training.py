@@ -376,6 +376,7 @@ def test_what_is_complete_cannot_be_stopped(make_spec: MakeSpec) -> None:
 
 
 @pytest.mark.req("COM-04", "TRN-13")
+@pytest.mark.usefixtures("forked_followers")
 def test_a_training_that_is_followed_elsewhere_is_waited_for_and_stopped_by_its_handle(make_spec: MakeSpec) -> None:
     handle = create_training(make_spec(SLEEPS), wait=False)
     assert isinstance(handle, TrainingHandle)
@@ -520,6 +521,7 @@ def test_what_users_print_is_never_markup_in_the_report(make_spec: MakeSpec) -> 
 
 
 @pytest.mark.req("TRN-12")
+@pytest.mark.usefixtures("forked_followers")
 def test_trainings_wait_in_the_order_of_their_creation_and_say_what_they_wait_for(
     make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:

@@ -307,6 +307,7 @@ print({"1": "loss=nan", "2": "loss=-inf", "3": "loss=0.5"}[os.environ["EM_HP_K"]
 
 
 @pytest.mark.req("TUN-14")
+@pytest.mark.usefixtures("forked_followers")
 def test_a_stopped_tuning_leaves_no_process_and_goes_on_when_it_is_resumed(make: MakeTuning, home: Path) -> None:
     source = """
 import os, pathlib, time
@@ -437,6 +438,7 @@ def test_a_tuning_is_copied_with_overrides_and_deleted_when_it_is_over(make: Mak
 
 
 @pytest.mark.req("TUN-14")
+@pytest.mark.usefixtures("forked_followers")
 def test_a_tuning_that_runs_is_not_deleted(make: MakeTuning) -> None:
     create_tuning(make(SLEEPS, max_trainings=1), wait=False)
     wait_until(lambda: running("t") == 1, "the trial to run")
@@ -564,6 +566,7 @@ def test_a_tuning_is_an_optuna_study_with_all_of_its_trials_that_changes_nothing
 
 
 @pytest.mark.req("COM-08", "TUN-12")
+@pytest.mark.usefixtures("forked_followers")
 def test_the_report_shows_what_the_trials_use_that_run(make: MakeTuning) -> None:
     create_tuning(make(SLEEPS, max_trainings=2, parallel_trainings=2), wait=False)
     registry = open_platform().registry
