@@ -5,6 +5,7 @@ MakerflowError
 ├── TransientError                 trying again may help
 │   ├── StorageUnavailableError
 │   ├── ClusterUnavailableError
+│   │   └── StopRecordedError
 │   ├── RegistryUnavailableError
 │   ├── LogStoreUnavailableError
 │   ├── LogCollectorUnavailableError

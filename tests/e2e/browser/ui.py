@@ -131,9 +131,10 @@ class Form:
     def submit(self, name: str) -> str:
         """Submit it under this run name; the id of the flow run."""
         self.ui.page.locator(".flow-run-name-input input").fill(name)
-        self.ui.page.get_by_role("button", name="Submit").click()
+        with self.ui.page.expect_response(re.compile("/create_flow_run$")) as created:
+            self.ui.page.get_by_role("button", name="Submit").click()
         self.ui.page.wait_for_url(re.compile("tab=Runs"))
-        return self.ui.platform.flow_run(name)
+        return str(created.value.json()["id"])  # by its name it is not found any more once it has begun
 
     def save(self) -> None:
         """Save the dialog that it stands in."""

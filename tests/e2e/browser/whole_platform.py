@@ -52,15 +52,6 @@ class WholePlatform:
         """The id of a flow's deployment."""
         return str(self.get(f"/deployments/name/{flow}/makerflow")["id"])
 
-    def flow_run(self, name: str) -> str:
-        """The id of the one flow run of that name, once it is there."""
-
-        def look() -> str | None:
-            found = self.post("/flow_runs/filter", {"flow_runs": {"name": {"any_": [name]}}})
-            return str(found[0]["id"]) if found else None
-
-        return wait_for(look, f"a flow run called {name}")
-
     def wait_for_state(self, flow_run: str, *states: str) -> str:
         """The state of a flow run, once it is one of these."""
 
