@@ -68,7 +68,7 @@ def handed_over(flow: Flow[P, Any], *args: P.args, **kwargs: P.kwargs) -> Iterat
         except BaseException:
             _withdraw(client, run)
             raise
-        with suppress(httpx.HTTPError):  # it starts by itself
+        with suppress(httpx.HTTPError, ObjectNotFound):  # it starts by itself, or somebody has deleted it
             _unless_begun(client, run, partial(client.set_flow_run_state, state=Scheduled(), force=True))
 
 
@@ -139,7 +139,7 @@ def _may_pass(error: BaseException) -> bool:
     """Whether a server that is there may answer when it is asked again."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.is_server_error
-    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ConnectError)
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
 
 
 def _answers(settings: Settings, api: str) -> bool:

@@ -11,7 +11,7 @@ DROPPED = b"\n[makerflow: %d bytes of output were dropped here; the limit is %d 
 
 _MARK = b"\n[makerflow: "
 _BEGINS = re.compile(re.escape(BEGINS).replace(b"%d", b"([0-9]{1,9})"))
-_DROPPED = re.compile(re.escape(DROPPED).replace(b"%d", b"([0-9]{1,15})"))
+_DROPPED = re.compile(re.escape(DROPPED).replace(b"%d", b"([0-9]{1,12})"))
 
 
 class _Stretch(NamedTuple):

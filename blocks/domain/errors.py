@@ -84,12 +84,10 @@ class StopRecordedError(ClusterUnavailableError):
     """The cluster does not hear yet that something is to stop, which is written down."""
 
     def __init__(self, name: str, reason: str) -> None:
-        self.name = name
         super().__init__(reason)
-
-    def __str__(self) -> str:
+        self.name = name
         later = "who follows it ends it once the cluster answers, or else `makerflow upkeep` does"
-        return f"The cluster is not available: {self.reason}. That {self.name} is to stop is recorded: {later}."
+        self.args = (f"The cluster is not available: {reason}. That {name} is to stop is recorded: {later}.",)
 
 
 class RegistryUnavailableError(TransientError):

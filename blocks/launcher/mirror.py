@@ -1,5 +1,6 @@
 """Which files of a directory are complete and not yet at their place: what of it is to be uploaded now."""
 
+import os
 import time
 from collections.abc import Set
 from pathlib import Path
@@ -7,17 +8,12 @@ from pathlib import Path
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import OutputKind, PlannedOutput
 from blocks.launcher.doubts import SETTLED_SECONDS, UNFINISHED_SUFFIXES
+from blocks.launcher.held_files import HeldFiles
 from blocks.launcher.tree import FoundFile, Tree, Version, look
 
 GROWING_SECONDS = 2.0
 GROWING_BYTES_PER_SECOND = 2_000_000
 """A file that only ever grows is sent again at most so often, and no faster than this on average."""
-
-RESTLESS_SECONDS = 5.0
-"""A file that has changed at every look for so long is sent when it has not changed for `REST_SECONDS`."""
-
-REST_SECONDS = 0.2
-"""Small files that are renamed into place, again and again, cannot be told from others by their times."""
 
 
 class Mirror:
@@ -30,7 +26,7 @@ class Mirror:
         self.to = output_path(output, rank)
         self.growing = output.kind is OutputKind.TENSORBOARD
         self._seen: dict[str, tuple[Version, float]] = {}
-        self._news_since: dict[str, float] = {}
+        self._held = HeldFiles()
         self._sent: dict[str, tuple[Version, float]] = {}
         self._doubts: Set[Version] = frozenset()
 
@@ -41,16 +37,16 @@ class Mirror:
         ready = [file for file in tree.files if self._is_news(file) and self._is_ready(file, now)]
         present = {file.key for file in tree.files}
         self._seen = {key: seen for key, seen in self._seen.items() if key in present}
-        self._news_since = {key: since for key, since in self._news_since.items() if key in present}
-        return ready
+        self._held.keep(present - {file.key for file in ready})
+        return ready + [file for file in self._held.rested(now) if self._is_news(file)]
 
-    def is_restless(self, file: FoundFile) -> bool:
-        """Whether it changes all the time, so that a copy of it is to be sent."""
-        since = self._news_since.get(file.key)
-        return since is not None and time.monotonic() - since >= RESTLESS_SECONDS
+    def is_held(self, file: FoundFile) -> bool:
+        """Whether its path is that of what is held of it: another may have its name by now."""
+        return not file.path.startswith(f"{self.root}{os.sep}")
 
     def rest(self) -> tuple[list[FoundFile], Tree]:
         """What is left to send when the worker has ended, and the whole tree."""
+        self._held.keep(set())
         tree = look(self.root)
         return [file for file in tree.files if self._is_news(file)], tree
 
@@ -61,7 +57,7 @@ class Mirror:
     def note_sent(self, file: FoundFile) -> None:
         """It is at its place."""
         self._sent[file.key] = (file.version, time.monotonic())
-        self._news_since.pop(file.key, None)
+        self._held.drop(file.key)
 
     @property
     def sent_files(self) -> int:
@@ -84,11 +80,11 @@ class Mirror:
         if file.key.endswith(UNFINISHED_SUFFIXES):
             return False
         seen = self._seen.get(file.key)
-        self._news_since.setdefault(file.key, now)
         if seen is None or seen[0] != file.version:
             self._seen[file.key] = (file.version, now)
-            rests = time.time() - file.modified_ns / 1e9 >= REST_SECONDS
-            return file.is_renamed or (rests and self.is_restless(file))
+            if seen is not None:
+                self._held.hold(file, now)
+            return file.is_renamed
         return now - seen[1] >= SETTLED_SECONDS
 
 

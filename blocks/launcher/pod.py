@@ -130,7 +130,7 @@ class Pod:
 
     def sync(self, switch: StopSwitch) -> Outcome:
         """Upload, and tell, until the worker has ended and all is at its place."""
-        with Stream(self.layout, self.rank).printed():
+        with Stream(self.layout, self.rank, self.plan.logs.limit_mib).printed():
             return self._sync(switch)
 
     def _sync(self, switch: StopSwitch) -> Outcome:

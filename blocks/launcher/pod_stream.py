@@ -23,17 +23,20 @@ PAUSE_SECONDS = 0.1
 LAST_SECONDS = 300.0
 """For what is left at the end: an entry point can leave a terabyte of nothing. The store has it as well."""
 
-LIMIT_MIB = 1 << 20
-"""Of the output of one attempt, for the mark of what was dropped."""
-
 
 class Stream:
-    """Prints what is new, until told to end."""
+    """Prints what is new, until told to end.
 
-    def __init__(self, layout: RunLayout, rank: int) -> None:
+    Args:
+        layout: Where the output and the events are.
+        rank: The worker.
+        limit_mib: What is kept of its output.
+    """
+
+    def __init__(self, layout: RunLayout, rank: int, limit_mib: int) -> None:
         self._events = layout.events
         self._ended = Event()
-        self._output = Output(layout.output(rank), LIMIT_MIB, self._ended.is_set)
+        self._output = Output(layout.output(rank), limit_mib, self._ended.is_set)
         self._told = self._printed = 0
 
     @contextmanager

@@ -52,7 +52,7 @@ class Synchroniser:
         self.mirrors = mirrors
         self._stores = stores
         self._open_files = open_files
-        self._scratch = scratch
+        self._scratch, self._held = scratch, scratch / "held"
         self._arrived = arrived
         self._turn = Lock()  # an upload that hangs may outlast the attempt that it belongs to
 
@@ -103,14 +103,20 @@ class Synchroniser:
         if not by_key:
             return
         store = self._stores.open(mirror.output.path, mirror.output.connection)
-        local = [LocalFile(self._to_send(mirror, file), file.key) for file in by_key.values()]
-        for uploaded in store.upload(local, mirror.to, lambda _: None):
-            mirror.note_sent(by_key[uploaded.key])
-            self._arrived(mirror, str(uploaded.path), uploaded.size)
+        try:
+            local = [LocalFile(self._to_send(mirror, file), file.key) for file in by_key.values()]
+            for uploaded in store.upload(local, mirror.to, lambda _: None):
+                mirror.note_sent(by_key[uploaded.key])
+                self._arrived(mirror, str(uploaded.path), uploaded.size)
+        finally:
+            shutil.rmtree(self._held, ignore_errors=True)
 
     def _to_send(self, mirror: Mirror, file: FoundFile) -> Path:
-        """The file itself; of one that grows, or always changes, a copy, so that its size holds while it is sent."""
-        if not (mirror.growing or mirror.is_restless(file)):
+        """The file itself; of one that grows, or has lost its name to another, a copy, so that it holds meanwhile."""
+        if mirror.is_held(file):
+            self._held.mkdir(parents=True, exist_ok=True)
+            return Path(shutil.copyfile(file.path, self._held / str(file.inode)))
+        if not mirror.growing:
             return Path(file.path)
         copy = self._scratch / mirror.output.kind / str(mirror.rank) / file.key
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,6 @@ from deployments.cli import changing
 from deployments.cli.changing import stopping
 from deployments.cli.listing import empty_text
 from deployments.cli.root import answer
-from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -33,21 +32,16 @@ def test_a_stop_that_is_recorded_says_so_while_the_cluster_does_not_answer(statu
     assert str(caught.value) == told
 
 
-@pytest.mark.parametrize("status", [TrainingStatus.STOP_IN_PROGRESS, TrainingStatus.RUNNING])
 def test_a_stop_that_takes_long_says_whether_it_is_recorded(
-    status: TrainingStatus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(changing, "STILL_SECONDS", 0.0)
-    asked = threading.Event()
-
-    def tell() -> TrainingStatus:
-        asked.set()
-        return status
-
-    with stopping("t", tell):
-        assert asked.wait(10)
-    told = f"{changing.STILL}\n" if status is TrainingStatus.STOP_IN_PROGRESS else ""
-    wait_until(lambda: capsys.readouterr().err == told, "it to be told")
+    statuses = iter([TrainingStatus.RUNNING, TrainingStatus.STOP_IN_PROGRESS])
+    for told in ("", f"{changing.STILL}\n"):
+        with stopping("t", lambda: next(statuses)):
+            for timer in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
+                timer.join(10)
+        assert capsys.readouterr().err == told
 
 
 @pytest.mark.parametrize("kind", ["training", "tuning"])

@@ -52,7 +52,7 @@ class Site:
 
     def __init__(self, directory: Path) -> None:
         outputs = (PlannedOutput(kind=OutputKind.LOG, path=f"file://{directory}/out"),)
-        self.row: Any = SimpleNamespace(name="t", tuning_id=None, plan=SimpleNamespace(outputs=outputs))
+        self.row: Any = SimpleNamespace(id="r", name="t", tuning_id=None, plan=SimpleNamespace(outputs=outputs))
         self.directory, self.cluster, self.opened = directory, Cluster(), 0
         self.platform: Any = SimpleNamespace(
             cluster=self.cluster,
@@ -118,7 +118,7 @@ def test_a_log_that_is_replaced_whenever_it_is_fetched_is_waited_for(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.upload(LOG)
-    storage, times = open_storage(StoragePath.parse("file:///log")), iter(range(4))
+    storage, times = open_storage(StoragePath.parse("file:///log")), iter(range(6))
     fetch = storage.fetch
 
     def fetch_at_last(*of: Any) -> Iterator[Fetched]:
@@ -129,6 +129,9 @@ def test_a_log_that_is_replaced_whenever_it_is_fetched_is_waited_for(
     monkeypatch.setattr(storage, "fetch", fetch_at_last)
     monkeypatch.setattr(site.platform, "storage", lambda _: storage)
     assert site.read() == [b"a\n"], "nothing new yet"
+    reader = OutputReader(site.platform, RunHandle(cluster="", run_id="r"))
+    assert reader.read(0, 2, 100) == (b"", 2)
+    assert reader.read(0, 2, 100) == (b"", 2), "it is not tried again at once"
     assert site.read(since=2) == [b"b\nc\n", NOTE, b"d\n"]
 
 
@@ -137,7 +140,7 @@ def test_of_a_trial_it_is_the_log_of_its_own_plan(site: Site, monkeypatch: pytes
     row, outputs = site.row, site.row.plan.outputs
     row.plan, row.tuning_id, row.name = None, "tun-1", "t/7"
     monkeypatch.setattr(output_reading, "plan_of_trial", lambda _, tuning, trial: trial)
-    trials = {("tun-1", 7): SimpleNamespace(outputs=outputs)}
+    trials = {("tun-1", 7): SimpleNamespace(outputs=outputs, training_id=row.id)}
     site.platform.registry.tunings = SimpleNamespace(
         get=lambda id: SimpleNamespace(id=id), trial=lambda *which: trials[which]
     )
@@ -156,7 +159,7 @@ def test_a_log_that_may_not_be_read_is_told_and_holds_nothing_up(
 
     monkeypatch.setattr(site.platform, "storage", refuse)
     assert site.read() == [b"a\n", NOTE, b"d\n"]
-    assert "What t printed last is not read from its uploaded log" in caplog.text
+    assert "What is missing of the output of t is not read from its uploaded log" in caplog.text
 
 
 def test_a_store_that_does_not_answer_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,8 @@ def _troubles(
         yield _of_suspension(job)
     unbegun = [pod for pod in waiting if not _has_begun(pod)]
     mounts = [w for w in newest if w.get("reason") in MOUNTS and any(_is_about(w, pod) for pod in unbegun)]
-    yield from _from_the_first([_of_mount(warning) for warning in mounts])
+    troubles = sorted((_of_mount(warning) for warning in mounts), key=lambda trouble: trouble.cause is None)
+    yield from _from_the_first(troubles)
 
 
 def _of_containers(pod: Object) -> Iterator[Trouble]:

@@ -115,7 +115,7 @@ class Reading:
         while True:
             read = self._read(run, rank, attempt, position, at_most)
             here, is_last = cursor_of(attempt, position), attempt >= record.attempt
-            if read.cut and read.ended and attempt <= record.attempt:
+            if read.cut and read.ended and (read.position or _was_made(record, attempt, rank)):
                 if not _is_settled(record, attempt, rank):
                     return _Found(b"", here)
                 is_known = read.position or record.told("started", attempt)  # else it may not have printed anything
@@ -195,6 +195,11 @@ class Reading:
 def _pod_of(seen: Seen, rank: int, attempt: int) -> Object | None:
     """The pod that was made last, also one that has gone: this process may have read its log."""
     return {**newest_pods(seen.departed_of(attempt)), **newest_pods(seen.pods_of(attempt))}.get(rank)
+
+
+def _was_made(record: RunRecord, attempt: int, rank: int) -> bool:
+    """Whether a worker of the attempt was there, as far as anybody has heard."""
+    return bool(record.told("started", attempt)) or rank in record.exits(attempt)
 
 
 def _is_settled(record: RunRecord, attempt: int, rank: int) -> bool:

@@ -50,7 +50,7 @@ class Sidecar:
 
     def prints(self) -> bytes:
         """All that it prints from its beginning to the worker's end."""
-        stream = Printed(self.layout, 0)
+        stream = Printed(self.layout, 0, limit_mib=64)
         with stream.printed():
             pass
         return stream.text
@@ -159,7 +159,7 @@ def test_of_a_log_whose_beginning_is_gone_the_rest_is_read_and_the_gap_is_counte
 
 def test_the_last_line_of_a_worker_that_goes_on_waits_for_its_end(sidecar):
     sidecar.write(b"first\nsec")
-    stream = Printed(sidecar.layout, 0)
+    stream = Printed(sidecar.layout, 0, limit_mib=64)
     stream._print(MARK + b'{"at": 0}\n')
     while stream._print_output():
         pass

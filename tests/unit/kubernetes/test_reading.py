@@ -347,7 +347,10 @@ def test_a_log_that_is_read_again_was_not_refused_for_long(site):
 
 def test_of_an_attempt_whose_start_nobody_heard_of_it_is_told_where_its_output_may_be(site):
     """Nobody followed when it ran, and its pod has gone since."""
-    site.know(site.record.change(attempt=2).tell("restarted", attempt=2, cause="It was lost."))
+    site.know(site.record.change(attempt=2).tell("queued", reason="It gave back its places."))
+    assert site.reading.read(HANDLE, 0, since=0, at_most=1000).cut_at is None, "nothing of it was there"
+    exit = {"attempt": 1, "rank": 0, "began": None, "ended": NOW, "cause": "lost", "message": ""}
+    site.know(site.record.tell("exited", record=exit).tell("restarted", attempt=2, cause="It was lost."))
     assert site.reading.read(HANDLE, 0, since=0, at_most=1000) == OutputRead(b"", 0), "it may still upload"
     site.start(attempt=2)
     site.log.write(LINE)

@@ -53,19 +53,36 @@ def test_a_file_that_was_renamed_into_place_is_ready_at_once(tmp_path, clock):
     assert keys(mirror(tmp_path).ready()) == {"a"}
 
 
-@pytest.mark.parametrize(("rest", "times"), [(0.0, [5, 11]), (60.0, [])])
-def test_a_file_that_changes_at_every_look_is_sent_now_and_then(tmp_path, clock, monkeypatch, rest, times):
-    """As a small checkpoint that is renamed into place twice a second: its times are those of one that is written."""
-    monkeypatch.setattr(mirrors, "REST_SECONDS", rest)
+def replace(file: Path, content: str) -> None:
+    """Rename it into place, within one tick of the kernel's clock as a rule."""
+    beside = file.with_suffix(".tmp")
+    beside.write_text(content)
+    beside.rename(file)
+
+
+def test_a_file_that_is_replaced_before_it_rests_is_sent_as_it_was_when_that_has_rested(tmp_path, clock):
     watched, sent = mirror(tmp_path), []
-    for second in range(16):
-        (tmp_path / "a").write_text("x" * second)
+    for second in range(8):
+        for half in (0, 1):
+            replace(tmp_path / "a", "x" * (2 * second + half))
         for file in watched.ready():
-            assert watched.is_restless(file)
-            watched.note_sent(file)
-            sent.append(second)
-        clock.now += 1
-    assert sent == times
+            if watched.is_held(file):
+                sent.append(len(Path(file.path).read_text()))
+                watched.note_sent(file)
+        clock.now += 1.01
+    assert sent == [3, 7, 11]
+    (file,), _ = watched.rest()
+    assert (watched.is_held(file), file.size) == (False, 15)
+
+
+def test_a_file_that_is_written_to_all_the_time_waits_for_its_end(tmp_path, clock):
+    watched = mirror(tmp_path)
+    with (tmp_path / "a").open("w") as writer:
+        for _ in range(8):
+            writer.write("x")
+            writer.flush()
+            assert not [file for file in watched.ready() if not file.is_renamed]
+            clock.now += 1.01
 
 
 def test_a_name_that_says_itself_that_it_is_unfinished_waits(tmp_path, clock):

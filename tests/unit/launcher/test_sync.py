@@ -8,11 +8,12 @@ import pytest
 
 from blocks.domain.paths import StoragePath
 from blocks.domain.plan import OutputKind, PlannedOutput
+from blocks.launcher import held_files, sync
 from blocks.launcher import mirror as mirrors
-from blocks.launcher import sync
 from blocks.launcher.mirror import Mirror
 from blocks.launcher.stores import Stores
 from blocks.launcher.sync import Synchroniser
+from blocks.launcher.tree import FoundFile
 from blocks.storage.base import LocalFile, Uploaded
 from blocks.storage.directory import DirectoryStorage
 from tests.waiting import wait_until
@@ -56,3 +57,20 @@ def test_what_nobody_has_foreseen_of_a_store_ends_no_later_upload_and_is_told(
     said = capsys.readouterr().err
     assert "RuntimeError: a client's own" in said
     assert "uploading while the workers run: a client's own" in said
+
+
+def test_a_file_that_is_replaced_all_the_time_arrives_whole_and_leaves_no_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_files, "SETTLED_SECONDS", 0)
+    monkeypatch.setattr(FoundFile, "is_renamed", False)
+    output = PlannedOutput(kind=OutputKind.CHECKPOINT, path=f"file://{tmp_path}/store")
+    mirror = Mirror(tmp_path / "checkpoints", output, 0)
+    synchroniser = Synchroniser([mirror], Stores({}), tmp_path / "scratch", lambda _: set(), lambda *_: None)
+    (tmp_path / "checkpoints").mkdir()
+    for number in range(1, 4):
+        (tmp_path / "checkpoints" / "a.part").write_text("x" * number)
+        (tmp_path / "checkpoints" / "a.part").rename(tmp_path / "checkpoints" / "a")
+        synchroniser._send(mirror, synchroniser._closed(mirror, mirror.ready()))
+    assert (tmp_path / "store" / "a").read_text() == "xxx"
+    assert [*(tmp_path / "scratch").rglob("*")] == []
