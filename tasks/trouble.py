@@ -59,7 +59,8 @@ def told_when_given_up(platform: Platform, training_id: str) -> Iterator[None]:
     row = platform.registry.trainings.get(training_id)
     remedy = f"Nobody follows it any longer; go on with it: makerflow training resume {row.name}"
     if row.reason.endswith(remedy):
-        _explain(platform, training_id, "It is gone on with.")
+        [*_, last] = platform.registry.trainings.history(training_id)
+        _explain(platform, training_id, last.reason)
     try:
         yield
     except TransientError as error:
