@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from blocks.locks import is_locked, locked
@@ -63,8 +63,9 @@ class Leases:
         """When the oldest that is still held was taken; now, when there is none. Call it under the lock."""
         oldest = time.time()
         for file in self._directory.iterdir():
-            if is_locked(file):
-                oldest = min(oldest, file.stat().st_mtime)
-            else:
+            if not is_locked(file):
                 file.unlink(missing_ok=True)
+                continue
+            with suppress(FileNotFoundError):  # it was let go just now
+                oldest = min(oldest, file.stat().st_mtime)
         return oldest

@@ -12,7 +12,7 @@ import pytest
 
 from blocks.domain.errors import CapacityError
 from blocks.domain.paths import StoragePath
-from blocks.storage import links
+from blocks.storage import links, locks
 from blocks.storage.cache import Cache
 from blocks.storage.incoming import Incoming
 from blocks.storage.open import open_storage
@@ -236,6 +236,16 @@ def test_many_processes_share_one_small_cache(place: StoragePath, tmp_path: Path
         process.join(60)
     assert [process.exitcode for process in processes] == [0] * 4
     assert Cache(tmp_path / "cache", 3000).verify_all().damaged == ()
+
+
+def test_a_lease_that_is_let_go_while_somebody_looks_is_none(
+    place: StoragePath, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(place, cache, tmp_path / "into")
+    (cache.directory / "leases" / "another").touch()
+    monkeypatch.setattr(locks, "is_locked", lambda file: file.unlink() is None)
+    cache.trim(0)
+    assert not list((cache.directory / "objects").iterdir())
 
 
 @pytest.fixture
