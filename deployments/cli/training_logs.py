@@ -79,10 +79,11 @@ def _stored(row: "Training", rank: int, since: int) -> Iterator[BinaryIO]:
     from blocks.domain.paths import StoragePath
     from tasks.output_reading import uploaded_log
 
-    place, platform = _log_place(row, rank), open_platform()
+    place = _log_place(row, rank)
     if place is None:
         yield BytesIO()
         return
+    platform = open_platform()
     with ExitStack() as opened:
         try:
             stream = opened.enter_context(uploaded_log(platform, StoragePath.parse(place)))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -333,11 +333,7 @@ def test_a_flow_that_is_killed_is_run_again_to_the_end_of_the_same_workers(site,
     (tmp_path / "code" / "train.py").write_text(LEARNS)
     place = f"s3://{flow_environment}/killed"
     command = [sys.executable, "-c", TRAIN, f"file://{tmp_path}/code", place, "killed", "2"]
-    with subprocess.Popen(command) as flow:
-        try:
-            wait_until(lambda: seen_losses() >= 3, "the flow to read metrics")
-        finally:
-            flow.kill()
+    kill_when_read(command, lambda: seen_losses() >= 3)
     assert seen_losses() <= 10
     row = open_platform().registry.trainings.get("killed")
     for pod in pods_of(namespace, row.handle):
@@ -362,11 +358,7 @@ def test_what_a_worker_printed_before_its_pod_was_gone_is_in_the_metrics_also_wh
     (tmp_path / "code" / "train.py").write_text(LEARNS_IN_TWO_ATTEMPTS)
     place = f"s3://{flow_environment}/gone"
     command = [sys.executable, "-c", TRAIN, f"file://{tmp_path}/code", place, "gone", "1"]
-    with subprocess.Popen(command) as flow:
-        try:
-            wait_until(lambda: seen_losses("gone") == 3, "the flow to read metrics")
-        finally:
-            flow.kill()
+    kill_when_read(command, lambda: seen_losses("gone") == 3)
     row = open_platform().registry.trainings.get("gone")
     [pod] = pods_of(namespace, row.handle)
     kubectl(namespace, "exec", pod, "--container=worker", "--", "python", "-c", "open('/tmp/goes-on', 'w')")
@@ -380,6 +372,15 @@ def test_what_a_worker_printed_before_its_pod_was_gone_is_in_the_metrics_also_wh
     points = [point for _, point in metrics.numbered(row.id, "loss")]
     assert [point.step for point in points] == list(range(1, 21)), "lines lost, or read twice, or out of order"
     assert BEGINS % 2 in site.read(log)
+
+
+def kill_when_read(command: list[str], has_read: Callable[[], bool]) -> None:
+    """Start a flow, and kill it once it has read so much."""
+    with subprocess.Popen(command) as flow:
+        try:
+            wait_until(has_read, "the flow to read metrics")
+        finally:
+            flow.kill()
 
 
 def has(site: KubernetesSite, path: str, text: bytes) -> bool:
