@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import monotonic
 from typing import BinaryIO
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
@@ -23,9 +22,6 @@ from blocks.storage.base import Fetched, Storage
 from blocks.storage.cache import Cache
 from tasks.planning import plan_of_trial
 
-AGAIN_SECONDS = 5.0
-"""Between two tries of a log that is replaced whenever it is fetched."""
-
 logger = logging.getLogger("makerflow")
 
 
@@ -40,7 +36,6 @@ class OutputReader:
     def __init__(self, platform: Platform, handle: RunHandle) -> None:
         self._platform, self._handle = platform, handle
         self._missing: dict[int, _Missing] = {}
-        self._again_at = 0.0
 
     def read(self, rank: int, since: int, at_most: int) -> tuple[bytes, int]:
         """What `Cluster.read_output` tells, and what the uploaded log has of that which is missing there.
@@ -54,12 +49,9 @@ class OutputReader:
             found = self._platform.cluster.read_output(self._handle, rank, since=since, at_most=at_most)
             if found.cut_at is None:
                 return found.data, found.cursor
-            if monotonic() < self._again_at:
-                return b"", since
             try:
                 missing = self._missing[rank] = _Missing(found, self._open(rank, found.cut_at), found.cut_at)
             except InputChangedError:  # workers that run replace it; once they have ended nobody does
-                self._again_at = monotonic() + AGAIN_SECONDS
                 return b"", since
         data, cursor = self._read_missing(rank, missing, at_most)
         return (data, cursor) if cursor != since else self.read(rank, since, at_most)  # the log had all of it

@@ -131,7 +131,7 @@ def test_a_log_that_is_replaced_whenever_it_is_fetched_is_waited_for(
     assert site.read() == [b"a\n"], "nothing new yet"
     reader = OutputReader(site.platform, RunHandle(cluster="", run_id="r"))
     assert reader.read(0, 2, 100) == (b"", 2)
-    assert reader.read(0, 2, 100) == (b"", 2), "it is not tried again at once"
+    assert reader.read(0, 2, 100) == (b"b\nc\n", 6), "who reads to the end of a run that has just ended must have it"
     assert site.read(since=2) == [b"b\nc\n", NOTE, b"d\n"]
 
 
